@@ -1,0 +1,3 @@
+//! The engines behind the port.
+
+pub mod embedded;

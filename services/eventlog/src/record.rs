@@ -1,0 +1,50 @@
+//! What lies in the log: key, value and headers.
+
+use bytes::Bytes;
+use parley_domain::{EventId, Stamp, Timestamp};
+
+use crate::port::TopicPartition;
+
+/// What an event is, by the name of its protobuf message (`ce_type`).
+///
+/// A string, since readers must carry types that a newer writer made; the names are in the `wire` crate.
+pub type EventType = &'static str;
+
+/// The header that names the claim: decimal offset.
+pub const CLAIM_HEADER: &str = "parley_claim";
+/// The header that holds the index within the claim, decimal.
+pub const INDEX_HEADER: &str = "parley_index";
+/// `content-type` of every value.
+pub const CONTENT_TYPE: &str = "application/protobuf";
+/// `ce_specversion`.
+pub const CE_SPECVERSION: &str = "1.0";
+
+/// A record to append.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The id of the group (or the user, on `parley.users`) as text; none on claims. Also `ce_subject`.
+    pub key: Option<Bytes>,
+    /// Protobuf.
+    pub value: Bytes,
+    /// `ce_id`.
+    pub id: EventId,
+    /// `ce_type`: the value's protobuf message name.
+    pub kind: std::borrow::Cow<'static, str>,
+    /// `ce_source`: which writer instance.
+    pub source: std::sync::Arc<str>,
+    /// `ce_time`.
+    pub time: Timestamp,
+    /// The claim rule's part.
+    pub stamp: Stamp,
+}
+
+/// A record that lies in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Topic and partition.
+    pub at: TopicPartition,
+    /// Offset.
+    pub offset: u64,
+    /// What was appended.
+    pub record: Record,
+}

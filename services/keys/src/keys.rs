@@ -1,0 +1,166 @@
+//! Data keys, made when they are needed and kept at hand.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parley_domain::{GroupId, KeyId, Timestamp};
+use quick_cache::sync::Cache;
+
+use crate::data_key::DataKey;
+use crate::port::{KeyStore, StoreError, WrappedKey};
+use crate::ring::{KeyRing, random};
+
+/// Data keys kept unwrapped in memory; a key takes about 1 KiB.
+const CACHED_KEYS_MAX: usize = 20_000;
+/// Length of a period in days; a group gets a fresh data key in each.
+const PERIOD_DAYS: i64 = 30;
+
+/// The period of a point in time: whole 30 days since 1970.
+#[must_use]
+pub fn period_of(at: Timestamp) -> u32 {
+    u32::try_from(at.as_millis().div_euclid(PERIOD_DAYS * 86_400_000)).unwrap_or(0)
+}
+
+/// Why there is no key to seal with.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The store failed.
+    #[error("data keys can't be read or made")]
+    Store(#[from] StoreError),
+    /// The key-encryption key that wrapped it is not in the ring, or the bytes were changed.
+    #[error("data key {0} can't be unwrapped: is its key-encryption key {1:?} in the key ring?")]
+    Unwrap(KeyId, String),
+}
+
+/// The data keys of all groups.
+pub struct Keys {
+    ring: KeyRing,
+    store: Arc<dyn KeyStore>,
+    by_period: Cache<(GroupId, u32), Arc<DataKey>>,
+    by_id: Cache<KeyId, Arc<DataKey>>,
+}
+
+fn context(key: &WrappedKey) -> Vec<u8> {
+    [key.key_id.as_bytes().as_slice(), key.group_id.as_bytes(), &key.period.to_be_bytes()].concat()
+}
+
+impl Keys {
+    /// Keys of a store, wrapped by a ring.
+    #[must_use]
+    pub fn new(ring: KeyRing, store: Arc<dyn KeyStore>) -> Self {
+        let (by_period, by_id) = (Cache::new(CACHED_KEYS_MAX), Cache::new(CACHED_KEYS_MAX));
+        Self { ring, store, by_period, by_id }
+    }
+
+    /// The ring, which also signs media URLs.
+    #[must_use]
+    pub fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    fn unwrap(&self, stored: &WrappedKey) -> Result<Arc<DataKey>, KeysError> {
+        let secret = self.ring.unwrap(&stored.ring_key, &stored.wrapped, &context(stored));
+        let key = secret.and_then(|secret| DataKey::new(stored.key_id, &secret));
+        let key = Arc::new(key.ok_or_else(|| KeysError::Unwrap(stored.key_id, stored.ring_key.clone()))?);
+        self.by_id.insert(stored.key_id, key.clone());
+        Ok(key)
+    }
+
+    /// The key with this id; `None` if it was destroyed.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub async fn find(&self, id: KeyId) -> Result<Option<Arc<DataKey>>, KeysError> {
+        if let Some(key) = self.by_id.get(&id) {
+            return Ok(Some(key));
+        }
+        match self.store.find(id).await? {
+            Some(stored) => self.unwrap(&stored).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Keys to seal new content of these groups with; those that are missing are made, durably, in one go.
+    ///
+    /// # Errors
+    /// [`KeysError`]; then none of them may be used.
+    pub async fn for_sealing(
+        &self,
+        groups: impl IntoIterator<Item = GroupId>,
+        now: Timestamp,
+    ) -> Result<HashMap<GroupId, Arc<DataKey>>, KeysError> {
+        let period = period_of(now);
+        let mut found = HashMap::new();
+        let mut made = Vec::new();
+        for group in groups {
+            if found.contains_key(&group) {
+                continue;
+            }
+            let key = match self.by_period.get(&(group, period)) {
+                Some(key) => key,
+                None => match self.store.of_period(group, period).await? {
+                    Some(stored) => self.unwrap(&stored)?,
+                    None => self.make(group, period, &mut made)?,
+                },
+            };
+            found.insert(group, key);
+        }
+        if !made.is_empty() {
+            self.store.put(made).await?;
+        }
+        for (group, key) in &found {
+            self.by_period.insert((*group, period), key.clone());
+        }
+        Ok(found)
+    }
+
+    fn make(&self, group: GroupId, period: u32, made: &mut Vec<WrappedKey>) -> Result<Arc<DataKey>, KeysError> {
+        let key_id = KeyId::from_bytes(random());
+        let secret = random();
+        let mut stored =
+            WrappedKey { key_id, group_id: group, period, ring_key: String::new(), wrapped: Vec::new() };
+        let unusable = || KeysError::Unwrap(key_id, self.ring.active().to_owned());
+        (stored.ring_key, stored.wrapped) = self.ring.wrap(&secret, &context(&stored)).ok_or_else(unusable)?;
+        let key = DataKey::new(key_id, &secret).ok_or_else(unusable)?;
+        made.push(stored);
+        Ok(Arc::new(key))
+    }
+
+    /// Wraps every data key anew under the ring's active key, a page at a time; returns how many were.
+    ///
+    /// # Errors
+    /// [`KeysError`]; it can be called again.
+    pub async fn rewrap(&self) -> Result<usize, KeysError> {
+        const PAGE: usize = 500;
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let page = self.store.page(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(count) };
+            after = Some(last.key_id);
+            let mut fresh = Vec::new();
+            for mut stored in page.into_iter().filter(|stored| stored.ring_key != self.ring.active()) {
+                let failed = || KeysError::Unwrap(stored.key_id, stored.ring_key.clone());
+                let context = context(&stored);
+                let secret =
+                    self.ring.unwrap(&stored.ring_key, &stored.wrapped, &context).ok_or_else(failed)?;
+                (stored.ring_key, stored.wrapped) = self.ring.wrap(&secret, &context).ok_or_else(failed)?;
+                fresh.push(stored);
+            }
+            count += fresh.len();
+            if !fresh.is_empty() {
+                self.store.put(fresh).await?;
+            }
+        }
+    }
+
+    /// Destroys a group's data keys: its content so far can't be read by anybody any more. Returns how many.
+    ///
+    /// # Errors
+    /// [`KeysError::Store`].
+    pub async fn destroy(&self, group: GroupId) -> Result<usize, KeysError> {
+        let count = self.store.destroy(group).await?;
+        self.by_period.clear();
+        self.by_id.clear();
+        Ok(count)
+    }
+}

@@ -1,0 +1,49 @@
+//! The port: where wrapped data keys lie.
+
+use async_trait::async_trait;
+use parley_domain::{GroupId, KeyId};
+
+/// A data key as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// Its name, random.
+    pub key_id: KeyId,
+    /// The group whose content it seals.
+    pub group_id: GroupId,
+    /// The period, see [`crate::period_of`].
+    pub period: u32,
+    /// The name of the key-encryption key.
+    pub ring_key: String,
+    /// Nonce, ciphertext and tag.
+    pub wrapped: Vec<u8>,
+}
+
+/// Why the store didn't answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine failed.
+    #[error("the key store failed")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Bytes that this program can't have written.
+    #[error("a row of the key store is damaged")]
+    Damaged,
+}
+
+/// Wrapped data keys, durable. Beside the log the second thing to back up; never rebuilt.
+#[async_trait]
+pub trait KeyStore: Send + Sync {
+    /// The key with this id.
+    async fn find(&self, key: KeyId) -> Result<Option<WrappedKey>, StoreError>;
+
+    /// A key of a group's period, if there is one.
+    async fn of_period(&self, group: GroupId, period: u32) -> Result<Option<WrappedKey>, StoreError>;
+
+    /// Stores keys; returns once they are durable. A key with the same id is replaced.
+    async fn put(&self, keys: Vec<WrappedKey>) -> Result<(), StoreError>;
+
+    /// Keys in order of their id after `after`, at most `limit`.
+    async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<WrappedKey>, StoreError>;
+
+    /// Destroys all keys of a group, so that what they sealed can't be read any more; returns how many.
+    async fn destroy(&self, group: GroupId) -> Result<usize, StoreError>;
+}

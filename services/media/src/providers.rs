@@ -1,0 +1,4 @@
+//! Where the objects lie.
+
+pub mod embedded;
+pub mod s3;

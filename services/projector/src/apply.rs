@@ -1,0 +1,138 @@
+//! From records to rows, for any version of a read model.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parley_domain::{Position, Row, Verdict, project, project_cursor, project_profile};
+use parley_eventlog::{EventLog, ReadError, StoredRecord, Tail, Topic, TopicPartition};
+use parley_readstore::{Checkpoint, CheckpointKey, ReadModel, Write};
+use parley_wire::event;
+
+/// Records that are projected in one go, and so the rows of one write.
+const BATCH_RECORDS_MAX: usize = 1_024;
+
+fn key(at: TopicPartition) -> CheckpointKey {
+    (at.topic as u8, at.partition)
+}
+
+/// Every partition of every topic.
+pub(crate) fn places(log: &dyn EventLog) -> Vec<TopicPartition> {
+    let partitions = log.partitions().get();
+    let of = |topic| (0..partitions).map(move |partition| TopicPartition { topic, partition });
+    Topic::ALL.into_iter().flat_map(of).collect()
+}
+
+/// One reader of the log that writes one version of the read models.
+pub(crate) struct Applier {
+    model: Arc<dyn ReadModel>,
+    tail: Box<dyn Tail>,
+    at: HashMap<TopicPartition, Checkpoint>,
+}
+
+impl Applier {
+    /// Goes on from the checkpoints of a model.
+    pub(crate) async fn resume(log: &dyn EventLog, model: Arc<dyn ReadModel>) -> Result<Self, StartError> {
+        let written: HashMap<CheckpointKey, Checkpoint> =
+            model.checkpoints().await.map_err(StartError::Store)?.into_iter().collect();
+        let mut at = HashMap::new();
+        for place in places(log) {
+            let checkpoint = match written.get(&key(place)) {
+                Some(checkpoint) => *checkpoint,
+                None => Checkpoint { offset: log.start_offset(place).await?, ..Checkpoint::default() },
+            };
+            at.insert(place, checkpoint);
+        }
+        let from = at.iter().map(|(place, checkpoint)| (*place, checkpoint.offset)).collect();
+        Ok(Self { model, tail: log.tail(from).await?, at })
+    }
+
+    /// Waits for records and collects what they mean. Cancel-safe up to its return.
+    pub(crate) async fn next(&mut self) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
+        self.tail.next(BATCH_RECORDS_MAX).await
+    }
+
+    /// The same without waiting.
+    pub(crate) async fn next_now(&mut self) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
+        self.tail.next_now(BATCH_RECORDS_MAX).await
+    }
+
+    /// Moves on past some records: rows to write, and the checkpoints that go with them.
+    pub(crate) fn project(
+        &mut self,
+        records: &[Arc<StoredRecord>],
+    ) -> (Vec<Write>, Vec<(TopicPartition, Checkpoint)>) {
+        let mut writes = Vec::with_capacity(records.len() * 5);
+        let mut moved = HashMap::new();
+        for stored in records {
+            let checkpoint = self.at.entry(stored.at).or_default();
+            if checkpoint.validity.admit(stored.offset, stored.record.stamp) == Verdict::Valid {
+                rows(stored, &mut writes);
+            }
+            checkpoint.offset = stored.offset + 1;
+            moved.insert(stored.at, *checkpoint);
+        }
+        (writes, moved.into_iter().collect())
+    }
+
+    pub(crate) async fn write(
+        &mut self,
+        writes: Vec<Write>,
+        moved: &[(TopicPartition, Checkpoint)],
+    ) -> Result<(), parley_readstore::Error> {
+        let checkpoints = moved.iter().map(|(at, checkpoint)| (key(*at), *checkpoint)).collect();
+        self.model.apply(writes, checkpoints).await
+    }
+
+    /// How far it has come.
+    pub(crate) fn reached(&self) -> &HashMap<TopicPartition, Checkpoint> {
+        &self.at
+    }
+}
+
+/// The rows of a record. One that can't be understood has none, is counted and logged, and holds nothing up.
+fn rows(stored: &StoredRecord, writes: &mut Vec<Write>) {
+    if let Err(error) = try_rows(stored, writes) {
+        metrics::counter!("parley_projector_unprojectable_total").increment(1);
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            topic = stored.at.topic.name(),
+            partition = stored.at.partition,
+            offset = stored.offset,
+            "a record can't be projected and is left out of the read models"
+        );
+    }
+}
+
+fn try_rows(stored: &StoredRecord, writes: &mut Vec<Write>) -> Result<(), event::DecodeError> {
+    let value = stored.record.value.clone();
+    let plain = |row: Row| Write { row, event: None };
+    match stored.at.topic {
+        Topic::Events => {
+            let kind = &stored.record.kind;
+            let fact = event::decode_fact(kind, value.clone())?;
+            let position = Position { partition: stored.at.partition, offset: stored.offset };
+            writes.extend(project(&fact).into_iter().map(|row| {
+                let bytes = matches!(row, Row::Timeline { .. }).then(|| event::tagged(kind, &value)).flatten();
+                Write { row, event: bytes.map(|bytes| (position, bytes)) }
+            }));
+        }
+        Topic::Acks => {
+            let cursors = event::decode_cursors(value)?;
+            let rows = cursors.advances.iter().flat_map(|advance| project_cursor(cursors.group_id, advance));
+            writes.extend(rows.map(plain));
+        }
+        Topic::Users => writes.push(plain(project_profile(&event::decode_profile(value)?))),
+    }
+    Ok(())
+}
+
+/// Why a projector can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log can't be read.
+    #[error("the log can't be read")]
+    Log(#[from] ReadError),
+    /// The read store can't be asked.
+    #[error("the read store can't be asked")]
+    Store(#[source] parley_readstore::Error),
+}

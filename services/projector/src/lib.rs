@@ -1,0 +1,12 @@
+//! The projector: tails the log, asks the core what each event means for the read models, writes the rows and then how
+//! far it has come. Nobody else writes rows.
+
+mod apply;
+mod progress;
+mod projector;
+mod rebuild;
+
+pub use apply::StartError;
+pub use progress::Reached;
+pub use projector::{Handle, Projector};
+pub use rebuild::{Comparison, RebuildError, RebuildStep, rebuild};

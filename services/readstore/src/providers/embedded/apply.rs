@@ -1,0 +1,150 @@
+//! Rows as pairs. Every row is a pure overwrite of keys that it names itself; nothing is read.
+
+use parley_domain::{MembershipChange, ProfileChanged, Row, Timestamp};
+
+use super::codec::{
+    Cell, EventHeader, Profile, RolledBack, Step, encode, encode_checkpoint, encode_event, encode_kind,
+    encode_role, encode_time, encode_u64,
+};
+use super::engine::RawPair;
+use super::keys::{DELIVERED, Key, MEMBERSHIP, NOTIFIED, READ, Table};
+use crate::{Checkpoint, CheckpointKey, Error, Write};
+
+/// The pairs of some rows and checkpoints, each key once: of several rows with one key the last one counts.
+pub(super) fn pairs(
+    writes: &[Write],
+    checkpoints: &[(CheckpointKey, Checkpoint)],
+) -> Result<Vec<RawPair>, Error> {
+    let mut pairs = Vec::with_capacity(writes.len() * 2 + checkpoints.len());
+    for write in writes {
+        push(write, &mut pairs)?;
+    }
+    for ((topic, partition), checkpoint) in checkpoints {
+        let key = Key::of(Table::Checkpoints).tag(*topic).bytes(&partition.to_be_bytes());
+        pairs.push((key.into_bytes(), encode_checkpoint(checkpoint)?));
+    }
+    // The sort is stable, so of equal keys the later one ends up behind; dedup_by keeps the first of a run and is
+    // given the later one as `a`, whose value is moved over.
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.dedup_by(|later, kept| {
+        let same = later.0 == kept.0;
+        if same {
+            std::mem::swap(&mut later.1, &mut kept.1);
+        }
+        same
+    });
+    Ok(pairs)
+}
+
+fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
+    let mut put = |key: Key, value: Vec<u8>| pairs.push((key.into_bytes(), value));
+    match &write.row {
+        Row::Timeline { group_id, seq, message_count } => {
+            let (position, value) =
+                write.event.as_ref().ok_or(Error::Damaged("a timeline row without its event"))?;
+            let header = EventHeader { message_count: *message_count, position: *position };
+            put(Key::of(Table::Timeline).group(*group_id).seq(*seq), encode_event(&header, value));
+        }
+        Row::Message { .. } => push_message(&write.row, pairs),
+        Row::Media { media_id, group_id, seq } => {
+            let key = Key::of(Table::Media).bytes(media_id.as_bytes()).group(*group_id).seq(*seq);
+            put(key, Vec::new());
+        }
+        Row::RolledBack { group_id, seq, sender } => {
+            let value = encode(&RolledBack { sender: sender.as_str() })?;
+            put(Key::of(Table::RolledBack).group(*group_id).seq(*seq), value);
+        }
+        Row::Membership { group_id, user, seq, at, change } => {
+            let value = step(*at, change)?;
+            let by_group = Key::of(Table::Members).group(*group_id).user(user);
+            let by_user = Key::of(Table::UserGroups).user(user).group(*group_id);
+            put(by_group.tag(MEMBERSHIP).seq(*seq), value.clone());
+            put(by_user.tag(MEMBERSHIP).seq(*seq), value);
+        }
+        Row::Cursor { group_id, user, delivered, read, at } => {
+            let key = Key::of(Table::Members).group(*group_id).user(user);
+            // A read step says all that a delivered step at the same place would.
+            if *delivered > 0 && delivered != read {
+                put(key.clone().tag(DELIVERED).seq(*delivered), encode_time(*at));
+            }
+            if *read > 0 {
+                put(key.tag(READ).seq(*read), encode_time(*at));
+            }
+        }
+        Row::Notified { group_id, user, seq } => {
+            let key = Key::of(Table::UserGroups).user(user).group(*group_id).tag(NOTIFIED).seq(*seq);
+            put(key, Vec::new());
+        }
+        Row::Profile(profile) => {
+            let ProfileChanged { user, display_name, avatar_url, at } = profile;
+            let value = Profile { display_name, avatar_url: avatar_url.as_deref(), at: at.as_millis() };
+            put(Key::of(Table::Profiles).user(user), encode(&value)?);
+        }
+        Row::Origin { .. }
+        | Row::Description { .. }
+        | Row::Owner { .. }
+        | Row::MemberCount { .. }
+        | Row::Changed { .. }
+        | Row::Head { .. }
+        | Row::LastMessage { .. }
+        | Row::Dissolved { .. } => push_cell(&write.row, pairs)?,
+    }
+    Ok(())
+}
+
+fn push_message(row: &Row, pairs: &mut Vec<RawPair>) {
+    let Row::Message { group_id, seq, message_id, sender, client_message_id, sender_nth } = row else {
+        return;
+    };
+    let mut put = |key: Key, value: Vec<u8>| pairs.push((key.into_bytes(), value));
+    put(Key::of(Table::Messages).group(*group_id).seq(*seq), Vec::new());
+    put(Key::of(Table::MessageIds).group(*group_id).bytes(message_id.as_bytes()), encode_u64(*seq));
+    let by_client = Key::of(Table::ClientIds).group(*group_id).user(sender);
+    put(by_client.bytes(client_message_id.as_str().as_bytes()), encode_u64(*seq));
+    put(Key::of(Table::Senders).group(*group_id).user(sender).seq(*seq), encode_u64(*sender_nth));
+}
+
+fn push_cell(row: &Row, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
+    let (group, cell) = match row {
+        Row::Origin { group_id, creator, created_at } => {
+            (group_id, Cell::Origin { creator: creator.as_str(), created_at: created_at.as_millis() })
+        }
+        Row::Description { group_id, name, description } => {
+            (group_id, Cell::Description { name, description })
+        }
+        Row::Owner { group_id, owner } => (group_id, Cell::Owner { owner: owner.as_str() }),
+        Row::MemberCount { group_id, member_count } => {
+            (group_id, Cell::MemberCount { member_count: *member_count })
+        }
+        Row::Changed { group_id, updated_at } => {
+            (group_id, Cell::Changed { updated_at: updated_at.as_millis() })
+        }
+        Row::Head { group_id, seq, message_count } => {
+            (group_id, Cell::Head { seq: *seq, message_count: *message_count })
+        }
+        Row::LastMessage { group_id, seq } => (group_id, Cell::LastMessage { seq: *seq }),
+        Row::Dissolved { group_id, seq } => (group_id, Cell::Dissolved { seq: *seq }),
+        Row::Timeline { .. }
+        | Row::Message { .. }
+        | Row::Media { .. }
+        | Row::RolledBack { .. }
+        | Row::Membership { .. }
+        | Row::Cursor { .. }
+        | Row::Notified { .. }
+        | Row::Profile(_) => return Ok(()),
+    };
+    let key = Key::of(Table::Groups).group(*group).tag(cell.tag());
+    pairs.push((key.into_bytes(), encode(&cell)?));
+    Ok(())
+}
+
+fn step(at: Timestamp, change: &MembershipChange) -> Result<Vec<u8>, Error> {
+    let at = at.as_millis();
+    encode(&match change {
+        MembershipChange::Joined { role, by, kind } => {
+            Step::Joined { at, role: encode_role(*role), by: by.as_str(), kind: encode_kind(*kind) }
+        }
+        MembershipChange::Role(role) => Step::Role { at, role: encode_role(*role) },
+        MembershipChange::Left => Step::Left { at },
+    })
+}

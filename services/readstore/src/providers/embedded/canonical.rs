@@ -1,0 +1,74 @@
+//! All rows in order, for comparing two versions; and the checkpoints, which are no rows.
+
+use super::codec::decode_checkpoint;
+use super::engine::{RawPair, View};
+use super::keys::{Key, Table};
+use crate::{Checkpoint, CheckpointKey, Error};
+
+/// The names of the tables. A page of one has keys without the table's byte.
+pub(super) const TABLES: &[&str] = &[
+    "groups",
+    "members",
+    "user_groups",
+    "timeline",
+    "messages",
+    "message_ids",
+    "client_ids",
+    "senders",
+    "media",
+    "rolled_back",
+    "profiles",
+];
+
+fn table(name: &str) -> Option<Table> {
+    Some(match name {
+        "groups" => Table::Groups,
+        "members" => Table::Members,
+        "user_groups" => Table::UserGroups,
+        "timeline" => Table::Timeline,
+        "messages" => Table::Messages,
+        "message_ids" => Table::MessageIds,
+        "client_ids" => Table::ClientIds,
+        "senders" => Table::Senders,
+        "media" => Table::Media,
+        "rolled_back" => Table::RolledBack,
+        "profiles" => Table::Profiles,
+        _ => return None,
+    })
+}
+
+impl View {
+    pub(super) fn canonical(
+        &self,
+        name: &str,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<RawPair>, Error> {
+        let mut rows = Vec::new();
+        let Some(table) = table(name) else { return Ok(rows) };
+        let all = Key::of(table);
+        // The first key behind `after` is `after` and a zero byte.
+        let from = after.map_or_else(|| all.clone(), |after| all.clone().bytes(after).tag(0));
+        let mut scan = self.scan(&from, all.past())?;
+        while rows.len() < limit
+            && let Some((key, value)) = scan.head()
+        {
+            rows.push((key.get(1..).unwrap_or_default().to_vec(), value.to_vec()));
+            scan.advance()?;
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn checkpoints(&self) -> Result<Vec<(CheckpointKey, Checkpoint)>, Error> {
+        let mut checkpoints = Vec::new();
+        let mut scan = self.prefix(Key::of(Table::Checkpoints))?;
+        while let Some((key, value)) = scan.take()? {
+            let key = match *key {
+                [_, topic, a, b, c, d] => (topic, u32::from_be_bytes([a, b, c, d])),
+                _ => return Err(Error::Damaged("a checkpoint's key")),
+            };
+            checkpoints.push((key, decode_checkpoint(&value)?));
+        }
+        Ok(checkpoints)
+    }
+}

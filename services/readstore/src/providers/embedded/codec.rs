@@ -1,0 +1,221 @@
+//! Values. They are private and can be rebuilt from the log: bincode behind a version byte where there is text,
+//! big-endian numbers where there is nothing else. [`FORMAT`] covers all of them together.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::{BorrowDecode, Encode};
+use bytes::Bytes;
+use parley_domain::{Epoch, NotificationKind, Position, Role, Seq, Timestamp, Validity};
+
+use crate::{Checkpoint, Error};
+
+/// The format of all keys and values. A database of another number is rebuilt, never converted.
+pub(super) const FORMAT: u32 = 1;
+
+/// The version byte before bincode's bytes.
+const VERSION: u8 = 1;
+
+/// More than the largest value: a description or a profile. Hostile lengths must not allocate.
+const LIMIT: usize = 64 * 1024;
+
+const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> =
+    bincode::config::standard().with_limit::<LIMIT>();
+
+/// A step of a membership, with its time.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) enum Step<'a> {
+    Joined { at: i64, role: u8, by: &'a str, kind: u8 },
+    Role { at: i64, role: u8 },
+    Left { at: i64 },
+}
+
+/// A cell of a group; each has a key of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) enum Cell<'a> {
+    Origin { creator: &'a str, created_at: i64 },
+    Description { name: &'a str, description: &'a str },
+    Owner { owner: &'a str },
+    MemberCount { member_count: u32 },
+    Changed { updated_at: i64 },
+    Head { seq: Seq, message_count: u64 },
+    LastMessage { seq: Seq },
+    Dissolved { seq: Seq },
+}
+
+impl Cell<'_> {
+    /// The end of the cell's key.
+    pub(super) fn tag(&self) -> u8 {
+        match self {
+            Self::Origin { .. } => 1,
+            Self::Description { .. } => 2,
+            Self::Owner { .. } => 3,
+            Self::MemberCount { .. } => 4,
+            Self::Changed { .. } => 5,
+            Self::Head { .. } => HEAD,
+            Self::LastMessage { .. } => 7,
+            Self::Dissolved { .. } => DISSOLVED,
+        }
+    }
+}
+
+/// Tag of [`Cell::Head`].
+pub(super) const HEAD: u8 = 6;
+/// Tag of [`Cell::Dissolved`].
+pub(super) const DISSOLVED: u8 = 8;
+
+/// Who had sent a message that was rolled back.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct RolledBack<'a> {
+    pub(super) sender: &'a str,
+}
+
+/// A profile; its key is the user.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+pub(super) struct Profile<'a> {
+    pub(super) display_name: &'a str,
+    pub(super) avatar_url: Option<&'a str>,
+    pub(super) at: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
+struct CheckpointValue {
+    offset: u64,
+    claim: Option<u64>,
+    next_index: u64,
+}
+
+/// A value as bytes.
+pub(super) fn encode<T: Encode>(value: &T) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![VERSION];
+    bincode::encode_into_std_write(value, &mut bytes, CONFIG)
+        .map_err(|error| Error::Engine(Box::new(error)))?;
+    Ok(bytes)
+}
+
+/// A value from all of its bytes.
+pub(super) fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, Error> {
+    let Some((&VERSION, rest)) = bytes.split_first() else {
+        return Err(Error::Damaged("a value of an unknown version"));
+    };
+    match bincode::borrow_decode_from_slice(rest, CONFIG) {
+        Ok((value, read)) if read == rest.len() => Ok(value),
+        Ok(_) | Err(_) => Err(Error::Damaged("a value that doesn't decode")),
+    }
+}
+
+/// A number as bytes.
+pub(super) fn encode_u64(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+/// A number from its bytes.
+pub(super) fn decode_u64(bytes: &[u8]) -> Result<u64, Error> {
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| Error::Damaged("a number"))
+}
+
+/// A time as bytes.
+pub(super) fn encode_time(at: Timestamp) -> Vec<u8> {
+    at.as_millis().to_be_bytes().to_vec()
+}
+
+/// A time from its bytes.
+pub(super) fn decode_time(bytes: &[u8]) -> Result<Timestamp, Error> {
+    bytes.try_into().map(|bytes| Timestamp(i64::from_be_bytes(bytes))).map_err(|_| Error::Damaged("a time"))
+}
+
+/// A checkpoint as bytes.
+pub(super) fn encode_checkpoint(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
+    let Checkpoint { offset, validity: Validity { claim, next_index } } = *checkpoint;
+    encode(&CheckpointValue { offset, claim, next_index })
+}
+
+/// A checkpoint from its bytes.
+pub(super) fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, Error> {
+    let CheckpointValue { offset, claim, next_index } = decode(bytes)?;
+    Ok(Checkpoint { offset, validity: Validity { claim, next_index } })
+}
+
+/// What stands before an event's bytes in the timeline. Fixed, so that counting reads no more than this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct EventHeader {
+    pub(super) message_count: u64,
+    pub(super) position: Position,
+}
+
+/// An event with its header.
+pub(super) fn encode_event(header: &EventHeader, value: &Bytes) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(20 + value.len());
+    bytes.extend_from_slice(&header.message_count.to_be_bytes());
+    bytes.extend_from_slice(&header.position.partition.to_be_bytes());
+    bytes.extend_from_slice(&header.position.offset.to_be_bytes());
+    bytes.extend_from_slice(value);
+    bytes
+}
+
+/// An event's header, and its bytes.
+pub(super) fn decode_event(bytes: &[u8]) -> Result<(EventHeader, &[u8]), Error> {
+    const DAMAGED: Error = Error::Damaged("an event of the timeline");
+    let (message_count, rest) = bytes.split_first_chunk().ok_or(DAMAGED)?;
+    let (partition, rest) = rest.split_first_chunk().ok_or(DAMAGED)?;
+    let (offset, value) = rest.split_first_chunk().ok_or(DAMAGED)?;
+    let position =
+        Position { partition: u32::from_be_bytes(*partition), offset: u64::from_be_bytes(*offset) };
+    Ok((EventHeader { message_count: u64::from_be_bytes(*message_count), position }, value))
+}
+
+/// Format and epoch of a database. This layout stays for good, so that any version can tell that it doesn't fit.
+pub(super) fn encode_meta(epoch: Epoch) -> Vec<u8> {
+    [FORMAT.to_be_bytes().as_slice(), epoch.as_bytes()].concat()
+}
+
+/// Checks format and epoch.
+pub(super) fn check_meta(bytes: &[u8], epoch: Epoch) -> Result<(), Error> {
+    let (format, rest) = bytes.split_first_chunk().ok_or(Error::Damaged("the read model's format"))?;
+    let format = u32::from_be_bytes(*format);
+    if format != FORMAT {
+        return Err(Error::Unfit(format!("it has format {format}, this program's is {FORMAT}")));
+    }
+    match Epoch::from_slice(rest) {
+        Some(found) if found == epoch => Ok(()),
+        Some(found) => Err(Error::Unfit(format!("it was built from epoch {found}, the log's is {epoch}"))),
+        None => Err(Error::Damaged("the read model's epoch")),
+    }
+}
+
+/// A role as a number.
+pub(super) fn encode_role(role: Role) -> u8 {
+    match role {
+        Role::Owner => 0,
+        Role::Admin => 1,
+        Role::Member => 2,
+    }
+}
+
+/// A role from its number.
+pub(super) fn decode_role(role: u8) -> Result<Role, Error> {
+    match role {
+        0 => Ok(Role::Owner),
+        1 => Ok(Role::Admin),
+        2 => Ok(Role::Member),
+        _ => Err(Error::Damaged("a role")),
+    }
+}
+
+/// A kind as a number.
+pub(super) fn encode_kind(kind: NotificationKind) -> u8 {
+    match kind {
+        NotificationKind::Created => 0,
+        NotificationKind::Added => 1,
+    }
+}
+
+/// A kind from its number.
+pub(super) fn decode_kind(kind: u8) -> Result<NotificationKind, Error> {
+    match kind {
+        0 => Ok(NotificationKind::Created),
+        1 => Ok(NotificationKind::Added),
+        _ => Err(Error::Damaged("a kind of notification")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! Keys: the table's byte, then ids, tags and big-endian numbers, so that byte order is the order of the port's lists.
+//!
+//! ```text
+//! c  topic · partition                           checkpoints
+//! g  group · cell                                groups
+//! u  group · user 0 · MEMBERSHIP · seq           members: steps of membership, …
+//!    group · user 0 · DELIVERED · value          … then of the delivered cursor,
+//!    group · user 0 · READ · value               … then of the read cursor
+//! v  user 0 · group · MEMBERSHIP · seq           the same steps by user
+//!    user 0 · group · NOTIFIED · seq             acknowledged notifications
+//! t  group · seq                                 timeline
+//! m  group · seq                                 which events are messages
+//! i  group · message id                          finds a message
+//! k  group · sender 0 · client message id        finds a message
+//! s  group · sender 0 · seq                      counts a sender's messages
+//! o  media · group · seq                         which messages carry an object
+//! r  group · seq                                 rolled back
+//! p  user                                        profiles
+//! x                                              format and epoch of this database
+//! ```
+//!
+//! A user id is of variable length and ends with a zero byte: user ids hold no control characters, so no id is a
+//! prefix of another one's keys, and their order stays that of the text.
+
+use parley_domain::{GroupId, Seq, UserId};
+
+use crate::Error;
+
+/// The first byte of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Table {
+    Checkpoints = b'c',
+    Groups = b'g',
+    MessageIds = b'i',
+    ClientIds = b'k',
+    Messages = b'm',
+    Media = b'o',
+    Profiles = b'p',
+    RolledBack = b'r',
+    Senders = b's',
+    Timeline = b't',
+    Members = b'u',
+    UserGroups = b'v',
+    Meta = b'x',
+}
+
+/// A step of a membership. The tags' order is the order in which a scan meets a user's rows.
+pub(super) const MEMBERSHIP: u8 = 1;
+/// A step of the delivered cursor.
+pub(super) const DELIVERED: u8 = 2;
+/// A step of the read cursor.
+pub(super) const READ: u8 = 3;
+/// An acknowledged notification.
+pub(super) const NOTIFIED: u8 = 4;
+
+const USER_END: u8 = 0;
+
+/// A key, or the beginning of some.
+#[derive(Debug, Clone)]
+pub(super) struct Key(Vec<u8>);
+
+impl Key {
+    pub(super) fn of(table: Table) -> Self {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.push(table as u8);
+        Self(bytes)
+    }
+
+    pub(super) fn group(self, group: GroupId) -> Self {
+        self.bytes(group.as_bytes())
+    }
+
+    pub(super) fn user(self, user: &UserId) -> Self {
+        self.bytes(user.as_str().as_bytes()).tag(USER_END)
+    }
+
+    /// The first key behind all keys of a user.
+    pub(super) fn past_user(self, user: &UserId) -> Self {
+        self.bytes(user.as_str().as_bytes()).tag(USER_END + 1)
+    }
+
+    pub(super) fn tag(mut self, tag: u8) -> Self {
+        self.0.push(tag);
+        self
+    }
+
+    pub(super) fn seq(self, seq: Seq) -> Self {
+        self.bytes(&seq.to_be_bytes())
+    }
+
+    pub(super) fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    /// The first key behind all keys that begin like this one.
+    pub(super) fn past(mut self) -> Self {
+        // No table's byte is 0xff, so this ends before the key is empty.
+        while let Some(last) = self.0.pop() {
+            if let Some(next) = last.checked_add(1) {
+                self.0.push(next);
+                break;
+            }
+        }
+        self
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// Where the cursor rows of the user whose row is `key` begin: writes the user's prefix with a tag and a number into a
+/// buffer that is used again for each of 100,000 members.
+pub(super) fn seek_key(buffer: &mut Vec<u8>, user_prefix: &[u8], tag: u8, seq: Seq) {
+    buffer.clear();
+    buffer.extend_from_slice(user_prefix);
+    buffer.push(tag);
+    buffer.extend_from_slice(&seq.to_be_bytes());
+}
+
+/// The same, behind all rows of the user.
+pub(super) fn seek_past_user(buffer: &mut Vec<u8>, user_prefix: &[u8]) {
+    buffer.clear();
+    buffer.extend_from_slice(user_prefix);
+    if let Some(end) = buffer.last_mut() {
+        *end = USER_END + 1;
+    }
+}
+
+/// A row of [`Table::Members`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MemberKey<'a> {
+    /// Everything up to the end of the user id.
+    pub(super) user_prefix: &'a [u8],
+    /// The user id.
+    pub(super) user: &'a [u8],
+    pub(super) tag: u8,
+    pub(super) seq: Seq,
+}
+
+/// A row of [`Table::UserGroups`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UserGroupKey {
+    pub(super) group: GroupId,
+    pub(super) tag: u8,
+    pub(super) seq: Seq,
+}
+
+const GROUP_LEN: usize = 16;
+const SEQ_LEN: usize = 8;
+
+/// Takes a members key apart.
+pub(super) fn member_key(key: &[u8]) -> Result<MemberKey<'_>, Error> {
+    const DAMAGED: Error = Error::Damaged("a member's key");
+    let start = 1 + GROUP_LEN;
+    let end = key.len().checked_sub(1 + SEQ_LEN).ok_or(DAMAGED)?;
+    let user_prefix = key.get(..end).ok_or(DAMAGED)?;
+    let user = key.get(start..end.checked_sub(1).ok_or(DAMAGED)?).ok_or(DAMAGED)?;
+    let tag = *key.get(end).ok_or(DAMAGED)?;
+    Ok(MemberKey { user_prefix, user, tag, seq: last_seq(key)? })
+}
+
+/// Takes a user's key apart, of which the first `prefix_len` bytes are known.
+pub(super) fn user_group_key(key: &[u8], prefix_len: usize) -> Result<UserGroupKey, Error> {
+    const DAMAGED: Error = Error::Damaged("a user's key");
+    let end = prefix_len + GROUP_LEN;
+    let group = key.get(prefix_len..end).and_then(GroupId::from_slice).ok_or(DAMAGED)?;
+    let tag = *key.get(end).ok_or(DAMAGED)?;
+    Ok(UserGroupKey { group, tag, seq: last_seq(key)? })
+}
+
+/// The group and the number at the end of a key.
+pub(super) fn group_and_seq(key: &[u8]) -> Result<(GroupId, Seq), Error> {
+    let end = key.len().saturating_sub(SEQ_LEN);
+    let group = key.get(end.saturating_sub(GROUP_LEN)..end).and_then(GroupId::from_slice);
+    Ok((group.ok_or(Error::Damaged("a media key"))?, last_seq(key)?))
+}
+
+/// The number at the end of a key.
+pub(super) fn last_seq(key: &[u8]) -> Result<Seq, Error> {
+    key.last_chunk::<SEQ_LEN>()
+        .map(|bytes| Seq::from_be_bytes(*bytes))
+        .ok_or(Error::Damaged("a key's number"))
+}
+
+/// A user id as it lies in a key or a value.
+pub(super) fn parse_user(bytes: &[u8]) -> Result<UserId, Error> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::Damaged("a user id"))?;
+    UserId::parse(text).map_err(|_| Error::Damaged("a user id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(text: &str) -> UserId {
+        UserId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn keys_order_as_users_do() {
+        let group = GroupId::from_bytes([0xff; 16]);
+        let of = |name: &str, seq| Key::of(Table::Members).group(group).user(&user(name)).tag(READ).seq(seq);
+        let mut keys = [of("a", 2), of("a", 256), of("a b", 1), of("ab", 0), of("b", 0), of("é", 0)];
+        let sorted = keys.clone().map(Key::into_bytes);
+        keys.sort_by(|a, b| a.as_slice().cmp(b.as_slice()));
+        assert_eq!(keys.map(Key::into_bytes), sorted);
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_behind_all_of_it_and_before_the_next() {
+        let group = GroupId::from_bytes([0xff; 16]);
+        assert_eq!(Key::of(Table::Members).group(group).past().as_slice(), b"v");
+        let past = Key::of(Table::Members).past_user(&user("a")).into_bytes();
+        assert!(past > Key::of(Table::Members).user(&user("a")).tag(0xff).into_bytes());
+        assert!(past < Key::of(Table::Members).user(&user("a ")).into_bytes());
+    }
+
+    #[test]
+    fn a_members_key_comes_apart() {
+        let group = GroupId::from_bytes([3; 16]);
+        let prefix = Key::of(Table::Members).group(group).user(&user("ann"));
+        let key = prefix.clone().tag(DELIVERED).seq(77);
+        let parts = member_key(key.as_slice()).unwrap();
+        assert_eq!((parts.user_prefix, parts.user), (prefix.as_slice(), b"ann".as_slice()));
+        assert_eq!((parts.tag, parts.seq), (DELIVERED, 77));
+        for end in 0..10 {
+            assert!(member_key(&key.as_slice()[..end]).is_err());
+        }
+        let mut buffer = Vec::new();
+        seek_key(&mut buffer, parts.user_prefix, DELIVERED, 77);
+        assert_eq!(buffer, key.as_slice());
+        seek_past_user(&mut buffer, parts.user_prefix);
+        assert_eq!(buffer, Key::of(Table::Members).group(group).past_user(&user("ann")).into_bytes());
+    }
+}

@@ -1,0 +1,64 @@
+//! Walking over pairs, with jumps.
+
+use super::engine::{View, engine_error};
+use super::keys::Key;
+use crate::Error;
+
+/// A key and its value.
+pub(super) type Pair = (fjall::UserKey, fjall::UserValue);
+
+/// How many pairs to walk over before a jump is cheaper. A jump costs about as much as some ten steps.
+const STEPS_MAX: usize = 16;
+
+/// A place in a range of pairs. [`Scan::seek`] walks short ways and jumps long ones, so that a pass over all members
+/// costs a step for each row where members have few rows, and no more than a jump a member where they have many.
+pub(super) struct Scan<'a> {
+    view: &'a View,
+    end: Key,
+    rest: fjall::Iter,
+    head: Option<Pair>,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(view: &'a View, from: &[u8], end: Key) -> Result<Self, Error> {
+        let rest = view.range(from, end.as_slice());
+        let mut scan = Self { view, end, rest, head: None };
+        scan.advance()?;
+        Ok(scan)
+    }
+
+    /// The pair here, if the range isn't at its end.
+    pub(super) fn head(&self) -> Option<(&[u8], &[u8])> {
+        self.head.as_ref().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// Goes to the next pair.
+    pub(super) fn advance(&mut self) -> Result<(), Error> {
+        self.head = self.rest.next().map(fjall::Guard::into_inner).transpose().map_err(engine_error)?;
+        Ok(())
+    }
+
+    /// Takes the pair here and goes on.
+    pub(super) fn take(&mut self) -> Result<Option<Pair>, Error> {
+        let head = self.head.take();
+        if head.is_some() {
+            self.advance()?;
+        }
+        Ok(head)
+    }
+
+    /// Goes forward to the first pair that isn't before `key`.
+    pub(super) fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
+        for _ in 0..STEPS_MAX {
+            match &self.head {
+                Some((here, _)) if &**here < key => self.advance()?,
+                Some(_) | None => return Ok(()),
+            }
+        }
+        if self.head.as_ref().is_some_and(|(here, _)| &**here < key) {
+            self.rest = self.view.range(key, self.end.as_slice());
+            self.advance()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,293 @@
+//! What clients send.
+
+use parley_domain::{GroupId, MessageId, MessageKind, Rejection, Seq};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::names;
+
+/// The greatest length of a request's own id.
+const ID_BYTES_MAX: usize = 64;
+/// Groups that one `resume` may name.
+const RESUME_GROUPS_MAX: usize = 500;
+
+/// A request.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The client's own id, to be given back with the reply.
+    pub id: Option<String>,
+    /// What it asks, or why that can't be understood.
+    pub event: Result<ClientEvent, Rejection>,
+}
+
+/// Not even a JSON object with an `event`: counted towards the close code 3501.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// What a client can ask.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the contract's section 4 describes each")]
+pub enum ClientEvent {
+    NotifyCreateGroup(GroupId),
+    Subscribe(Subscribe),
+    Resume { groups: Vec<ResumeFrom>, all: bool, limit: Option<u64> },
+    Unsubscribe(GroupId),
+    Send(SendMessage),
+    AcknowledgeMessage(AcknowledgeMessage),
+    AcknowledgeNotification(Uuid),
+    Typing(GroupId),
+    Ping,
+    Authenticate(String),
+}
+
+/// `subscribe_to_group`.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct Subscribe {
+    /// The group.
+    pub group_id: Uuid,
+    /// Replay starts after it; without it after the member's `delivered_seq`.
+    pub after_seq: Option<Seq>,
+    /// The epoch that `after_seq` belongs to.
+    pub epoch: Option<Uuid>,
+    /// At most this many events of the past.
+    pub limit: Option<u64>,
+}
+
+/// One group of `resume`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct ResumeFrom {
+    /// The group.
+    pub group_id: Uuid,
+    /// The epoch that `after_seq` belongs to.
+    pub epoch: Uuid,
+    /// Replay starts after it.
+    pub after_seq: Seq,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct ResumeData {
+    #[serde(default)]
+    groups: Vec<ResumeFrom>,
+    #[serde(default)]
+    all: bool,
+    limit: Option<u64>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct GroupData {
+    group_id: Uuid,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct NotificationData {
+    notification_id: Uuid,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct TokenData {
+    token: String,
+}
+
+/// `send_group_message`.
+#[derive(Deserialize, JsonSchema)]
+pub struct SendMessage {
+    /// The group.
+    pub group_id: Uuid,
+    /// 1 to 64 bytes; the same id again is the same message.
+    pub client_message_id: String,
+    /// `text`, `image`, `video` or `audio`.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The text; needed for `text`, a caption for the others.
+    pub text: Option<String>,
+    /// From `POST /v1/media/uploads`; needed for media.
+    pub media_url: Option<String>,
+}
+
+impl std::fmt::Debug for SendMessage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendMessage").field("group_id", &self.group_id).finish_non_exhaustive()
+    }
+}
+
+impl SendMessage {
+    /// The message's type.
+    ///
+    /// # Errors
+    /// `bad_request` for an unknown one, or for fields that don't fit it.
+    pub fn kind(&self) -> Result<MessageKind, Rejection> {
+        let kind = match self.kind.as_str() {
+            "text" => MessageKind::Text,
+            "image" => MessageKind::Image,
+            "video" => MessageKind::Video,
+            "audio" => MessageKind::Audio,
+            _ => return Err(Rejection::bad_request("type must be text, image, video or audio")),
+        };
+        match (kind, &self.text, &self.media_url) {
+            (MessageKind::Text, None, _) => Err(Rejection::bad_request("a message of type text needs text")),
+            (MessageKind::Text, _, Some(_)) => {
+                Err(Rejection::bad_request("a message of type text has no media_url"))
+            }
+            (MessageKind::Image | MessageKind::Video | MessageKind::Audio, _, None) => Err(Rejection::bad_request(
+                "a message of this type needs a media_url: POST /v1/media/uploads makes one",
+            )),
+            _ => Ok(kind),
+        }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct AcknowledgeData {
+    group_id: Uuid,
+    message_id: Option<Uuid>,
+    seq: Option<Seq>,
+    status: Option<String>,
+}
+
+/// `delivered` or `read`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckStatus {
+    /// It reached the device.
+    Delivered,
+    /// The user saw it.
+    Read,
+}
+
+/// `acknowledge_group_message`.
+#[derive(Debug, Clone, Copy)]
+pub struct AcknowledgeMessage {
+    /// The group.
+    pub group_id: GroupId,
+    /// Up to which.
+    pub upto: Result<Seq, MessageId>,
+    /// As what.
+    pub status: AckStatus,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Reads a text frame.
+///
+/// # Errors
+/// [`Malformed`] if it is no JSON object; everything else wrong is in [`Incoming::event`], so that the reply can carry
+/// the request's id.
+pub fn parse(text: &str) -> Result<Incoming, Malformed> {
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Malformed)?;
+    let id = match envelope.id.filter(|id| id.get() != "null") {
+        None => None,
+        Some(raw) => match serde_json::from_str::<String>(raw.get()) {
+            Ok(id) if id.len() <= ID_BYTES_MAX => Some(id),
+            Ok(_) | Err(_) => {
+                let why = format!("id must be a string of at most {ID_BYTES_MAX} bytes");
+                return Ok(Incoming { id: None, event: Err(Rejection::bad_request(why)) });
+            }
+        },
+    };
+    let Some(Ok(event)) = envelope.event.map(|raw| serde_json::from_str::<String>(raw.get())) else {
+        return Ok(Incoming { id, event: Err(Rejection::bad_request("event must be a string")) });
+    };
+    let data = envelope.data.map_or("{}", RawValue::get);
+    Ok(Incoming { id, event: client_event(&event, data) })
+}
+
+fn data<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Rejection> {
+    serde_json::from_str(text).map_err(|error| Rejection::bad_request(format!("data: {error}")))
+}
+
+fn group(text: &str) -> Result<GroupId, Rejection> {
+    data::<GroupData>(text).map(|data| GroupId(data.group_id))
+}
+
+fn client_event(event: &str, text: &str) -> Result<ClientEvent, Rejection> {
+    Ok(match event {
+        names::SEND_GROUP_MESSAGE => ClientEvent::Send(data(text)?),
+        names::ACKNOWLEDGE_GROUP_MESSAGE => ClientEvent::AcknowledgeMessage(acknowledge(data(text)?)?),
+        names::PING => ClientEvent::Ping,
+        names::TYPING => ClientEvent::Typing(group(text)?),
+        names::SUBSCRIBE_TO_GROUP => ClientEvent::Subscribe(data(text)?),
+        names::UNSUBSCRIBE_FROM_GROUP => ClientEvent::Unsubscribe(group(text)?),
+        names::RESUME => {
+            let ResumeData { groups, all, limit } = data(text)?;
+            if groups.len() > RESUME_GROUPS_MAX {
+                return Err(Rejection::bad_request(format!(
+                    "groups names at most {RESUME_GROUPS_MAX} groups: send several frames"
+                )));
+            }
+            ClientEvent::Resume { groups, all, limit }
+        }
+        names::NOTIFY_CREATE_GROUP => ClientEvent::NotifyCreateGroup(group(text)?),
+        names::ACKNOWLEDGE_NOTIFICATION => {
+            ClientEvent::AcknowledgeNotification(data::<NotificationData>(text)?.notification_id)
+        }
+        names::AUTHENTICATE => ClientEvent::Authenticate(data::<TokenData>(text)?.token),
+        _ => return Err(Rejection::bad_request("unknown event: the contract's section 4 lists what a client may send")),
+    })
+}
+
+fn acknowledge(data: AcknowledgeData) -> Result<AcknowledgeMessage, Rejection> {
+    let status = match data.status.as_deref() {
+        None | Some("read") => AckStatus::Read,
+        Some("delivered") => AckStatus::Delivered,
+        Some(_) => return Err(Rejection::bad_request("status must be delivered or read")),
+    };
+    let upto = match (data.seq, data.message_id) {
+        (Some(seq), None) => Ok(seq),
+        (None, Some(id)) => Err(MessageId(id)),
+        _ => return Err(Rejection::bad_request("either message_id or seq is needed, and not both")),
+    };
+    Ok(AcknowledgeMessage { group_id: GroupId(data.group_id), upto, status })
+}
+
+/// The JSON schemas of what clients send, by event name; for the published AsyncAPI.
+#[must_use]
+pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
+    use schemars::schema_for;
+    vec![
+        (names::NOTIFY_CREATE_GROUP, schema_for!(GroupData)),
+        (names::SUBSCRIBE_TO_GROUP, schema_for!(Subscribe)),
+        (names::RESUME, schema_for!(ResumeData)),
+        (names::UNSUBSCRIBE_FROM_GROUP, schema_for!(GroupData)),
+        (names::SEND_GROUP_MESSAGE, schema_for!(SendMessage)),
+        (names::ACKNOWLEDGE_GROUP_MESSAGE, schema_for!(AcknowledgeData)),
+        (names::ACKNOWLEDGE_NOTIFICATION, schema_for!(NotificationData)),
+        (names::TYPING, schema_for!(GroupData)),
+        (names::PING, schemars::json_schema!({"type": "object"})),
+        (names::AUTHENTICATE, schema_for!(TokenData)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use parley_domain::Code;
+
+    use super::*;
+
+    fn code(text: &str) -> Option<Code> {
+        parse(text).ok()?.event.err().map(|rejection| rejection.code)
+    }
+
+    #[test]
+    fn what_is_no_object_is_malformed_and_all_else_keeps_its_id() {
+        for text in ["", "null", "[]", "1", "{", "\"event\"", "{}x"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        for text in ["{}", r#"{"event":1}"#, r#"{"event":"nonsense"}"#, r#"{"event":"typing"}"#] {
+            assert_eq!(code(text), Some(Code::BadRequest), "{text}");
+        }
+        let incoming = parse(r#"{"event":"send_group_message","id":"s1","data":{"text":5}}"#).unwrap();
+        assert_eq!(incoming.id.as_deref(), Some("s1"));
+        assert!(incoming.event.is_err());
+        assert!(parse(r#"{"event":"ping","id":null,"future":[1]}"#).unwrap().event.is_ok());
+        assert_eq!(code(&format!(r#"{{"event":"ping","id":"{}"}}"#, "x".repeat(65))), Some(Code::BadRequest));
+    }
+}

@@ -1,0 +1,428 @@
+//! What the server sends.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use parley_domain::{
+    Code, Event, Fact, MediaDescription, Position, Rejection, Role, RollbackReason, Seq, UserId, Withheld,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::event::Content;
+use crate::{code, time};
+
+/// The names of all frames, as in the contract.
+#[allow(missing_docs, reason = "the contract's section 4 describes each")]
+pub mod names {
+    pub const NOTIFY_CREATE_GROUP: &str = "notify_create_group";
+    pub const SUBSCRIBE_TO_GROUP: &str = "subscribe_to_group";
+    pub const RESUME: &str = "resume";
+    pub const UNSUBSCRIBE_FROM_GROUP: &str = "unsubscribe_from_group";
+    pub const SEND_GROUP_MESSAGE: &str = "send_group_message";
+    pub const ACKNOWLEDGE_GROUP_MESSAGE: &str = "acknowledge_group_message";
+    pub const ACKNOWLEDGE_NOTIFICATION: &str = "acknowledge_notification";
+    pub const TYPING: &str = "typing";
+    pub const PING: &str = "ping";
+    pub const AUTHENTICATE: &str = "authenticate";
+
+    pub const CREATE_GROUP_NOTIFIED: &str = "create_group_notified";
+    pub const SUBSCRIBED_TO_GROUP: &str = "subscribed_to_group";
+    pub const RESUMED: &str = "resumed";
+    pub const UNSUBSCRIBED_FROM_GROUP: &str = "unsubscribed_from_group";
+    pub const GROUP_MESSAGE_ACCEPTED: &str = "group_message_accepted";
+    pub const GROUP_MESSAGE_ACKNOWLEDGED: &str = "group_message_acknowledged";
+    pub const NOTIFICATION_ACKNOWLEDGED: &str = "notification_acknowledged";
+    pub const PONG: &str = "pong";
+    pub const AUTHENTICATED: &str = "authenticated";
+
+    pub const WELCOME: &str = "welcome";
+    pub const A_GROUP_CREATED: &str = "a_group_created";
+    pub const ADDED_TO_GROUP: &str = "added_to_group";
+    pub const GROUP_MESSAGE: &str = "group_message";
+    pub const GROUP_EVENT: &str = "group_event";
+    pub const GROUP_MESSAGE_STATUS: &str = "group_message_status";
+    pub const GO_AWAY: &str = "go_away";
+    pub const ERROR: &str = "error";
+}
+
+#[derive(Serialize)]
+struct Frame<'a, T> {
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    data: &'a T,
+}
+
+/// The JSON text of a frame.
+#[must_use]
+pub fn encode<T: Serialize>(event: &str, id: Option<&str>, data: &T) -> Bytes {
+    // Every body here is a plain struct with string keys, which serde_json can't fail on.
+    serde_json::to_vec(&Frame { event, id, data }).unwrap_or_default().into()
+}
+
+/// `{partition, offset}`.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct PositionBody {
+    partition: u32,
+    offset: u64,
+}
+
+impl From<Position> for PositionBody {
+    fn from(Position { partition, offset }: Position) -> Self {
+        Self { partition, offset }
+    }
+}
+
+/// What an error says, on the socket and (inside `{"error": …}`) over REST.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct WireError {
+    code: &'static str,
+    message: String,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    /// More about it, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<BTreeMap<&'static str, String>>,
+}
+
+impl From<&Rejection> for WireError {
+    fn from(rejection: &Rejection) -> Self {
+        Self {
+            code: code::name(rejection.code),
+            message: rejection.message.clone(),
+            retryable: code::retryable(rejection.code),
+            retry_after_ms: rejection.retry_after_ms,
+            details: None,
+        }
+    }
+}
+
+/// `error`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorBody {
+    /// What went wrong.
+    #[serde(flatten)]
+    pub error: WireError,
+    /// The group that the request named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<Uuid>,
+    /// The message that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<Uuid>,
+    /// The sender's id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_message_id: Option<String>,
+}
+
+impl ErrorBody {
+    /// An error that names nothing else.
+    #[must_use]
+    pub fn new(rejection: &Rejection) -> Self {
+        Self { error: rejection.into(), group_id: None, message_id: None, client_message_id: None }
+    }
+
+    /// An error of a code, with its explanation.
+    #[must_use]
+    pub fn of(code: Code, message: &str) -> Self {
+        Self::new(&Rejection::new(code, message))
+    }
+}
+
+/// A group as it stands for one user.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct StandingBody {
+    pub group_id: Uuid,
+    pub head_seq: Seq,
+    pub delivered_seq: Seq,
+    pub read_seq: Seq,
+    pub unread: u32,
+}
+
+/// `welcome`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct Welcome<'a> {
+    pub session_id: Uuid,
+    pub user_id: &'a str,
+    pub epoch: Uuid,
+    pub server_time: String,
+    pub limits: &'a BTreeMap<&'static str, u64>,
+    pub groups: Vec<StandingBody>,
+}
+
+/// One group of `resumed`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct ResumedGroup {
+    pub group_id: Uuid,
+    pub from_seq: Seq,
+    pub to_seq: Seq,
+    pub complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_reason: Option<&'static str>,
+}
+
+/// `subscribed_to_group`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct Subscribed {
+    pub epoch: Uuid,
+    pub head_seq: Seq,
+    pub delivered_seq: Seq,
+    pub read_seq: Seq,
+    pub unread: u32,
+    pub role: &'static str,
+    #[serde(flatten)]
+    pub resumed: ResumedGroup,
+}
+
+/// `group_message_accepted`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct Accepted<'a> {
+    pub group_id: Uuid,
+    pub message_id: Uuid,
+    pub client_message_id: &'a str,
+    pub seq: Seq,
+    pub epoch: Uuid,
+    pub position: PositionBody,
+    pub created_at: String,
+    pub duplicate: bool,
+}
+
+/// `group_message_acknowledged`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct Acknowledged {
+    pub group_id: Uuid,
+    pub delivered_seq: Seq,
+    pub read_seq: Seq,
+}
+
+/// `create_group_notified`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct CreateNotified {
+    pub group_id: Uuid,
+    pub online: u32,
+    pub pending: u32,
+}
+
+/// `a_group_created` and `added_to_group`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct NotificationBody<'a> {
+    pub notification_id: Uuid,
+    pub group: &'a crate::rest::GroupBody,
+    pub added_by: &'a str,
+}
+
+/// `pong`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct Pong {
+    pub server_time: String,
+}
+
+/// `go_away`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct GoAway {
+    pub reason: &'static str,
+    pub reconnect_after_ms: u64,
+}
+
+/// `group_message_status`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct MessageStatus<'a> {
+    pub group_id: Uuid,
+    pub seq: Seq,
+    pub message_id: Uuid,
+    pub delivered_count: u32,
+    pub read_count: u32,
+    pub member_count: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered_seq: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_seq: Option<Seq>,
+}
+
+/// What a message says of its object.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct MediaBody {
+    pub media_id: Uuid,
+    pub content_type: String,
+    pub content_length: u64,
+}
+
+impl From<&MediaDescription> for MediaBody {
+    fn from(media: &MediaDescription) -> Self {
+        Self {
+            media_id: media.media_id.0,
+            content_type: media.content_type.clone(),
+            content_length: media.content_length,
+        }
+    }
+}
+
+/// `group_message`, and a message of the history.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct MessageBody {
+    pub group_id: Uuid,
+    pub seq: Seq,
+    pub epoch: Uuid,
+    pub position: PositionBody,
+    pub message_id: Uuid,
+    pub client_message_id: String,
+    pub sender: String,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media: Option<MediaBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<&'static str>,
+    pub created_at: String,
+    pub updated_at: String,
+}
+
+impl MessageBody {
+    /// A message with its opened content, or with the reason why that is withheld. `None` if the fact is no message.
+    #[must_use]
+    pub fn new(
+        fact: &Fact,
+        epoch: Uuid,
+        position: Position,
+        content: Result<Content, Withheld>,
+    ) -> Option<Self> {
+        let Event::MessageSent(message) = &fact.event else { return None };
+        let created_at = time::format(fact.at);
+        let withheld = content.as_ref().err().map(|why| match why {
+            Withheld::RolledBack => "rolled_back",
+            Withheld::Erased => "erased",
+        });
+        let content = content.unwrap_or_default();
+        Some(Self {
+            group_id: fact.group_id.0,
+            seq: fact.seq,
+            epoch,
+            position: position.into(),
+            message_id: message.message_id.0,
+            client_message_id: message.client_message_id.to_string(),
+            sender: message.sender.to_string(),
+            kind: match message.kind {
+                parley_domain::MessageKind::Text => "text",
+                parley_domain::MessageKind::Image => "image",
+                parley_domain::MessageKind::Video => "video",
+                parley_domain::MessageKind::Audio => "audio",
+            },
+            text: content.text,
+            media_url: content.media_url,
+            media: message.media.as_ref().filter(|_| withheld.is_none()).map(Into::into),
+            withheld,
+            updated_at: created_at.clone(),
+            created_at,
+        })
+    }
+}
+
+/// `group_event`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct GroupEventBody {
+    pub group_id: Uuid,
+    pub seq: Seq,
+    pub epoch: Uuid,
+    pub position: PositionBody,
+    pub created_at: String,
+    pub actor: String,
+    #[serde(flatten)]
+    pub kind: KindBody,
+}
+
+/// The kinds of `group_event` with their fields.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub enum KindBody {
+    GroupCreated,
+    MemberAdded { count: usize, user_ids: Vec<String> },
+    MemberRemoved { count: usize, user_ids: Vec<String> },
+    RoleChanged { user_id: String, role: &'static str },
+    OwnerTransferred { owner: String },
+    GroupUpdated { name: String, description: String },
+    GroupDissolved,
+    MessageRolledBack { message_id: Uuid, reason: &'static str },
+}
+
+/// The name of a role.
+#[must_use]
+pub fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "owner",
+        Role::Admin => "admin",
+        Role::Member => "member",
+    }
+}
+
+/// Users that a `group_event` names at most.
+const NAMED_USERS_MAX: usize = 100;
+
+fn named(users: &[UserId]) -> Vec<String> {
+    users.iter().take(NAMED_USERS_MAX).map(ToString::to_string).collect()
+}
+
+impl GroupEventBody {
+    /// A group event. `None` if the fact is a message.
+    #[must_use]
+    pub fn new(fact: &Fact, epoch: Uuid, position: Position) -> Option<Self> {
+        let (actor, kind) = match &fact.event {
+            Event::MessageSent(_) => return None,
+            Event::GroupCreated { creator, .. } => (creator, KindBody::GroupCreated),
+            Event::MembersAdded { actor, users, .. } => {
+                (actor, KindBody::MemberAdded { count: users.len(), user_ids: named(users) })
+            }
+            Event::MembersRemoved { actor, users, .. } => {
+                (actor, KindBody::MemberRemoved { count: users.len(), user_ids: named(users) })
+            }
+            Event::RoleChanged { actor, user, role } => {
+                (actor, KindBody::RoleChanged { user_id: user.to_string(), role: role_name(*role) })
+            }
+            Event::OwnerTransferred { actor, owner } => {
+                (actor, KindBody::OwnerTransferred { owner: owner.to_string() })
+            }
+            Event::GroupUpdated { actor, name, description } => {
+                (actor, KindBody::GroupUpdated { name: name.clone(), description: description.clone() })
+            }
+            Event::GroupDissolved { actor } => (actor, KindBody::GroupDissolved),
+            Event::MessageRolledBack { message_id, sender, reason, .. } => {
+                let reason = match reason {
+                    RollbackReason::MediaMissing => "media_missing",
+                    RollbackReason::Unprojectable => "unprojectable",
+                };
+                (sender, KindBody::MessageRolledBack { message_id: message_id.0, reason })
+            }
+        };
+        Some(Self {
+            group_id: fact.group_id.0,
+            seq: fact.seq,
+            epoch,
+            position: position.into(),
+            created_at: time::format(fact.at),
+            actor: actor.to_string(),
+            kind,
+        })
+    }
+}

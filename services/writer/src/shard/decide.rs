@@ -1,0 +1,317 @@
+//! From requests to a flight: decisions on the state as it will be, records in the order of the decisions.
+
+use std::sync::Arc;
+
+use parley_domain::{
+    Code, Command, Context, CreateGroup, CursorWish, Decision, Earlier, Event, EventId, Fact, Group, GroupId,
+    NotificationKind, Position, ProfileChanged, Rejection, SealedContent, SendMessage, Timestamp, UserId,
+    advance_cursors, decide, partition_of,
+};
+use parley_eventlog::{Record, Topic, TopicPartition};
+use parley_keys::{DataKey, Place};
+use parley_wire::event::{self, CursorsAdvanced};
+use parley_wire::service::{Notice, Reply, ReplyTo, Request, Send, Wish};
+use parley_wire::clock;
+use uuid::Uuid;
+
+use super::prepare::{Fetched, cannot_decide, comparable, sent_key};
+use super::{Deferred, Queued, Shard, Slot, summary};
+use crate::dedupe::Sent;
+use crate::flight::{Answer, Flight};
+
+impl Shard {
+    pub(super) async fn decide_all(&mut self, batch: Vec<Queued>) -> Flight {
+        let now = clock::now();
+        let mut fetched = self.fetch(Self::sends(&batch), now).await;
+        let projected = |partition| self.engines.progress.projected(partition);
+        let room = self.state.dedupe.has_room(batch.len(), projected);
+        let mut flight = Flight::default();
+        for queued in batch {
+            match queued {
+                Queued::Profile(profile, reply_to) => self.profile(&profile, reply_to, now, &mut flight),
+                Queued::Group(request, reply_to) => {
+                    self.request(*request, reply_to, now, room, &mut fetched, &mut flight);
+                }
+            }
+        }
+        flight
+    }
+
+    /// Acknowledgements that waited for events in flight.
+    pub(super) fn decide_cursors_again(&mut self, deferred: Vec<Deferred>) -> Flight {
+        let mut flight = Flight::default();
+        let now = clock::now();
+        for (group_id, wishes, reply_to) in deferred {
+            self.cursors(group_id, wishes, reply_to, now, &mut flight);
+        }
+        flight
+    }
+
+    fn request(
+        &mut self,
+        request: Request,
+        reply_to: ReplyTo,
+        now: Timestamp,
+        room: bool,
+        fetched: &mut Fetched,
+        flight: &mut Flight,
+    ) {
+        let Request { group_id, actor, wish } = request;
+        let command = match wish {
+            Wish::Send(send) => return self.send((group_id, actor), *send, reply_to, now, room, fetched, flight),
+            Wish::AdvanceCursors(wishes) => return self.cursors(group_id, wishes, reply_to, now, flight),
+            Wish::NotifyCreated => return self.notify_created(group_id, &actor, reply_to, flight),
+            Wish::CountReceipts(messages) => {
+                let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
+                let result = group.ok_or_else(Rejection::group_not_found).map(|group| {
+                    Reply::Receipts(messages.iter().map(|(seq, sender)| group.receipts(*seq, sender)).collect())
+                });
+                return flight.answers.push(Answer::Plain(reply_to, result));
+            }
+            Wish::Create { name, description, members, recipe } => {
+                Command::Create(CreateGroup { name, description, members, recipe })
+            }
+            Wish::Update { name, description } => Command::Update { name, description },
+            Wish::AddMembers(users) => Command::AddMembers { users },
+            Wish::RemoveMember(user) => Command::RemoveMember { user },
+            Wish::TransferOwnership(user) => Command::TransferOwnership { user },
+            Wish::SetRole(user, role) => Command::SetRole { user, role },
+            Wish::Dissolve => Command::Dissolve,
+            Wish::RollBack { message_id, message_seq, sender, reason } => {
+                Command::RollBack { message_id, message_seq, sender, reason }
+            }
+        };
+        let context = self.context(group_id, actor, now);
+        let result = self.decide(&command, &context).map(|decision| {
+            let created = matches!(command, Command::Create(_)) && matches!(decision, Decision::Append(_));
+            if let Decision::Append(fact) = decision {
+                self.append(&fact, flight);
+                self.hang_on(&fact, flight);
+            }
+            let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
+            group.map_or(Reply::Done, |group| Reply::Group { group: summary(group), created })
+        });
+        flight.answers.push(Answer::Plain(reply_to, result));
+    }
+
+    fn context(&self, group_id: GroupId, actor: UserId, now: Timestamp) -> Context {
+        Context { group_id, actor, now, event_id: EventId(Uuid::now_v7()), limits: self.options.limits }
+    }
+
+    fn decide(&self, command: &Command, context: &Context) -> Result<Decision, Rejection> {
+        let group = self.state.groups.get(&context.group_id).and_then(|slot| slot.group.as_ref());
+        decide(group, command, context)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all of one request, taken apart once")]
+    fn send(
+        &mut self,
+        (group_id, actor): (GroupId, UserId),
+        send: Send,
+        reply_to: ReplyTo,
+        now: Timestamp,
+        room: bool,
+        fetched: &mut Fetched,
+        flight: &mut Flight,
+    ) {
+        let key = sent_key(group_id, &actor, &send);
+        if fetched.no_keys || fetched.undecidable.contains(&key) {
+            return reply_to.answer(Err(cannot_decide()));
+        }
+        if !room {
+            let why = "the read models are too far behind to tell repeats: nothing was stored, try again";
+            return reply_to.answer(Err(Rejection::new(Code::Busy, why).retry_after(1_000)));
+        }
+        let context = self.context(group_id, actor, now);
+        let content = event::encode_content(&send.content);
+        let comparable = comparable(&send, &content);
+        let before = self.state.dedupe.recent(&key).or_else(|| fetched.earlier.get(&key)).copied();
+        let sealing = fetched.sealing.get(&group_id);
+        let earlier = before.map(|sent| Earlier {
+            message_id: sent.message_id,
+            seq: sent.seq,
+            position: sent.position,
+            at: sent.at,
+            same_content: same_content(&sent, sealing, fetched, &comparable),
+        });
+        let content = match (earlier, sealing) {
+            (None, Some(key)) => seal(key, &context, &content, &comparable, &send),
+            // A repeat is not sealed; without a group there is nothing to seal for, and the decision says so.
+            _ => Ok(SealedContent {
+                key_id: parley_domain::KeyId(Uuid::nil()),
+                sealed: Vec::new(),
+                mac: [0; 32],
+                text_bytes: 0,
+            }),
+        };
+        let result = content.and_then(|content| {
+            let command = Command::Send(Box::new(SendMessage {
+                client_message_id: send.client_message_id,
+                kind: send.kind,
+                content,
+                media: send.media,
+                earlier,
+                over_rate: send.over_rate,
+            }));
+            self.decide(&command, &context)
+        });
+        let result = result.map(|decision| self.accept(decision, key, flight));
+        flight.answers.push(Answer::Plain(reply_to, result));
+    }
+
+    fn accept(&mut self, decision: Decision, key: crate::dedupe::SentKey, flight: &mut Flight) -> Reply {
+        match decision {
+            Decision::Append(fact) => {
+                let position = self.append(&fact, flight);
+                if let Event::MessageSent(message) = &fact.event {
+                    self.state.dedupe.remember(key, Sent::of(message, fact.seq, fact.at, position));
+                }
+                metrics::counter!("parley_messages_accepted_total").increment(1);
+                let (seq, message_id) = (fact.seq, parley_domain::MessageId(fact.event_id.0));
+                Reply::Accepted { message_id, seq, position, created_at: fact.at, duplicate: false }
+            }
+            Decision::Repeat(Earlier { message_id, seq, position, at, .. }) => {
+                metrics::counter!("parley_dedupe_hits_total").increment(1);
+                Reply::Accepted { message_id, seq, position, created_at: at, duplicate: true }
+            }
+            Decision::Unchanged => Reply::Done,
+        }
+    }
+
+    fn cursors(
+        &mut self,
+        group_id: GroupId,
+        wishes: Vec<CursorWish>,
+        reply_to: ReplyTo,
+        now: Timestamp,
+        flight: &mut Flight,
+    ) {
+        let slot = self.state.groups.get_mut(&group_id);
+        let (durable, decided) =
+            slot.as_ref().map_or((0, 0), |slot| (slot.durable_head, slot.group.as_ref().map_or(0, |g| g.head)));
+        let highest = wishes.iter().map(|wish| wish.delivered.max(wish.read)).max().unwrap_or(0);
+        if highest > durable && highest <= decided {
+            // What it acknowledges is in flight; it is decided once that has landed.
+            return self.deferred.push((group_id, wishes, reply_to));
+        }
+        let group = slot.and_then(|slot| slot.group.as_mut());
+        let outcome = advance_cursors(group.as_deref(), &wishes, durable, now);
+        if let Some(group) = group {
+            outcome.advances.iter().for_each(|advance| group.apply_cursor(advance));
+        }
+        if !outcome.advances.is_empty() {
+            let event_id = EventId(Uuid::now_v7());
+            let cursors = CursorsAdvanced { group_id, event_id, at: now, advances: outcome.advances };
+            let value = event::encode_cursors(&cursors);
+            self.record(Topic::Acks, &group_id.to_string(), (event::CURSORS_TYPE, value, event_id, now), flight);
+        }
+        flight.answers.push(Answer::Plain(reply_to, Ok(Reply::Cursors(outcome.answers))));
+    }
+
+    fn notify_created(&mut self, group_id: GroupId, actor: &UserId, reply_to: ReplyTo, flight: &mut Flight) {
+        let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
+        let refused = match group {
+            None => Some(Rejection::group_not_found()),
+            Some(group) if !group.members.contains_key(actor) => Some(Rejection::not_a_member()),
+            Some(group) if group.dissolved.is_some() => Some(Rejection::group_dissolved()),
+            Some(group) if group.member(actor).is_none() => Some(Rejection::not_a_member()),
+            Some(group) if group.creator != *actor => {
+                Some(Rejection::new(Code::Forbidden, "only the creator of the group may notify of its creation"))
+            }
+            Some(_) => None,
+        };
+        flight.answers.push(match (refused, self.creation_notice(group_id)) {
+            (None, Some(notice)) => Answer::AfterNotice(reply_to, notice),
+            (refused, _) => Answer::Plain(reply_to, Err(refused.unwrap_or_else(Rejection::group_not_found))),
+        });
+    }
+
+    fn profile(&mut self, profile: &ProfileChanged, reply_to: ReplyTo, now: Timestamp, flight: &mut Flight) {
+        let event_id = EventId(Uuid::now_v7());
+        let value = event::encode_profile(profile, event_id);
+        let what = (event::PROFILE_TYPE, value, event_id, now);
+        self.record(Topic::Users, profile.user.as_str(), what, flight);
+        flight.answers.push(Answer::Plain(reply_to, Ok(Reply::Done)));
+    }
+
+    /// Makes a fact part of the state and of the flight.
+    fn append(&mut self, fact: &Fact, flight: &mut Flight) -> Position {
+        let slot: &mut Slot = self.state.groups.entry(fact.group_id).or_default();
+        Group::evolve(&mut slot.group, fact);
+        flight.heads.push((fact.group_id, fact.seq));
+        let what = (event::fact_type(&fact.event), event::encode_fact(fact), fact.event_id, fact.at);
+        let mut text = [0; 36];
+        let key: &str = fact.group_id.0.hyphenated().encode_lower(&mut text);
+        self.record(Topic::Events, key, what, flight)
+    }
+
+    fn record(
+        &mut self,
+        topic: Topic,
+        key: &str,
+        (kind, value, id, time): (&'static str, bytes::Bytes, EventId, Timestamp),
+        flight: &mut Flight,
+    ) -> Position {
+        let partition = partition_of(key.as_bytes(), self.engines.log.partitions());
+        let at = TopicPartition { topic, partition };
+        let Some(lane) = self.state.lanes.get_mut(&at) else {
+            debug_assert!(false, "a request for a partition of another shard");
+            return Position::default();
+        };
+        let (stamp, offset) = lane.next();
+        let source = self.options.instance.clone();
+        let key = Some(bytes::Bytes::copy_from_slice(key.as_bytes()));
+        flight.records.push((at, Record { key, value, id, kind: kind.into(), source, time, stamp }));
+        flight.expected.push(offset);
+        Position { partition, offset }
+    }
+
+    /// What follows from a change of a group once it is durable.
+    fn hang_on(&self, fact: &Fact, flight: &mut Flight) {
+        let (actor, users) = match &fact.event {
+            Event::GroupCreated { .. } => return flight.created.push(fact.group_id),
+            Event::MembersAdded { actor, users, .. } => (actor, users),
+            Event::MembersRemoved { .. }
+            | Event::RoleChanged { .. }
+            | Event::OwnerTransferred { .. }
+            | Event::GroupUpdated { .. }
+            | Event::GroupDissolved { .. }
+            | Event::MessageSent(_)
+            | Event::MessageRolledBack { .. } => return,
+        };
+        if let Some(group) = self.state.groups.get(&fact.group_id).and_then(|slot| slot.group.as_ref()) {
+            flight.notices.push(Notice {
+                group: summary(group),
+                kind: NotificationKind::Added,
+                added_by: actor.clone(),
+                seq: fact.seq,
+                at: fact.at,
+                users: users.as_slice().into(),
+            });
+        }
+    }
+}
+
+/// Whether a repeat says the same as what was accepted. What was erased can't be compared, and then counts as the same.
+fn same_content(sent: &Sent, sealing: Option<&Arc<DataKey>>, fetched: &Fetched, comparable: &[u8]) -> bool {
+    let key = match sealing {
+        Some(key) if key.id() == sent.key_id => Some(key),
+        _ => fetched.comparing.get(&sent.key_id).and_then(Option::as_ref),
+    };
+    key.is_none_or(|key| key.mac(comparable) == sent.mac)
+}
+
+fn seal(
+    key: &DataKey,
+    context: &Context,
+    content: &[u8],
+    comparable: &[u8],
+    send: &Send,
+) -> Result<SealedContent, Rejection> {
+    let message_id = parley_domain::MessageId(context.event_id.0);
+    let place = Place { group_id: context.group_id, message_id, sender: &context.actor };
+    let sealed = key.seal(place, content).map_err(|_| cannot_decide())?;
+    let text_bytes = send.content.text.as_ref().map_or(0, String::len);
+    let text_bytes = u32::try_from(text_bytes).unwrap_or(u32::MAX);
+    Ok(SealedContent { key_id: key.id(), sealed, mac: key.mac(comparable), text_bytes })
+}
