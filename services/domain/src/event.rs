@@ -182,6 +182,10 @@ pub struct CursorAdvance {
     pub delivered: Seq,
     /// Everything up to here was read; 0: as before. Read implies delivered: if it passes the other, both move.
     pub read: Seq,
+    /// Where the lower of the cursors that moved stood before.
+    pub before: Seq,
+    /// Where the read cursor stood before.
+    pub read_before: Seq,
     /// When the owner of the partition took it.
     pub at: Timestamp,
     /// The notification of the joining at this `seq` was acknowledged.

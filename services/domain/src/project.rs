@@ -242,7 +242,7 @@ fn project_change(fact: &Fact, rows: &mut Vec<Row>) {
 /// The rows of one entry of a `CursorsAdvanced`.
 #[must_use]
 pub fn project_cursor(group_id: GroupId, advance: &CursorAdvance) -> Vec<Row> {
-    let CursorAdvance { user, delivered, read, at, notified } = advance;
+    let CursorAdvance { user, delivered, read, at, notified, .. } = advance;
     let moved = delivered.max(read) > &0;
     let cursor =
         moved.then(|| Row::Cursor { group_id, user: user.clone(), delivered: *delivered, read: *read, at: *at });

@@ -1,1 +1,31 @@
-//! (under construction)
+//! The edge: REST and WebSocket. Verifies who asks, hands wishes to the owners of the partitions, delivers from the log,
+//! and replays from the read models to whoever was away.
+//!
+//! ```text
+//!              ┌───────────── session (one task) ─────────────┐
+//!  frames ────▶│ reader ─▶ wishes ─▶ Commands                 │
+//!  frames ◀────│ writer ◀─ outbox (bounded bytes)             │
+//!              └──────────────▲──────────▲────────────────────┘
+//!                    live     │          │ behind
+//!  log tail ─▶ delivery ─▶ hub: group ─▶ subscriptions    replay ◀─ read models
+//! ```
+
+mod acks;
+pub mod auth;
+mod delivery;
+mod edge;
+mod hub;
+mod media;
+mod opener;
+mod options;
+mod outbox;
+mod replay;
+mod resume;
+mod rest;
+mod session;
+mod status;
+pub mod ws;
+
+pub use edge::{Edge, Readiness};
+pub use hub::Hub;
+pub use options::{Engines, Limits, Options};

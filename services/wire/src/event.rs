@@ -347,6 +347,8 @@ pub fn encode_cursors(cursors: &CursorsAdvanced) -> Bytes {
         delivered_seq: advance.delivered,
         read_seq: advance.read,
         notified_seq: advance.notified.unwrap_or(0),
+        before_seq: advance.before,
+        read_before_seq: advance.read_before,
     });
     let message = proto::CursorsAdvanced {
         group_id: cursors.group_id.as_bytes().to_vec(),
@@ -369,6 +371,8 @@ pub fn decode_cursors(value: Bytes) -> Result<CursorsAdvanced, DecodeError> {
             user: user(&advance.user)?,
             delivered: advance.delivered_seq,
             read: advance.read_seq,
+            before: advance.before_seq,
+            read_before: advance.read_before_seq,
             at,
             notified: (advance.notified_seq > 0).then_some(advance.notified_seq),
         })

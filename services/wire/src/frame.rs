@@ -8,7 +8,7 @@ pub use incoming::{
     AcknowledgeMessage, AckStatus, ClientEvent, Incoming, Malformed, ResumeFrom, SendMessage, Subscribe, parse,
 };
 pub use outgoing::{
-    Accepted, Acknowledged, CreateNotified, ErrorBody, GoAway, GroupEventBody, KindBody, MediaBody, MessageBody,
-    MessageStatus, NotificationBody, Pong, PositionBody, ResumedGroup, StandingBody, Subscribed, Welcome, WireError,
-    encode, names, role_name,
+    Accepted, Acknowledged, Authenticated, CreateNotified, ErrorBody, GoAway, GroupEventBody, GroupRef, KindBody, MediaBody, MessageBody,
+    MessageStatus, NotificationAcknowledged, NotificationBody, Pong, PositionBody, Resumed, ResumedGroup, StandingBody, Subscribed, Welcome, WireError,
+    encode_after, names, role_name,
 };

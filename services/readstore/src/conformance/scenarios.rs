@@ -139,7 +139,7 @@ pub(super) async fn unread_stops(model: &dyn ReadModel) -> Result<(), Error> {
 /// Members whose cursors took many steps lie between others.
 pub(super) async fn many_steps(model: &dyn ReadModel) -> Result<(), Error> {
     let id = group(1);
-    let mut world = created(&["ann b", "b", "bob"]);
+    let mut world = created(&["ann b", "b", "bob", "zoë", "日本"]);
     for round in 0..45 {
         let seq = world.send(id, "ann");
         for name in ["ann b", "bob"] {
@@ -147,12 +147,16 @@ pub(super) async fn many_steps(model: &dyn ReadModel) -> Result<(), Error> {
             world.advance(id, &user(name), 0, seq - round % 3, false);
         }
         if round == 20 {
-            world.push(id, removal("b", 3));
-            world.push(id, removal("bob", 2));
+            world.push(id, removal("b", 5));
+            world.push(id, removal("bob", 4));
             world.send(id, "ann");
-            world.push(id, addition("bob", 3));
+            world.push(id, addition("bob", 5));
         }
     }
+    // Two that a scan from an old message on meets only behind all the others' steps.
+    let last = world.send(id, "ann");
+    world.advance(id, &user("zoë"), last, last, false);
+    world.advance(id, &user("日本"), last, 0, false);
     apply(model, &world.log, 50).await?;
     check(model, &world).await
 }

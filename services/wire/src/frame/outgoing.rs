@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use parley_domain::{
     Code, Event, Fact, MediaDescription, Position, Rejection, Role, RollbackReason, Seq, UserId, Withheld,
 };
@@ -55,11 +54,12 @@ struct Frame<'a, T> {
     data: &'a T,
 }
 
-/// The JSON text of a frame.
+/// Writes the JSON text of a frame behind what is in `bytes`.
 #[must_use]
-pub fn encode<T: Serialize>(event: &str, id: Option<&str>, data: &T) -> Bytes {
-    // Every body here is a plain struct with string keys, which serde_json can't fail on.
-    serde_json::to_vec(&Frame { event, id, data }).unwrap_or_default().into()
+pub fn encode_after<T: Serialize>(mut bytes: Vec<u8>, event: &str, id: Option<&str>, data: &T) -> Vec<u8> {
+    // Writing to memory can't fail, and neither can these bodies: plain structs with string keys.
+    drop(serde_json::to_writer(&mut bytes, &Frame { event, id, data }));
+    bytes
 }
 
 /// `{partition, offset}`.
@@ -201,6 +201,36 @@ pub struct Acknowledged {
     pub group_id: Uuid,
     pub delivered_seq: Seq,
     pub read_seq: Seq,
+}
+
+/// `notification_acknowledged`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct NotificationAcknowledged {
+    pub notification_id: Uuid,
+}
+
+/// `unsubscribed_from_group`, and what names a group and a user.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct GroupRef<'a> {
+    pub group_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<&'a str>,
+}
+
+/// `authenticated`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct Authenticated {
+    pub expires_at: String,
+}
+
+/// `resumed`.
+#[derive(Debug, Serialize, JsonSchema)]
+#[allow(missing_docs, reason = "as the contract names them")]
+pub struct Resumed {
+    pub groups: Vec<ResumedGroup>,
 }
 
 /// `create_group_notified`.

@@ -58,17 +58,18 @@ fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
             let value = step(*at, change)?;
             let by_group = Key::of(Table::Members).group(*group_id).user(user);
             let by_user = Key::of(Table::UserGroups).user(user).group(*group_id);
-            put(by_group.tag(MEMBERSHIP).seq(*seq), value.clone());
+            put(by_group.seq(*seq), value.clone());
             put(by_user.tag(MEMBERSHIP).seq(*seq), value);
         }
         Row::Cursor { group_id, user, delivered, read, at } => {
-            let key = Key::of(Table::Members).group(*group_id).user(user);
             // A read step says all that a delivered step at the same place would.
-            if *delivered > 0 && delivered != read {
-                put(key.clone().tag(DELIVERED).seq(*delivered), encode_time(*at));
-            }
-            if *read > 0 {
-                put(key.tag(READ).seq(*read), encode_time(*at));
+            let delivered = if delivered == read { 0 } else { *delivered };
+            for (tag, value) in [(DELIVERED, delivered), (READ, *read)].into_iter().filter(|step| step.1 > 0)
+            {
+                let by_user = Key::of(Table::Cursors).group(*group_id).user(user);
+                let by_value = Key::of(Table::CursorsByValue).group(*group_id).tag(tag).seq(value);
+                put(by_user.tag(tag).seq(value), encode_time(*at));
+                put(by_value.bytes(user.as_str().as_bytes()), Vec::new());
             }
         }
         Row::Notified { group_id, user, seq } => {

@@ -9,6 +9,8 @@ use crate::{Checkpoint, CheckpointKey, Error};
 pub(super) const TABLES: &[&str] = &[
     "groups",
     "members",
+    "cursors",
+    "cursors_by_value",
     "user_groups",
     "timeline",
     "messages",
@@ -24,6 +26,8 @@ fn table(name: &str) -> Option<Table> {
     Some(match name {
         "groups" => Table::Groups,
         "members" => Table::Members,
+        "cursors" => Table::Cursors,
+        "cursors_by_value" => Table::CursorsByValue,
         "user_groups" => Table::UserGroups,
         "timeline" => Table::Timeline,
         "messages" => Table::Messages,

@@ -4,9 +4,7 @@ use parley_domain::{GroupId, ProfileChanged, Seq, Timestamp, UserId};
 
 use super::codec::{Cell, DISSOLVED, Profile, decode};
 use super::engine::View;
-use super::keys::{
-    Key, MEMBERSHIP, NOTIFIED, Table, last_seq, member_key, parse_user, seek_past_user, user_group_key,
-};
+use super::keys::{Key, MEMBERSHIP, NOTIFIED, Table, last_seq, member_key, parse_user, user_group_key};
 use super::membership::LastStay;
 use super::scan::Scan;
 use crate::{Error, GroupRow, MembershipRow, UserGroupRow};
@@ -88,19 +86,15 @@ impl View {
         let all = Key::of(Table::Members).group(group);
         let from = after.map_or_else(|| all.clone(), |after| all.clone().past_user(after));
         let mut scan = self.scan(&from, all.past())?;
-        let (mut members, mut buffer, mut prefix) = (Vec::new(), Vec::new(), Vec::new());
+        let mut members = Vec::new();
         while members.len() < limit
             && let Some((key, _)) = scan.head()
         {
-            let parts = member_key(key)?;
-            let user = parse_user(parts.user)?;
-            parts.user_prefix.clone_into(&mut prefix);
-            let stay = steps_here(&mut scan, &prefix)?;
+            let user = parse_user(member_key(key)?.user)?;
+            let stay = steps_here(&mut scan, &user)?;
             if let Some(stay) = stay.filter(LastStay::is_current) {
                 members.push(self.membership_row(group, user, stay)?);
             }
-            seek_past_user(&mut buffer, &prefix);
-            scan.seek(&buffer)?;
         }
         Ok(members)
     }
@@ -209,13 +203,12 @@ impl View {
     }
 }
 
-/// Folds the steps of the user whose rows begin here. Cursors may be there before the joining that they follow is
-/// projected: then there is no stay.
-fn steps_here(scan: &mut Scan<'_>, user_prefix: &[u8]) -> Result<Option<LastStay>, Error> {
+/// Folds the steps of the user whose rows begin here, and goes behind them.
+fn steps_here(scan: &mut Scan<'_>, user: &UserId) -> Result<Option<LastStay>, Error> {
     let mut stay = None;
     while let Some((key, value)) = scan.head() {
         let parts = member_key(key)?;
-        if parts.user_prefix != user_prefix || parts.tag != MEMBERSHIP {
+        if parts.user != user.as_str().as_bytes() {
             break;
         }
         LastStay::fold(&mut stay, parts.seq, value)?;

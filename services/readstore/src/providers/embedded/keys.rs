@@ -3,9 +3,9 @@
 //! ```text
 //! c  topic · partition                           checkpoints
 //! g  group · cell                                groups
-//! u  group · user 0 · MEMBERSHIP · seq           members: steps of membership, …
-//!    group · user 0 · DELIVERED · value          … then of the delivered cursor,
-//!    group · user 0 · READ · value               … then of the read cursor
+//! u  group · user 0 · seq                        members: the steps of each
+//! w  group · user 0 · DELIVERED or READ · value  cursors: the steps of each
+//! y  group · DELIVERED or READ · value · user    the same, by value: who came to an event or passed it
 //! v  user 0 · group · MEMBERSHIP · seq           the same steps by user
 //!    user 0 · group · NOTIFIED · seq             acknowledged notifications
 //! t  group · seq                                 timeline
@@ -42,10 +42,12 @@ pub(super) enum Table {
     Timeline = b't',
     Members = b'u',
     UserGroups = b'v',
+    Cursors = b'w',
     Meta = b'x',
+    CursorsByValue = b'y',
 }
 
-/// A step of a membership. The tags' order is the order in which a scan meets a user's rows.
+/// A step of a membership.
 pub(super) const MEMBERSHIP: u8 = 1;
 /// A step of the delivered cursor.
 pub(super) const DELIVERED: u8 = 2;
@@ -115,32 +117,22 @@ impl Key {
     }
 }
 
-/// Where the cursor rows of the user whose row is `key` begin: writes the user's prefix with a tag and a number into a
-/// buffer that is used again for each of 100,000 members.
-pub(super) fn seek_key(buffer: &mut Vec<u8>, user_prefix: &[u8], tag: u8, seq: Seq) {
+/// Where the steps of a member's cursor begin that are at `seq` or beyond, written into a buffer that is used again for
+/// each of 100,000 members.
+pub(super) fn seek_cursor(buffer: &mut Vec<u8>, group: GroupId, user: &[u8], tag: u8, seq: Seq) {
     buffer.clear();
-    buffer.extend_from_slice(user_prefix);
-    buffer.push(tag);
+    buffer.push(Table::Cursors as u8);
+    buffer.extend_from_slice(group.as_bytes());
+    buffer.extend_from_slice(user);
+    buffer.extend_from_slice(&[USER_END, tag]);
     buffer.extend_from_slice(&seq.to_be_bytes());
-}
-
-/// The same, behind all rows of the user.
-pub(super) fn seek_past_user(buffer: &mut Vec<u8>, user_prefix: &[u8]) {
-    buffer.clear();
-    buffer.extend_from_slice(user_prefix);
-    if let Some(end) = buffer.last_mut() {
-        *end = USER_END + 1;
-    }
 }
 
 /// A row of [`Table::Members`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MemberKey<'a> {
-    /// Everything up to the end of the user id.
-    pub(super) user_prefix: &'a [u8],
     /// The user id.
     pub(super) user: &'a [u8],
-    pub(super) tag: u8,
     pub(super) seq: Seq,
 }
 
@@ -155,15 +147,21 @@ pub(super) struct UserGroupKey {
 const GROUP_LEN: usize = 16;
 const SEQ_LEN: usize = 8;
 
-/// Takes a members key apart.
+/// Takes a member's key apart.
 pub(super) fn member_key(key: &[u8]) -> Result<MemberKey<'_>, Error> {
     const DAMAGED: Error = Error::Damaged("a member's key");
-    let start = 1 + GROUP_LEN;
-    let end = key.len().checked_sub(1 + SEQ_LEN).ok_or(DAMAGED)?;
-    let user_prefix = key.get(..end).ok_or(DAMAGED)?;
-    let user = key.get(start..end.checked_sub(1).ok_or(DAMAGED)?).ok_or(DAMAGED)?;
-    let tag = *key.get(end).ok_or(DAMAGED)?;
-    Ok(MemberKey { user_prefix, user, tag, seq: last_seq(key)? })
+    let (prefix, seq) = key.split_last_chunk::<SEQ_LEN>().ok_or(DAMAGED)?;
+    let (_, user) = prefix.split_last().ok_or(DAMAGED)?;
+    let user = user.get(1 + GROUP_LEN..).ok_or(DAMAGED)?;
+    Ok(MemberKey { user, seq: Seq::from_be_bytes(*seq) })
+}
+
+/// The value and the user of a row of [`Table::CursorsByValue`].
+pub(super) fn value_and_user(key: &[u8]) -> Result<(Seq, &[u8]), Error> {
+    const DAMAGED: Error = Error::Damaged("a cursor's key");
+    let rest = key.get(1 + GROUP_LEN + 1..).ok_or(DAMAGED)?;
+    let (value, user) = rest.split_first_chunk::<SEQ_LEN>().ok_or(DAMAGED)?;
+    Ok((Seq::from_be_bytes(*value), user))
 }
 
 /// Takes a user's key apart, of which the first `prefix_len` bytes are known.
@@ -206,7 +204,7 @@ mod tests {
     #[test]
     fn keys_order_as_users_do() {
         let group = GroupId::from_bytes([0xff; 16]);
-        let of = |name: &str, seq| Key::of(Table::Members).group(group).user(&user(name)).tag(READ).seq(seq);
+        let of = |name: &str, seq| Key::of(Table::Members).group(group).user(&user(name)).seq(seq);
         let mut keys = [of("a", 2), of("a", 256), of("a b", 1), of("ab", 0), of("b", 0), of("é", 0)];
         let sorted = keys.clone().map(Key::into_bytes);
         keys.sort_by(|a, b| a.as_slice().cmp(b.as_slice()));
@@ -225,18 +223,22 @@ mod tests {
     #[test]
     fn a_members_key_comes_apart() {
         let group = GroupId::from_bytes([3; 16]);
-        let prefix = Key::of(Table::Members).group(group).user(&user("ann"));
-        let key = prefix.clone().tag(DELIVERED).seq(77);
+        let key = Key::of(Table::Members).group(group).user(&user("ann")).seq(77);
         let parts = member_key(key.as_slice()).unwrap();
-        assert_eq!((parts.user_prefix, parts.user), (prefix.as_slice(), b"ann".as_slice()));
-        assert_eq!((parts.tag, parts.seq), (DELIVERED, 77));
+        assert_eq!((parts.user, parts.seq), (b"ann".as_slice(), 77));
         for end in 0..10 {
             assert!(member_key(&key.as_slice()[..end]).is_err());
         }
         let mut buffer = Vec::new();
-        seek_key(&mut buffer, parts.user_prefix, DELIVERED, 77);
-        assert_eq!(buffer, key.as_slice());
-        seek_past_user(&mut buffer, parts.user_prefix);
-        assert_eq!(buffer, Key::of(Table::Members).group(group).past_user(&user("ann")).into_bytes());
+        seek_cursor(&mut buffer, group, parts.user, DELIVERED, 78);
+        let cursor = Key::of(Table::Cursors).group(group).user(&user("ann")).tag(DELIVERED).seq(78);
+        assert_eq!(buffer, cursor.as_slice());
+    }
+
+    #[test]
+    fn a_cursors_key_comes_apart() {
+        let key = Key::of(Table::CursorsByValue).group(GroupId::from_bytes([3; 16])).tag(READ).seq(9);
+        assert_eq!(value_and_user(key.clone().bytes(b"ann").as_slice()).unwrap(), (9, b"ann".as_slice()));
+        assert!(value_and_user(&key.as_slice()[..20]).is_err());
     }
 }

@@ -4,7 +4,7 @@ use parley_domain::{GroupId, NotificationKind, Role, Seq, Timestamp, UserId};
 
 use super::codec::{Step, decode, decode_kind, decode_role};
 use super::engine::View;
-use super::keys::{DELIVERED, Key, MEMBERSHIP, READ, Table, last_seq, parse_user};
+use super::keys::{DELIVERED, Key, READ, Table, last_seq, parse_user};
 use crate::{Error, MembershipRow};
 
 /// A user's last stay in a group, and the role there.
@@ -93,7 +93,7 @@ impl View {
     /// A user's last stay in a group.
     pub(super) fn last_stay(&self, group: GroupId, user: &UserId) -> Result<Option<LastStay>, Error> {
         let mut stay = None;
-        let mut steps = self.prefix(Key::of(Table::Members).group(group).user(user).tag(MEMBERSHIP))?;
+        let mut steps = self.prefix(Key::of(Table::Members).group(group).user(user))?;
         while let Some((key, value)) = steps.take()? {
             LastStay::fold(&mut stay, last_seq(&key)?, &value)?;
         }
@@ -115,7 +115,7 @@ impl View {
 
     /// The last step of a cursor within a stay; the joining, if there is none.
     fn last_cursor(&self, group: GroupId, user: &UserId, tag: u8, stay: &LastStay) -> Result<Seq, Error> {
-        let steps = Key::of(Table::Members).group(group).user(user).tag(tag);
+        let steps = Key::of(Table::Cursors).group(group).user(user).tag(tag);
         let to = steps.clone().seq(stay.left.unwrap_or(Seq::MAX));
         let last = self.last(&steps.seq(stay.joined), &to)?;
         last.map_or(Ok(stay.joined), |(key, _)| last_seq(&key))

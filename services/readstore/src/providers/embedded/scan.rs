@@ -7,7 +7,7 @@ use crate::Error;
 /// A key and its value.
 pub(super) type Pair = (fjall::UserKey, fjall::UserValue);
 
-/// How many pairs to walk over before a jump is cheaper. A jump costs about as much as some ten steps.
+/// How many pairs to walk over before a jump, at most. A jump costs about as much as some ten steps.
 const STEPS_MAX: usize = 16;
 
 /// A place in a range of pairs. [`Scan::seek`] walks short ways and jumps long ones, so that a pass over all members
@@ -17,12 +17,15 @@ pub(super) struct Scan<'a> {
     end: Key,
     rest: fjall::Iter,
     head: Option<Pair>,
+    /// How many pairs to walk over at the next seek: ways are as long as they just were, so where walking was in vain
+    /// the next seek jumps sooner.
+    steps: usize,
 }
 
 impl<'a> Scan<'a> {
     pub(super) fn new(view: &'a View, from: &[u8], end: Key) -> Result<Self, Error> {
         let rest = view.range(from, end.as_slice());
-        let mut scan = Self { view, end, rest, head: None };
+        let mut scan = Self { view, end, rest, head: None, steps: STEPS_MAX };
         scan.advance()?;
         Ok(scan)
     }
@@ -49,15 +52,20 @@ impl<'a> Scan<'a> {
 
     /// Goes forward to the first pair that isn't before `key`.
     pub(super) fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
-        for _ in 0..STEPS_MAX {
+        for walked in 0..self.steps {
             match &self.head {
                 Some((here, _)) if &**here < key => self.advance()?,
-                Some(_) | None => return Ok(()),
+                Some(_) | None => {
+                    // What is here already says nothing of the ways.
+                    self.steps = (self.steps + walked.min(1)).min(STEPS_MAX);
+                    return Ok(());
+                }
             }
         }
         if self.head.as_ref().is_some_and(|(here, _)| &**here < key) {
             self.rest = self.view.range(key, self.end.as_slice());
             self.advance()?;
+            self.steps = (self.steps / 2).max(1);
         }
         Ok(())
     }

@@ -1,0 +1,161 @@
+//! Acknowledgements are gathered for some tens of milliseconds and sent to the owners together, so that a thousand
+//! members who read a message cost one event and one write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parley_domain::{Code, CursorWish, Cursors, GroupId, Limits, Rejection, UserId};
+use parley_wire::frame::{Acknowledged, ErrorBody, names};
+use parley_wire::service::{Reply, ReplyTo, Request, Wish};
+use tokio::sync::mpsc;
+
+use crate::edge::Shared;
+use crate::session::Session;
+use crate::ws;
+
+/// Acknowledgements that may wait to be gathered; beyond that `busy`.
+const WAITING_MAX: usize = 65_536;
+
+/// What somebody acknowledges.
+pub(crate) struct Acknowledgement {
+    pub(crate) group: GroupId,
+    pub(crate) wish: CursorWish,
+    /// Who is answered, and under which id; `None`: nobody waits for it.
+    pub(crate) answer: Option<(Arc<Session>, Option<String>, What)>,
+}
+
+/// What the answer is.
+pub(crate) enum What {
+    /// `group_message_acknowledged`.
+    Cursors,
+    /// `notification_acknowledged`.
+    Notification(uuid::Uuid),
+}
+
+/// The way in.
+pub(crate) struct Acks {
+    queue: mpsc::Sender<Acknowledgement>,
+}
+
+/// The gathering task.
+pub(crate) struct Gather {
+    queue: mpsc::Receiver<Acknowledgement>,
+    wait: Duration,
+}
+
+impl Acks {
+    pub(crate) fn new(wait: Duration) -> (Self, Gather) {
+        let (tx, rx) = mpsc::channel(WAITING_MAX);
+        (Self { queue: tx }, Gather { queue: rx, wait })
+    }
+
+    pub(crate) fn add(&self, acknowledgement: Acknowledgement) {
+        if let Err(error) = self.queue.try_send(acknowledgement) {
+            let acknowledgement = error.into_inner();
+            let why = "too many acknowledgements wait: nothing was stored, try again";
+            let rejection = Rejection::new(Code::Busy, why).retry_after(500);
+            answer(acknowledgement.answer, acknowledgement.group, &Err(rejection));
+        }
+    }
+}
+
+impl Gather {
+    pub(crate) async fn run(mut self, shared: Arc<Shared>) {
+        let mut batch = Vec::new();
+        loop {
+            let some = tokio::select! {
+                () = shared.stop.cancelled() => return,
+                some = self.queue.recv_many(&mut batch, WAITING_MAX) => some,
+            };
+            if some == 0 {
+                return;
+            }
+            tokio::time::sleep(self.wait).await;
+            while let Ok(more) = self.queue.try_recv() {
+                batch.push(more);
+            }
+            let mut groups: HashMap<GroupId, Vec<Acknowledgement>> = HashMap::new();
+            for acknowledgement in batch.drain(..) {
+                groups.entry(acknowledgement.group).or_default().push(acknowledgement);
+            }
+            for (group, mut waiting) in groups {
+                while !waiting.is_empty() {
+                    let rest = waiting.split_off(waiting.len().min(Limits::CURSORS_PER_EVENT_MAX));
+                    submit(&shared, group, std::mem::replace(&mut waiting, rest));
+                }
+            }
+        }
+    }
+}
+
+fn submit(shared: &Arc<Shared>, group: GroupId, some: Vec<Acknowledgement>) {
+    let Some(first) = some.first() else { return };
+    let actor = first.wish.user.clone();
+    let wishes = some.iter().map(|acknowledgement| acknowledgement.wish.clone()).collect();
+    let request = Request { group_id: group, actor, wish: Wish::AdvanceCursors(wishes) };
+    let hub = shared.hub.clone();
+    let reply_to = ReplyTo::new(move |result| {
+        let mut answers = match result {
+            Ok(Reply::Cursors(answers)) => answers.into_iter(),
+            Ok(_) => Vec::new().into_iter(),
+            Err(rejection) => vec![Err(rejection); some.len()].into_iter(),
+        };
+        for Acknowledgement { group, wish, answer: to } in some {
+            let Some(result) = answers.next() else { return };
+            let origin = to.as_ref().map(|(session, _, _)| session.id);
+            if let Ok(cursors) = &result
+                && moved(&wish, *cursors)
+            {
+                tell_others(&hub.sessions_of(&wish.user), origin, group, *cursors);
+            }
+            answer(to, group, &result);
+        }
+    });
+    shared.engines.commands.submit(request, reply_to);
+}
+
+/// Whether the cursors stand where the wish wanted them; a lower one than before has changed nothing.
+fn moved(wish: &CursorWish, cursors: Cursors) -> bool {
+    (wish.read > 0 && cursors.read == wish.read) || (wish.delivered > 0 && cursors.delivered == wish.delivered)
+}
+
+fn body(group: GroupId, cursors: Cursors) -> Acknowledged {
+    Acknowledged { group_id: group.0, delivered_seq: cursors.delivered, read_seq: cursors.read }
+}
+
+fn tell_others(sessions: &[Arc<Session>], origin: Option<uuid::Uuid>, group: GroupId, cursors: Cursors) {
+    if sessions.len() < 2 && origin.is_some() {
+        return;
+    }
+    let frame = ws::text(names::GROUP_MESSAGE_ACKNOWLEDGED, None, &body(group, cursors));
+    for session in sessions.iter().filter(|session| Some(session.id) != origin) {
+        session.outbox.offer(frame.clone());
+    }
+}
+
+fn answer(
+    to: Option<(Arc<Session>, Option<String>, What)>,
+    group: GroupId,
+    result: &Result<Cursors, Rejection>,
+) {
+    let Some((session, id, what)) = to else { return };
+    let id = id.as_deref();
+    session.outbox.push(match (result, what) {
+        (Ok(cursors), What::Cursors) => ws::text(names::GROUP_MESSAGE_ACKNOWLEDGED, id, &body(group, *cursors)),
+        (Ok(_), What::Notification(notification_id)) => {
+            let body = parley_wire::frame::NotificationAcknowledged { notification_id };
+            ws::text(names::NOTIFICATION_ACKNOWLEDGED, id, &body)
+        }
+        (Err(rejection), _) => {
+            let body = ErrorBody { group_id: Some(group.0), ..ErrorBody::new(rejection) };
+            ws::text(names::ERROR, id, &body)
+        }
+    });
+}
+
+/// A notification counts as acknowledged once the member subscribes; nobody waits for that.
+pub(crate) fn acknowledge_notification(shared: &Shared, group: GroupId, user: &UserId) {
+    let wish = CursorWish { user: user.clone(), delivered: 0, read: 0, notified: true };
+    shared.acks.add(Acknowledgement { group, wish, answer: None });
+}

@@ -1,0 +1,156 @@
+//! From the log to the sockets: one task that tails the log, opens and encodes each event once, and hands the same bytes
+//! to everybody who listens.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
+
+use parley_domain::{Event, GroupId, Position, Seq, Timestamp, Validity, Verdict};
+use parley_eventlog::{EventLog, ReadError, StoredRecord, Tail, Topic, TopicPartition};
+use parley_wire::{clock, event};
+
+use crate::edge::Shared;
+use crate::hub::Channel;
+use crate::replay;
+
+/// Records taken from the log in one go.
+const RECORDS_MAX: usize = 512;
+/// Encoded frames kept in memory for those who are a little behind, over all groups.
+const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The delivering task.
+pub(crate) struct Delivery {
+    shared: Arc<Shared>,
+    tail: Box<dyn Tail>,
+    validity: HashMap<TopicPartition, Validity>,
+    kept: VecDeque<(Weak<Channel>, Seq, usize)>,
+    kept_bytes: usize,
+    delivered: metrics::Counter,
+    latency: metrics::Histogram,
+}
+
+impl Delivery {
+    /// Begins where the read models stand, since there the state of the claims is known; nobody is connected yet, so
+    /// what was delivered before is passed over.
+    pub(crate) async fn start(shared: Arc<Shared>) -> Result<Self, ReadError> {
+        let log: &dyn EventLog = shared.engines.log.as_ref();
+        let checkpoints = shared.engines.reads.live().checkpoints().await.unwrap_or_default();
+        let mut from = Vec::new();
+        let mut validity = HashMap::new();
+        for topic in [Topic::Events, Topic::Acks] {
+            for partition in 0..log.partitions().get() {
+                let at = TopicPartition { topic, partition };
+                let known = checkpoints.iter().find(|(key, _)| *key == (topic as u8, partition));
+                let (offset, state) = match known {
+                    Some((_, checkpoint)) => (checkpoint.offset, checkpoint.validity),
+                    None => (log.start_offset(at).await?, Validity::default()),
+                };
+                from.push((at, offset));
+                validity.insert(at, state);
+            }
+        }
+        let tail = log.tail(from).await?;
+        Ok(Self {
+            shared,
+            tail,
+            validity,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            delivered: metrics::counter!("parley_deliveries_total"),
+            latency: metrics::histogram!("parley_delivery_seconds"),
+        })
+    }
+
+    /// Delivers until the log is closed or the edge stops.
+    pub(crate) async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        loop {
+            let records = tokio::select! {
+                () = stop.cancelled() => return,
+                records = self.tail.next(RECORDS_MAX) => records,
+            };
+            match records {
+                Ok(records) => {
+                    for stored in records {
+                        self.record(&stored).await;
+                    }
+                }
+                Err(ReadError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the log can't be tailed: no live delivery");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn record(&mut self, stored: &StoredRecord) {
+        let validity = self.validity.entry(stored.at).or_default();
+        if validity.admit(stored.offset, stored.record.stamp) != Verdict::Valid {
+            return;
+        }
+        let Some(group) = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else { return };
+        let Ok(group) = GroupId::parse(group) else { return };
+        let Some(channel) = self.shared.hub.channel(group) else { return };
+        let outcome = match stored.at.topic {
+            Topic::Events => self.deliver(&channel, stored).await,
+            Topic::Acks => event::decode_cursors(stored.record.value.clone())
+                .map(|cursors| self.shared.statuses.cursors(cursors))
+                .map_err(Into::into),
+            Topic::Users => Ok(()),
+        };
+        if let Err(error) = outcome {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                %group,
+                partition = stored.at.partition,
+                offset = stored.offset,
+                "an event can't be delivered live"
+            );
+        }
+    }
+
+    async fn deliver(&mut self, channel: &Arc<Channel>, stored: &StoredRecord) -> Result<(), crate::opener::OpenError> {
+        let fact = event::decode_fact(&stored.record.kind, stored.record.value.clone())?;
+        let position = Position { partition: stored.at.partition, offset: stored.offset };
+        let frame = self.shared.opener.frame(&fact, position, false).await?;
+        let delivered = channel.deliver(&fact, &frame);
+        self.keep(channel, fact.seq, frame.len());
+        for session in delivered.ended {
+            session.remove_subscribed(channel.group);
+            self.shared.hub.unsubscribe(channel.group, session.id);
+        }
+        for session in delivered.behind {
+            replay::behind(&self.shared, &session, channel.group);
+        }
+        self.delivered.increment(delivered.count);
+        self.latency.record(seconds_since(fact.at));
+        match &fact.event {
+            Event::MessageRolledBack { message_id, sender, reason, .. } => {
+                crate::status::tell_rolled_back(&self.shared, channel.group, *message_id, sender, *reason);
+            }
+            Event::MessageSent(message) if message.media.is_some() => {
+                crate::media::look_again(&self.shared, channel.group, fact.seq, message);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Counts a frame that the tail of a channel keeps, and lets the oldest ones go.
+    fn keep(&mut self, channel: &Arc<Channel>, seq: Seq, bytes: usize) {
+        self.kept.push_back((Arc::downgrade(channel), seq, bytes));
+        self.kept_bytes += bytes;
+        while self.kept_bytes > TAIL_BYTES_MAX {
+            let Some((channel, seq, bytes)) = self.kept.pop_front() else { return };
+            self.kept_bytes -= bytes;
+            if let Some(channel) = channel.upgrade() {
+                channel.forget(seq);
+            }
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "milliseconds of a latency are far below 2^52")]
+fn seconds_since(at: Timestamp) -> f64 {
+    (clock::now().as_millis() - at.as_millis()).max(0) as f64 / 1_000.0
+}

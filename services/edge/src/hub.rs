@@ -1,0 +1,195 @@
+//! Who is here, and who wants which group's events.
+//!
+//! ```text
+//!  users:    user  ─▶ sessions
+//!  channels: group ─▶ head, tail (newest frames, encoded), recent messages, subscriptions
+//! ```
+//!
+//! A lock is held only for moves in memory, never across a wait. Order: shard of channels, then channel, then outbox.
+
+mod channel;
+mod notice;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use parley_domain::{Epoch, GroupId, Seq, UserId};
+use parley_wire::code::Close;
+use parley_wire::frame::{GoAway, names};
+use uuid::Uuid;
+
+use crate::session::Session;
+use crate::ws;
+
+pub(crate) use notice::{group_body, notification_name};
+pub(crate) use channel::{Channel, Crossed, Delivered, Step, is_last_for};
+
+/// Locks that share the channels, so that deliveries and subscriptions rarely meet.
+const CHANNEL_SHARDS: usize = 64;
+/// How often a user's typing is passed on to a group.
+const TYPING_EVERY: Duration = Duration::from_secs(3);
+/// Reconnects after a planned stop are spread over this long.
+const RECONNECT_SPREAD_MS: u64 = 10_000;
+/// How long sessions get for replies that are under way, before they are closed.
+const AWAY_WAIT: Duration = Duration::from_millis(500);
+
+/// The sessions of an edge and their subscriptions.
+pub struct Hub {
+    epoch: Epoch,
+    users: Mutex<HashMap<UserId, Vec<Arc<Session>>>>,
+    sockets: AtomicUsize,
+    channels: Vec<Mutex<HashMap<GroupId, Arc<Channel>>>>,
+    typing: Mutex<HashMap<(GroupId, UserId), Instant>>,
+}
+
+impl Hub {
+    /// A hub that nobody is connected to.
+    #[must_use]
+    pub fn new(epoch: Epoch) -> Arc<Self> {
+        Arc::new(Self {
+            epoch,
+            users: Mutex::new(HashMap::new()),
+            sockets: AtomicUsize::new(0),
+            channels: (0..CHANNEL_SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
+            typing: Mutex::new(HashMap::new()),
+        })
+    }
+
+    pub(crate) fn epoch(&self) -> Uuid {
+        self.epoch.0
+    }
+
+    /// Open sockets.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.sockets.load(Ordering::Relaxed)
+    }
+
+    /// Bytes waiting in all outboxes.
+    #[must_use]
+    pub fn outbox_bytes(&self) -> usize {
+        self.users.lock().values().flatten().map(|session| session.outbox.bytes()).sum()
+    }
+
+    /// A socket was opened; the guard counts it until it is dropped.
+    pub(crate) fn count_socket(self: &Arc<Self>) -> SocketGuard {
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+        SocketGuard(self.clone())
+    }
+
+    /// Adds a session of its user; the oldest ones beyond the limit are closed.
+    pub(crate) fn enter(&self, session: &Arc<Session>, user_sockets_max: usize) {
+        let mut users = self.users.lock();
+        let sessions = users.entry(session.user.clone()).or_default();
+        sessions.push(session.clone());
+        let excess = sessions.len().saturating_sub(user_sockets_max);
+        for oldest in sessions.drain(..excess) {
+            oldest.outbox.close(Some(Close::TooManyConnections));
+        }
+    }
+
+    /// Takes a session and all its subscriptions out.
+    pub(crate) fn leave(&self, session: &Session) {
+        {
+            let mut users = self.users.lock();
+            if let Some(sessions) = users.get_mut(&session.user) {
+                sessions.retain(|other| other.id != session.id);
+                if sessions.is_empty() {
+                    users.remove(&session.user);
+                }
+            }
+        }
+        for group in session.take_subscribed() {
+            self.unsubscribe(group, session.id);
+        }
+    }
+
+    pub(crate) fn sessions_of(&self, user: &UserId) -> Vec<Arc<Session>> {
+        self.users.lock().get(user).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn is_online(&self, user: &UserId) -> bool {
+        self.users.lock().contains_key(user)
+    }
+
+    fn shard(&self, group: GroupId) -> Option<&Mutex<HashMap<GroupId, Arc<Channel>>>> {
+        let index = usize::from(group.as_bytes().last().copied().unwrap_or(0)) % CHANNEL_SHARDS;
+        self.channels.get(index)
+    }
+
+    pub(crate) fn channel(&self, group: GroupId) -> Option<Arc<Channel>> {
+        self.shard(group)?.lock().get(&group).cloned()
+    }
+
+    /// Subscribes a session from an event on, behind at first; an earlier subscription of it is replaced.
+    pub(crate) fn subscribe(&self, group: GroupId, session: &Arc<Session>, next: Seq) {
+        let Some(shard) = self.shard(group) else { return };
+        let mut channels = shard.lock();
+        channels.entry(group).or_insert_with(|| Arc::new(Channel::new(group))).subscribe(session, next);
+        session.add_subscribed(group);
+    }
+
+    /// Ends a subscription; a channel that nobody listens to goes.
+    pub(crate) fn unsubscribe(&self, group: GroupId, session: Uuid) -> bool {
+        let Some(shard) = self.shard(group) else { return false };
+        let mut channels = shard.lock();
+        let Some(channel) = channels.get(&group) else { return false };
+        let (was_there, is_empty) = channel.unsubscribe(session);
+        if is_empty {
+            channels.remove(&group);
+        }
+        was_there
+    }
+
+    /// Whether a user's typing may be passed on now.
+    pub(crate) fn may_type(&self, group: GroupId, user: &UserId) -> bool {
+        let now = Instant::now();
+        let mut typing = self.typing.lock();
+        let last = typing.get(&(group, user.clone()));
+        if last.is_some_and(|last| now.duration_since(*last) < TYPING_EVERY) {
+            return false;
+        }
+        typing.insert((group, user.clone()), now);
+        true
+    }
+
+    pub(crate) fn forget_typing(&self) {
+        let now = Instant::now();
+        self.typing.lock().retain(|_, last| now.duration_since(*last) < TYPING_EVERY);
+    }
+
+    fn everybody(&self) -> Vec<Arc<Session>> {
+        self.users.lock().values().flatten().cloned().collect()
+    }
+
+    /// `go_away` to every session, a moment for what is under way, then close code 3001.
+    pub(crate) async fn send_away(&self) {
+        for session in self.everybody() {
+            let reconnect_after_ms = rand::random_range(0..RECONNECT_SPREAD_MS);
+            let body = GoAway { reason: "the server is stopping", reconnect_after_ms };
+            session.outbox.push(ws::text(names::GO_AWAY, None, &body));
+        }
+        tokio::time::sleep(AWAY_WAIT).await;
+        for session in self.everybody() {
+            session.outbox.close(Some(Close::GoingAway));
+        }
+        for _ in 0..30 {
+            if self.sockets() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Counts a socket while it lives.
+pub(crate) struct SocketGuard(Arc<Hub>);
+
+impl Drop for SocketGuard {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
+    }
+}

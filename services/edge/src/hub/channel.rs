@@ -1,0 +1,246 @@
+//! One group's subscriptions on this edge.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use parley_domain::{Event, Fact, GroupId, MessageId, Seq, UserId};
+use uuid::Uuid;
+
+use crate::session::Session;
+
+/// Messages whose senders are remembered, to tell them who has read.
+const RECENT_MESSAGES_MAX: usize = 256;
+
+struct Subscription {
+    session: Arc<Session>,
+    /// The next event that the session must get.
+    next: Seq,
+    /// It gets events as they come; else it is behind, and replay brings it on.
+    live: bool,
+}
+
+struct TailFrame {
+    seq: Seq,
+    frame: Bytes,
+}
+
+struct RecentMessage {
+    seq: Seq,
+    message_id: MessageId,
+    sender: UserId,
+}
+
+#[derive(Default)]
+struct State {
+    /// The last event that delivery brought; `None`: none since the channel was made.
+    head: Option<Seq>,
+    tail: VecDeque<TailFrame>,
+    recent: VecDeque<RecentMessage>,
+    subscriptions: IndexMap<Uuid, Subscription>,
+}
+
+/// A group that somebody listens to.
+pub(crate) struct Channel {
+    pub(crate) group: GroupId,
+    state: Mutex<State>,
+}
+
+/// What came of a delivery.
+#[derive(Default)]
+pub(crate) struct Delivered {
+    /// Sockets that got it at once.
+    pub(crate) count: u64,
+    /// Sessions that fell behind with it.
+    pub(crate) behind: Vec<Arc<Session>>,
+    /// Sessions whose subscription ended with it.
+    pub(crate) ended: Vec<Arc<Session>>,
+}
+
+/// How a session that is behind can go on.
+pub(crate) enum Step {
+    /// It isn't subscribed any more.
+    Gone,
+    /// It is live now.
+    Live,
+    /// The tail doesn't reach back that far: read from this event on.
+    Read(Seq),
+    /// Its outbox is full.
+    Full,
+}
+
+/// A message that an acknowledgement has newly covered, the newest of its sender.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Crossed {
+    pub(crate) seq: Seq,
+    pub(crate) message_id: MessageId,
+    pub(crate) sender: UserId,
+}
+
+/// Whether an event ends a user's subscription.
+fn ends_for(event: &Event, user: &UserId) -> bool {
+    match event {
+        Event::GroupDissolved { .. } => true,
+        Event::MembersRemoved { users, .. } => users.contains(user),
+        Event::GroupCreated { .. }
+        | Event::MembersAdded { .. }
+        | Event::RoleChanged { .. }
+        | Event::OwnerTransferred { .. }
+        | Event::GroupUpdated { .. }
+        | Event::MessageSent(_)
+        | Event::MessageRolledBack { .. } => false,
+    }
+}
+
+impl Channel {
+    pub(super) fn new(group: GroupId) -> Self {
+        Self { group, state: Mutex::new(State::default()) }
+    }
+
+    pub(super) fn subscribe(&self, session: &Arc<Session>, next: Seq) {
+        let subscription = Subscription { session: session.clone(), next, live: false };
+        self.state.lock().subscriptions.insert(session.id, subscription);
+    }
+
+    /// Whether it was there, and whether nobody is left.
+    pub(super) fn unsubscribe(&self, session: Uuid) -> (bool, bool) {
+        let mut state = self.state.lock();
+        let was_there = state.subscriptions.swap_remove(&session).is_some();
+        (was_there, state.subscriptions.is_empty())
+    }
+
+    /// The next event of the group, as a frame, for all who are live. Called by delivery only, in order of `seq`.
+    pub(crate) fn deliver(&self, fact: &Fact, frame: &Bytes) -> Delivered {
+        let mut delivered = Delivered::default();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        state.head = Some(fact.seq);
+        state.remember(fact, frame);
+        let may_end = matches!(fact.event, Event::GroupDissolved { .. } | Event::MembersRemoved { .. });
+        for subscription in state.subscriptions.values_mut().filter(|subscription| subscription.live) {
+            if subscription.next != fact.seq || !subscription.session.outbox.offer(frame.clone()) {
+                subscription.live = false;
+                delivered.behind.push(subscription.session.clone());
+                continue;
+            }
+            subscription.next = fact.seq + 1;
+            delivered.count += 1;
+            if may_end && ends_for(&fact.event, &subscription.session.user) {
+                delivered.ended.push(subscription.session.clone());
+            }
+        }
+        delivered
+    }
+
+    /// Brings a session on from the tail, and makes it live if nothing is missing any more.
+    pub(crate) fn catch_up(&self, session: &Session) -> Step {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(subscription) = state.subscriptions.get_mut(&session.id) else { return Step::Gone };
+        if subscription.live {
+            return Step::Live;
+        }
+        if state.head.is_none_or(|head| head < subscription.next) {
+            // Delivery will bring the next one.
+            subscription.live = true;
+            return Step::Live;
+        }
+        let reaches_back = state.tail.front().is_some_and(|oldest| oldest.seq <= subscription.next);
+        if !reaches_back {
+            return Step::Read(subscription.next);
+        }
+        let skip = state.tail.front().map_or(0, |oldest| subscription.next - oldest.seq);
+        for tail in state.tail.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
+            if !session.outbox.offer(tail.frame.clone()) {
+                return Step::Full;
+            }
+            subscription.next = tail.seq + 1;
+        }
+        subscription.live = true;
+        Step::Live
+    }
+
+    /// What the session must get next, if it is subscribed and behind.
+    pub(crate) fn next_of(&self, session: &Session) -> Option<Seq> {
+        let state = self.state.lock();
+        state.subscriptions.get(&session.id).filter(|subscription| !subscription.live).map(|s| s.next)
+    }
+
+    /// A replayed frame: queued and counted if it is still what the session must get next. `None`: it isn't;
+    /// `Some(false)`: the outbox is full.
+    pub(crate) fn replayed(&self, session: &Session, fact: &Fact, frame: &Bytes) -> Option<bool> {
+        let mut state = self.state.lock();
+        let subscription = state.subscriptions.get_mut(&session.id)?;
+        if subscription.live || subscription.next != fact.seq {
+            return None;
+        }
+        if !session.outbox.offer(frame.clone()) {
+            return Some(false);
+        }
+        subscription.next = fact.seq + 1;
+        Some(true)
+    }
+
+    /// Drops what the tail has up to an event; returns the bytes that this freed.
+    pub(crate) fn forget(&self, upto: Seq) -> usize {
+        self.state.lock().forget(upto)
+    }
+
+    /// Messages that a cursor covers which moved from `before` to `after`, the newest of each sender; `None` if they lie
+    /// further back than is remembered.
+    pub(crate) fn crossed(&self, before: Seq, after: Seq) -> Option<Vec<Crossed>> {
+        let state = self.state.lock();
+        if state.recent.front().is_none_or(|oldest| oldest.seq > before + 1) {
+            return None;
+        }
+        let mut crossed: Vec<Crossed> = Vec::new();
+        for message in state.recent.iter().rev().filter(|message| message.seq > before && message.seq <= after) {
+            if crossed.iter().all(|known| known.sender != message.sender) {
+                let RecentMessage { seq, message_id, sender } = message;
+                crossed.push(Crossed { seq: *seq, message_id: *message_id, sender: sender.clone() });
+            }
+        }
+        Some(crossed)
+    }
+
+    /// Sessions that are subscribed.
+    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
+        self.state.lock().subscriptions.values().map(|subscription| subscription.session.clone()).collect()
+    }
+}
+
+impl State {
+    fn remember(&mut self, fact: &Fact, frame: &Bytes) {
+        if let Event::MessageSent(message) = &fact.event {
+            if self.recent.len() == RECENT_MESSAGES_MAX {
+                self.recent.pop_front();
+            }
+            let (message_id, sender) = (message.message_id, message.sender.clone());
+            self.recent.push_back(RecentMessage { seq: fact.seq, message_id, sender });
+        }
+        if let Event::MessageRolledBack { message_seq, .. } = fact.event {
+            // From now on a replay must withhold its content.
+            self.forget(message_seq);
+        }
+        if self.tail.back().is_some_and(|newest| newest.seq + 1 != fact.seq) {
+            self.tail.clear();
+        }
+        self.tail.push_back(TailFrame { seq: fact.seq, frame: frame.clone() });
+    }
+
+    fn forget(&mut self, upto: Seq) -> usize {
+        let mut bytes = 0;
+        while let Some(oldest) = self.tail.front().filter(|oldest| oldest.seq <= upto) {
+            bytes += oldest.frame.len();
+            self.tail.pop_front();
+        }
+        bytes
+    }
+}
+
+/// Whether a fact is the last one that a user sees.
+pub(crate) fn is_last_for(fact: &Fact, user: &UserId) -> bool {
+    ends_for(&fact.event, user)
+}

@@ -1,0 +1,190 @@
+//! Bringing sessions on that are behind: first from the read models, then from the channel's tail, until they are live.
+//!
+//! One task a session while anything is behind, paced by what its socket takes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parley_domain::{GroupId, Seq};
+use parley_wire::event;
+
+use crate::edge::Shared;
+use crate::hub::{Step, is_last_for};
+use crate::session::Session;
+
+/// Events read in one go.
+const PAGE_EVENTS: usize = 256;
+/// Wait before a replay that a store holds up is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Something that a session has yet to get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// A subscription that isn't live.
+    Subscription(GroupId, Phase),
+    /// What somebody may still see who is no member any more: from, to.
+    Range(GroupId, Seq, Seq),
+}
+
+/// How far a subscription has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The read models may not show yet what was delivered before it began.
+    Fresh,
+    /// They do: it reads on until they have no more.
+    Reading,
+    /// All of that was read, so that the channel knows what is missing.
+    Known,
+}
+
+/// What a session has yet to get, and whether a task is at it.
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: VecDeque<Behind>,
+    running: bool,
+}
+
+impl Queue {
+    /// Adds something; `true`: the caller must start the task.
+    pub(crate) fn add(&mut self, behind: Behind) -> bool {
+        if !self.waiting.contains(&behind) {
+            self.waiting.push_back(behind);
+        }
+        !std::mem::replace(&mut self.running, true)
+    }
+
+    fn next(&mut self) -> Option<Behind> {
+        let next = self.waiting.pop_front();
+        self.running = next.is_some();
+        next
+    }
+}
+
+/// A live subscription fell behind.
+pub(crate) fn behind(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId) {
+    start(shared, session, Behind::Subscription(group, Phase::Known));
+}
+
+/// Replays something to a session.
+pub(crate) fn start(shared: &Arc<Shared>, session: &Arc<Session>, what: Behind) {
+    if session.replay.lock().add(what) {
+        shared.tracker.spawn(run(shared.clone(), session.clone()));
+    }
+}
+
+async fn run(shared: Arc<Shared>, session: Arc<Session>) {
+    loop {
+        let Some(next) = session.replay.lock().next() else { return };
+        if !session.outbox.wait_for_space().await {
+            return;
+        }
+        let rest = match next {
+            Behind::Subscription(group, phase) => subscription(&shared, &session, group, phase).await,
+            Behind::Range(group, from, to) => range(&shared, &session, group, from, to).await,
+        };
+        if let Some(rest) = rest {
+            session.replay.lock().waiting.push_back(rest);
+        }
+    }
+}
+
+/// One step of a subscription; what is left of it, if anything.
+async fn subscription(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    group: GroupId,
+    phase: Phase,
+) -> Option<Behind> {
+    let left = |phase| Some(Behind::Subscription(group, phase));
+    let channel = shared.hub.channel(group)?;
+    let next = match phase {
+        Phase::Fresh => {
+            if !shared.engines.progress.caught_up(Some(group), shared.options.read_wait).await {
+                return Some(retry(session, Behind::Subscription(group, phase)).await);
+            }
+            return left(Phase::Reading);
+        }
+        Phase::Reading => channel.next_of(session)?,
+        Phase::Known => match channel.catch_up(session) {
+            Step::Gone | Step::Live => return None,
+            Step::Full => return left(phase),
+            Step::Read(next) => next,
+        },
+    };
+    let rows = match shared.engines.reads.live().events(group, next, Seq::MAX, PAGE_EVENTS).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, session = %session.id, "replay is held up");
+            return Some(retry(session, Behind::Subscription(group, phase)).await);
+        }
+    };
+    if rows.is_empty() {
+        // In the last phase: delivered, but neither in the tail any more nor in the rows yet.
+        return left(if phase == Phase::Known { Phase::Fresh } else { Phase::Known });
+    }
+    for row in rows {
+        let Some((fact, frame)) = open(shared, session, &row).await else {
+            return Some(retry(session, Behind::Subscription(group, phase)).await);
+        };
+        match channel.replayed(session, &fact, &frame) {
+            Some(true) => {}
+            Some(false) | None => break,
+        }
+        if is_last_for(&fact, &session.user) {
+            session.remove_subscribed(group);
+            shared.hub.unsubscribe(group, session.id);
+            return None;
+        }
+    }
+    left(phase)
+}
+
+async fn range(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId, mut from: Seq, to: Seq) -> Option<Behind> {
+    let rows = match shared.engines.reads.live().events(group, from, to, PAGE_EVENTS).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, session = %session.id, "replay is held up");
+            return Some(retry(session, Behind::Range(group, from, to)).await);
+        }
+    };
+    if rows.is_empty() {
+        return None;
+    }
+    for row in rows {
+        let Some((_, frame)) = open(shared, session, &row).await else {
+            return Some(retry(session, Behind::Range(group, from, to)).await);
+        };
+        if !session.outbox.offer(frame) {
+            break;
+        }
+        from = row.seq + 1;
+    }
+    (from <= to).then_some(Behind::Range(group, from, to))
+}
+
+async fn open(
+    shared: &Shared,
+    session: &Session,
+    row: &parley_readstore::EventRow,
+) -> Option<(parley_domain::Fact, bytes::Bytes)> {
+    let opened = async {
+        let fact = event::untagged(row.value.clone())?;
+        let frame = shared.opener.frame(&fact, row.position, row.rolled_back).await?;
+        Ok::<_, crate::opener::OpenError>((fact, frame))
+    };
+    match opened.await {
+        Ok(opened) => Some(opened),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, session = %session.id, "an event can't be replayed");
+            None
+        }
+    }
+}
+
+async fn retry(session: &Session, behind: Behind) -> Behind {
+    if !session.outbox.is_closing() {
+        tokio::time::sleep(RETRY).await;
+    }
+    behind
+}

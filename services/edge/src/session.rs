@@ -1,0 +1,282 @@
+//! One socket: a task that reads what the client asks and writes what it gets.
+
+mod messages;
+mod requests;
+mod subscriptions;
+mod welcome;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use parley_domain::{Code, GroupId, Rejection, Timestamp, UserId};
+use parley_wire::clock;
+use parley_wire::code::Close;
+use parley_wire::frame::{Authenticated, ErrorBody, names, parse};
+use parley_wire::{frame::ClientEvent, time};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::auth::Identity;
+use crate::edge::Shared;
+use crate::outbox::Outbox;
+use crate::replay::Queue;
+use crate::ws::{self, Inbound, Reader};
+
+/// Frames in a row that are no JSON object; then the connection is closed.
+const MALFORMED_MAX: u32 = 10;
+/// How long, and how much, is read on after a close frame was sent, so that the client can read it.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A client's connection.
+pub(crate) struct Session {
+    pub(crate) id: Uuid,
+    pub(crate) user: UserId,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) replay: Mutex<Queue>,
+    subscribed: Mutex<HashSet<GroupId>>,
+    /// End of the token, in milliseconds.
+    expires_at: AtomicI64,
+}
+
+impl Session {
+    pub(crate) fn add_subscribed(&self, group: GroupId) {
+        self.subscribed.lock().insert(group);
+    }
+
+    pub(crate) fn remove_subscribed(&self, group: GroupId) {
+        self.subscribed.lock().remove(&group);
+    }
+
+    pub(crate) fn take_subscribed(&self) -> HashSet<GroupId> {
+        std::mem::take(&mut *self.subscribed.lock())
+    }
+
+    pub(crate) fn is_subscribed(&self, group: GroupId) -> bool {
+        self.subscribed.lock().contains(&group)
+    }
+
+    /// Sends an `error`.
+    pub(crate) fn refuse(&self, id: Option<&str>, body: &ErrorBody) {
+        self.outbox.push(ws::text(names::ERROR, id, body));
+    }
+}
+
+/// When a connection was last heard of, shared by its reader and its clock.
+struct Pulse {
+    begun: Instant,
+    heard_ms: AtomicU64,
+    authenticated: AtomicBool,
+}
+
+impl Pulse {
+    fn heard(&self) {
+        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.store(millis, Ordering::Relaxed);
+    }
+
+    fn heard_since(&self, at: Instant) -> bool {
+        self.begun + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)) >= at
+    }
+}
+
+/// Serves a connection to its end.
+pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Option<Identity>, replay: bool) {
+    let (mut read, mut write) = halves;
+    let _counted = shared.hub.count_socket();
+    let outbox = Arc::new(Outbox::new(shared.options.limits.outbox_bytes));
+    let pulse =
+        Pulse { begun: Instant::now(), heard_ms: AtomicU64::new(0), authenticated: AtomicBool::new(identity.is_some()) };
+    let session = Mutex::new(None);
+    let close = {
+        let reader = Connection { shared: &shared, outbox: &outbox, pulse: &pulse, session: &session };
+        let stall_wait = shared.options.stall_wait;
+        let reading = async {
+            let close = reader.read(&mut read, identity, replay).await;
+            outbox.close(close);
+            std::future::pending::<()>().await;
+        };
+        let keeping_time = reader.keep_time();
+        tokio::select! {
+            close = outbox.write_all(write.as_mut(), stall_wait) => close,
+            () = reading => None,
+            () = keeping_time => None,
+        }
+    };
+    let session: Option<Arc<Session>> = session.into_inner();
+    if let Some(session) = &session {
+        shared.hub.leave(session);
+    }
+    let code = close.map_or(0, Close::code);
+    metrics::counter!("parley_disconnects_total", "code" => code.to_string()).increment(1);
+    tracing::debug!(session = ?session.map(|session| session.id), code, "disconnected");
+    // Unread bytes at a close would reset the connection and take the close frame with them.
+    let linger = async {
+        let mut rest = read.take(LINGER_BYTES_MAX);
+        drop(tokio::io::copy(&mut rest, &mut tokio::io::sink()).await);
+    };
+    drop(tokio::time::timeout(LINGER, linger).await);
+}
+
+struct Connection<'a> {
+    shared: &'a Arc<Shared>,
+    outbox: &'a Arc<Outbox>,
+    pulse: &'a Pulse,
+    session: &'a Mutex<Option<Arc<Session>>>,
+}
+
+impl Connection<'_> {
+    /// Reads and answers until the connection must be closed, and says how.
+    async fn read(&self, read: &mut ws::ReadHalf, identity: Option<Identity>, replay: bool) -> Option<Close> {
+        let mut reader = Reader::new(read, self.shared.options.limits.frame_bytes);
+        let session = match identity {
+            Some(identity) => self.enter(identity),
+            None => match self.first_frame(&mut reader).await {
+                Ok(session) => session,
+                Err(close) => return close,
+            },
+        };
+        if let Err(rejection) = welcome::welcome(self.shared, &session, replay).await {
+            session.refuse(None, &ErrorBody::new(&rejection));
+            return Some(Close::GoingAway);
+        }
+        let mut malformed = 0;
+        loop {
+            let text = match self.next(&mut reader).await {
+                Ok(text) => text,
+                Err(close) => return close,
+            };
+            let incoming = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()).map(parse);
+            if let Some(Ok(incoming)) = incoming {
+                malformed = 0;
+                if let Some(close) = requests::handle(self.shared, &session, incoming).await {
+                    return Some(close);
+                }
+            } else {
+                malformed += 1;
+                let why = "a frame must be a text with one JSON object: {\"event\",\"id\"?,\"data\"}";
+                session.refuse(None, &ErrorBody::of(Code::BadRequest, why));
+                if malformed >= MALFORMED_MAX {
+                    return Some(Close::ProtocolViolation);
+                }
+            }
+        }
+    }
+
+    /// The next text; `None` for a binary message.
+    async fn next(&self, reader: &mut Reader<&mut ws::ReadHalf>) -> Result<Option<Bytes>, Option<Close>> {
+        loop {
+            // Replies may pass the outbox's limit, so no request is read while it is far from empty.
+            if !self.outbox.wait_for_space().await {
+                return Err(None);
+            }
+            let inbound = reader.next().await?;
+            self.pulse.heard();
+            match inbound {
+                Inbound::Text(text) => return Ok(Some(text)),
+                Inbound::Binary(_) => return Ok(None),
+                Inbound::Ping(payload) => self.outbox.push(ws::pong_frame(&payload)),
+                Inbound::Pong => {}
+                Inbound::Closed(_) => return Err(Some(Close::Normal)),
+            }
+        }
+    }
+
+    fn enter(&self, identity: Identity) -> Arc<Session> {
+        let session = Arc::new(Session {
+            id: Uuid::now_v7(),
+            user: identity.user_id,
+            outbox: self.outbox.clone(),
+            replay: Mutex::new(Queue::default()),
+            subscribed: Mutex::new(HashSet::new()),
+            expires_at: AtomicI64::new(identity.expires_at.as_millis()),
+        });
+        self.shared.hub.enter(&session, self.shared.options.limits.user_sockets);
+        *self.session.lock() = Some(session.clone());
+        self.pulse.authenticated.store(true, Ordering::Relaxed);
+        session
+    }
+
+    /// A browser's first frame must be `authenticate`.
+    async fn first_frame(&self, reader: &mut Reader<&mut ws::ReadHalf>) -> Result<Arc<Session>, Option<Close>> {
+        let text = self.next(reader).await?;
+        let incoming = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| parse(text).ok());
+        let id = incoming.as_ref().and_then(|incoming| incoming.id.clone());
+        let refused = |rejection: &Rejection| {
+            self.outbox.push(ws::text(names::ERROR, id.as_deref(), &ErrorBody::new(rejection)));
+            Err(Some(Close::BadToken))
+        };
+        let Some(Ok(ClientEvent::Authenticate(token))) = incoming.map(|incoming| incoming.event) else {
+            let why = "the first frame must be authenticate, if the handshake had no Authorization header";
+            return refused(&Rejection::new(Code::Unauthenticated, why));
+        };
+        match self.shared.engines.auth.verify(&token, clock::now()).await {
+            Ok(identity) => {
+                let body = Authenticated { expires_at: time::format(identity.expires_at) };
+                self.outbox.push(ws::text(names::AUTHENTICATED, id.as_deref(), &body));
+                Ok(self.enter(identity))
+            }
+            Err(error) => refused(&ws::unauthenticated_frame(error)),
+        }
+    }
+
+    /// Pings, and closes when a pong, a token or a first frame is late.
+    async fn keep_time(&self) {
+        let options = &self.shared.options;
+        if !self.pulse.authenticated.load(Ordering::Relaxed) {
+            tokio::time::sleep(options.first_frame_wait).await;
+            if !self.pulse.authenticated.load(Ordering::Relaxed) {
+                self.outbox.close(Some(Close::TokenExpired));
+                return std::future::pending().await;
+            }
+        }
+        let every = Duration::from_secs(options.limits.ping_seconds.max(1));
+        let mut next_ping = Instant::now() + every;
+        let mut pinged: Option<Instant> = None;
+        loop {
+            let left = self.token_left();
+            if left.is_zero() {
+                self.outbox.close(Some(Close::TokenExpired));
+                return std::future::pending().await;
+            }
+            let wake = pinged.map_or(next_ping, |at| at + options.pong_wait).min(Instant::now() + left);
+            tokio::time::sleep_until(wake).await;
+            let now = Instant::now();
+            match pinged {
+                Some(at) if self.pulse.heard_since(at) => {
+                    pinged = None;
+                    next_ping = next_ping.max(now);
+                }
+                Some(at) if now >= at + options.pong_wait => {
+                    self.outbox.close(Some(Close::NoPong));
+                    return std::future::pending().await;
+                }
+                None if now >= next_ping => {
+                    self.outbox.push(ws::ping_frame());
+                    pinged = Some(now);
+                    next_ping = now + every;
+                }
+                Some(_) | None => {}
+            }
+        }
+    }
+
+    fn token_left(&self) -> Duration {
+        let session = self.session.lock();
+        let Some(session) = session.as_ref() else { return Duration::from_secs(60) };
+        let left = session.expires_at.load(Ordering::Relaxed) - clock::now().as_millis();
+        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+}
+
+impl Session {
+    /// A fresh token for the same user lets the session live longer.
+    pub(super) fn renew(&self, expires_at: Timestamp) {
+        self.expires_at.store(expires_at.as_millis(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,162 @@
+//! What a client asks, one function a frame.
+
+use std::sync::Arc;
+
+use parley_domain::{Code, CursorWish, GroupId, Rejection, notification_id};
+use parley_wire::clock;
+use parley_wire::code::Close;
+use parley_wire::frame::{
+    AckStatus, AcknowledgeMessage, Authenticated, ClientEvent, CreateNotified, ErrorBody, GroupRef, Incoming, Pong, names,
+};
+use parley_wire::service::{Reply, Wish};
+use parley_wire::time;
+use uuid::Uuid;
+
+use super::{Session, messages, subscriptions, welcome};
+use crate::acks::{Acknowledgement, What};
+use crate::edge::{Shared, broken};
+use crate::ws;
+
+/// Members up to which typing is passed on.
+const TYPING_MEMBERS_MAX: u32 = 200;
+
+/// Answers a frame, now or later; says if the connection must be closed after it.
+pub(super) async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, incoming: Incoming) -> Option<Close> {
+    let Incoming { id, event } = incoming;
+    let (group, outcome) = match event {
+        Err(rejection) => (None, Err(rejection)),
+        Ok(ClientEvent::Ping) => {
+            let body = Pong { server_time: time::format(clock::now()) };
+            session.outbox.push(ws::text(names::PONG, id.as_deref(), &body));
+            (None, Ok(()))
+        }
+        Ok(ClientEvent::Authenticate(token)) => return authenticate(shared, session, id.as_deref(), &token).await,
+        Ok(ClientEvent::Send(send)) => {
+            messages::send(shared, session, id.clone(), send).await;
+            (None, Ok(()))
+        }
+        Ok(ClientEvent::AcknowledgeMessage(acknowledge)) => {
+            (Some(acknowledge.group_id), acknowledge_message(shared, session, id.clone(), acknowledge).await)
+        }
+        Ok(ClientEvent::AcknowledgeNotification(notification)) => {
+            (None, acknowledge_notification(shared, session, id.clone(), notification).await)
+        }
+        Ok(ClientEvent::Subscribe(wish)) => {
+            (Some(GroupId(wish.group_id)), subscriptions::subscribe(shared, session, id.as_deref(), &wish).await)
+        }
+        Ok(ClientEvent::Resume { groups, all, limit }) => {
+            (None, subscriptions::resume(shared, session, id.as_deref(), &groups, all, limit).await)
+        }
+        Ok(ClientEvent::Unsubscribe(group)) => {
+            session.remove_subscribed(group);
+            shared.hub.unsubscribe(group, session.id);
+            let body = GroupRef { group_id: group.0, user_id: None };
+            session.outbox.push(ws::text(names::UNSUBSCRIBED_FROM_GROUP, id.as_deref(), &body));
+            (Some(group), Ok(()))
+        }
+        Ok(ClientEvent::NotifyCreateGroup(group)) => {
+            (Some(group), notify_created(shared, session, id.as_deref(), group).await)
+        }
+        Ok(ClientEvent::Typing(group)) => (Some(group), typing(shared, session, group).await),
+    };
+    if let Err(rejection) = outcome {
+        let body = ErrorBody { group_id: group.map(|group| group.0), ..ErrorBody::new(&rejection) };
+        session.refuse(id.as_deref(), &body);
+    }
+    None
+}
+
+async fn authenticate(shared: &Shared, session: &Session, id: Option<&str>, token: &str) -> Option<Close> {
+    let rejection = match shared.engines.auth.verify(token, clock::now()).await {
+        Ok(identity) if identity.user_id == session.user => {
+            session.renew(identity.expires_at);
+            let body = Authenticated { expires_at: time::format(identity.expires_at) };
+            session.outbox.push(ws::text(names::AUTHENTICATED, id, &body));
+            return None;
+        }
+        Ok(_) => Rejection::new(Code::Unauthenticated, "the token is another user's: open a connection of its own for it"),
+        Err(error) => ws::unauthenticated_frame(error),
+    };
+    session.refuse(id, &ErrorBody::new(&rejection));
+    Some(Close::BadToken)
+}
+
+async fn acknowledge_message(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    id: Option<String>,
+    acknowledge: AcknowledgeMessage,
+) -> Result<(), Rejection> {
+    let group = acknowledge.group_id;
+    let seq = match acknowledge.upto {
+        Ok(seq) => seq,
+        Err(message) => messages::seq_of(shared, session, group, message).await?,
+    };
+    let (delivered, read) = match acknowledge.status {
+        AckStatus::Delivered => (seq, 0),
+        AckStatus::Read => (0, seq),
+    };
+    let wish = CursorWish { user: session.user.clone(), delivered, read, notified: false };
+    let answer = Some((session.clone(), id, What::Cursors));
+    shared.acks.add(Acknowledgement { group, wish, answer });
+    Ok(())
+}
+
+async fn acknowledge_notification(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    id: Option<String>,
+    notification: Uuid,
+) -> Result<(), Rejection> {
+    let rows = welcome::all_groups(shared, session).await?;
+    // Notifications are derived, so their ids are recognised by deriving them again.
+    let row = rows.iter().find(|row| {
+        let membership = &row.membership;
+        notification_id(row.group_id, &session.user, membership.joined, membership.joined_at) == notification
+    });
+    let row = row.ok_or_else(|| {
+        Rejection::new(Code::NotificationNotFound, "you have no such notification; it may be of a group that you left")
+    })?;
+    let wish = CursorWish { user: session.user.clone(), delivered: 0, read: 0, notified: true };
+    let answer = Some((session.clone(), id, What::Notification(notification)));
+    shared.acks.add(Acknowledgement { group: row.group_id, wish, answer });
+    Ok(())
+}
+
+async fn notify_created(
+    shared: &Shared,
+    session: &Session,
+    id: Option<&str>,
+    group: GroupId,
+) -> Result<(), Rejection> {
+    match shared.call(group, &session.user, Wish::NotifyCreated).await? {
+        Reply::Notified { online, pending } => {
+            let body = CreateNotified { group_id: group.0, online, pending };
+            session.outbox.push(ws::text(names::CREATE_GROUP_NOTIFIED, id, &body));
+            Ok(())
+        }
+        _ => Err(parley_wire::service::outcome_unknown()),
+    }
+}
+
+async fn typing(shared: &Shared, session: &Session, group: GroupId) -> Result<(), Rejection> {
+    if !session.is_subscribed(group) {
+        subscriptions::need_member(shared, session, group).await?;
+    }
+    let Some(channel) = shared.hub.channel(group) else { return Ok(()) };
+    if !shared.hub.may_type(group, &session.user) {
+        return Ok(());
+    }
+    let row = shared.engines.reads.live().group(group).await;
+    let row = row.map_err(|error| broken("a group can't be read", &error))?;
+    if row.is_none_or(|row| row.member_count > TYPING_MEMBERS_MAX) {
+        return Ok(());
+    }
+    let frame = ws::text(names::TYPING, None, &GroupRef { group_id: group.0, user_id: Some(session.user.as_str()) });
+    for other in channel.sessions() {
+        if other.user != session.user {
+            other.outbox.offer(frame.clone());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! From an HTTP request to a session.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
+use http::{HeaderMap, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use parley_domain::{Code, Rejection};
+use parley_wire::clock;
+use parley_wire::rest::ErrorEnvelope;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::auth::{AuthError, Identity, bearer};
+use crate::edge::Shared;
+use crate::session;
+
+/// The client's and the server's half of an upgraded connection.
+pub(crate) type Halves = (ReadHalf, Box<dyn AsyncWrite + Send + Unpin>);
+/// The client's half.
+pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+
+/// `GET /v1/ws`.
+pub(crate) async fn handshake(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
+    if !is_upgrade_request(&request) {
+        return refuse(StatusCode::BAD_REQUEST, &Rejection::bad_request("this route speaks WebSocket (RFC 6455) only"));
+    }
+    if let Err(rejection) = check_origin(&shared, request.headers()) {
+        return refuse(StatusCode::FORBIDDEN, &rejection);
+    }
+    let identity = match identify(&shared, request.headers()).await {
+        Ok(identity) => identity,
+        Err(error) => return refuse(StatusCode::UNAUTHORIZED, &unauthenticated_frame(error)),
+    };
+    if shared.is_draining() || shared.hub.sockets() >= shared.options.limits.sockets {
+        let why = "too many connections, or the server is stopping: try again";
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, &Rejection::new(Code::Unavailable, why).retry_after(2_000));
+    }
+    let replay = !request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "replay=none"));
+    let (response, upgraded) = match upgrade(&mut request) {
+        Ok(parts) => parts,
+        Err(_) => {
+            let why = "not a WebSocket handshake: Sec-WebSocket-Key and Sec-WebSocket-Version 13 are needed";
+            return refuse(StatusCode::BAD_REQUEST, &Rejection::bad_request(why));
+        }
+    };
+    shared.tracker.spawn({
+        let shared = shared.clone();
+        async move {
+            if let Some(halves) = take_socket(upgraded).await {
+                session::run(shared, halves, identity, replay).await;
+            }
+        }
+    });
+    response.map(|_| Body::empty())
+}
+
+fn check_origin(shared: &Shared, headers: &HeaderMap) -> Result<(), Rejection> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    let listed = |origin: &http::HeaderValue| {
+        shared.options.origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
+    };
+    if origins.all(listed) {
+        return Ok(());
+    }
+    Err(Rejection::new(Code::Forbidden, "this origin is not on the server's list (http.origins)"))
+}
+
+async fn identify(shared: &Shared, headers: &HeaderMap) -> Result<Option<Identity>, AuthError> {
+    match bearer(headers)? {
+        Some(token) => shared.engines.auth.verify(token, clock::now()).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// What a client is told of a token that isn't taken.
+pub(crate) fn unauthenticated_frame(error: AuthError) -> Rejection {
+    match error {
+        AuthError::Expired => Rejection::new(Code::TokenExpired, "the token has expired: get a fresh one"),
+        AuthError::Invalid(reason) => Rejection::new(Code::Unauthenticated, format!("the token is not accepted: {reason}")),
+    }
+}
+
+fn refuse(status: StatusCode, rejection: &Rejection) -> Response {
+    let mut response = (status, axum::Json(ErrorEnvelope::new(rejection))).into_response();
+    let headers = response.headers_mut();
+    if let Some(millis) = rejection.retry_after_ms {
+        headers.insert(header::RETRY_AFTER, http::HeaderValue::from(millis.div_ceil(1_000)));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+async fn take_socket(upgraded: UpgradeFut) -> Option<Halves> {
+    let upgraded = upgraded.await.ok()?.into_inner().into_inner();
+    match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => {
+            let (read, write) = parts.io.into_inner().into_split();
+            // What came right behind the handshake was read with it.
+            let read = std::io::Cursor::new(parts.read_buf).chain(read);
+            Some((Box::new(read), Box::new(write)))
+        }
+        Err(other) => {
+            let (read, write) = tokio::io::split(TokioIo::new(other));
+            Some((Box::new(read), Box::new(write)))
+        }
+    }
+}
