@@ -29,3 +29,4 @@ pub mod ws;
 pub use edge::{Edge, Readiness};
 pub use hub::Hub;
 pub use options::{Engines, Limits, Options};
+pub use rest::cors;

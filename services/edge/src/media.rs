@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use parley_domain::{
-    GroupId, MediaClaims, MediaDescription, MediaFault, MediaId, MessageId, MessageKind, MessageSent, RollbackReason,
-    Seq, UserId,
+    GroupId, MediaClaims, MediaDescription, MediaFault, MediaId, MessageId, MessageKind, MessageSent,
+    RollbackReason, Seq, UserId,
 };
 use parley_keys::open_media_url;
 use parley_media::StoredObject;

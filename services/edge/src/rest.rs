@@ -32,7 +32,7 @@ use axum::Router;
 use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub(crate) use origins::cors;
+pub use origins::cors;
 
 use crate::edge::Shared;
 

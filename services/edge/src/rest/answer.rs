@@ -55,7 +55,11 @@ pub(super) async fn group_with_members(
 
 /// The answer to a write, and whether it made the group. Waiting for the read models here means that whatever the client
 /// reads next, with or without waiting, shows it.
-pub(super) async fn written(shared: &Shared, reply: Reply, caller: &UserId) -> Result<(GroupBody, bool), Fault> {
+pub(super) async fn written(
+    shared: &Shared,
+    reply: Reply,
+    caller: &UserId,
+) -> Result<(GroupBody, bool), Fault> {
     let (summary, created) = match reply {
         Reply::Group { group, created } => (group, created),
         Reply::Accepted { .. }
@@ -77,7 +81,11 @@ fn summary_body(shared: &Shared, summary: &GroupSummary) -> GroupBody {
 }
 
 /// `None` for who may not see the group any more: its creator, say, who repeats the call that made it.
-async fn read_back(shared: &Shared, summary: &GroupSummary, caller: &UserId) -> Result<Option<GroupBody>, Fault> {
+async fn read_back(
+    shared: &Shared,
+    summary: &GroupSummary,
+    caller: &UserId,
+) -> Result<Option<GroupBody>, Fault> {
     shared.caught_up(Some(summary.group_id)).await?;
     let reads = shared.engines.reads.live();
     let Some(group) = reads.group(summary.group_id).await? else { return Ok(None) };

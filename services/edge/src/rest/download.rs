@@ -82,7 +82,9 @@ async fn visible_carrier(shared: &Shared, media: MediaId, user: &UserId) -> Resu
 async fn joined(reads: &dyn ReadModel, group_id: GroupId, user: &UserId) -> Result<Option<Seq>, Fault> {
     let Some(group) = reads.group(group_id).await? else { return Ok(None) };
     let membership = reads.membership(group_id, user).await?;
-    Ok(membership.filter(|membership| may_see(&group, membership).is_ok()).map(|membership| membership.joined))
+    Ok(membership
+        .filter(|membership| may_see(&group, membership).is_ok())
+        .map(|membership| membership.joined))
 }
 
 /// What was rolled back or erased is shown without its media.

@@ -202,8 +202,7 @@ mod tests {
     #[test]
     fn what_is_no_fitting_json_is_a_bad_request() {
         assert_eq!(parse::<AddMembers>(br#"{"user_ids":["a"],"more":1}"#).unwrap().0.user_ids, ["a"]);
-        let bad: [&[u8]; 6] =
-            [b"", b"{", b"[]", b"{}", br#"{"user_ids":"a"}"#, b"{\"user_ids\":[\"\xff\"]}"];
+        let bad: [&[u8]; 6] = [b"", b"{", b"[]", b"{}", br#"{"user_ids":"a"}"#, b"{\"user_ids\":[\"\xff\"]}"];
         for bytes in bad {
             assert_eq!(parse::<AddMembers>(bytes).err().unwrap().code(), Code::BadRequest);
         }

@@ -93,7 +93,6 @@ pub(super) async fn no_such_method() -> Response {
 }
 
 /// A handler panicked. The panic hook has reported where; its message may hold anything, so it goes no further.
-#[allow(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
 pub(super) fn panicked(_payload: Box<dyn Any + Send>) -> Response {
     Fault::internal("a handler panicked").into_response()
 }

@@ -57,7 +57,8 @@ async fn present_groups(
         let rows = reads.user_groups(user, after, ROWS_PER_QUERY).await?;
         let is_last = rows.len() < ROWS_PER_QUERY;
         after = rows.last().map(|row| row.group_id).or(after);
-        present.extend(rows.into_iter().filter(|row| row.membership.left.is_none() && row.dissolved.is_none()));
+        present
+            .extend(rows.into_iter().filter(|row| row.membership.left.is_none() && row.dissolved.is_none()));
         if is_last || present.len() > limit {
             let next_cursor = page::cut(&mut present, limit, |row| &row.group_id);
             return Ok((present, next_cursor));
@@ -67,7 +68,11 @@ async fn present_groups(
 }
 
 /// `None` if the read model doesn't have the group's own row.
-async fn listed(shared: &Shared, reads: &dyn ReadModel, row: UserGroupRow) -> Result<Option<ListedGroup>, Fault> {
+async fn listed(
+    shared: &Shared,
+    reads: &dyn ReadModel,
+    row: UserGroupRow,
+) -> Result<Option<ListedGroup>, Fault> {
     let Some(group) = reads.group(row.group_id).await? else { return Ok(None) };
     let last_message = last_message(shared, reads, &group, row.membership.joined).await?;
     Ok(Some(ListedGroup {

@@ -57,7 +57,12 @@ pub(super) async fn add(
 
 /// Refuses users who are in too many groups, unless they are in this one already, or the caller may not add anybody,
 /// which is then what the owner of the group says.
-async fn refuse_full(shared: &Shared, caller: &UserId, group_id: GroupId, users: &[UserId]) -> Result<(), Fault> {
+async fn refuse_full(
+    shared: &Shared,
+    caller: &UserId,
+    group_id: GroupId,
+    users: &[UserId],
+) -> Result<(), Fault> {
     let full = full_users(shared, users).await?;
     if full.is_empty() {
         return Ok(());
@@ -105,12 +110,21 @@ pub(super) async fn set_role(
     let role = match wish.role.as_str() {
         "admin" => Role::Admin,
         "member" => Role::Member,
-        _ => return Err(Fault::bad_request("role must be admin or member: ownership is transferred (PUT …/owner)")),
+        _ => {
+            return Err(Fault::bad_request(
+                "role must be admin or member: ownership is transferred (PUT …/owner)",
+            ));
+        }
     };
     change(&shared, &caller, group_id(&group)?, Wish::SetRole(member(&user)?, role)).await
 }
 
-async fn change(shared: &Shared, caller: &UserId, group_id: GroupId, wish: Wish) -> Result<Json<GroupBody>, Fault> {
+async fn change(
+    shared: &Shared,
+    caller: &UserId,
+    group_id: GroupId,
+    wish: Wish,
+) -> Result<Json<GroupBody>, Fault> {
     let reply = shared.call(group_id, caller, wish).await?;
     written(shared, reply, caller).await.map(|(body, _)| Json(body))
 }

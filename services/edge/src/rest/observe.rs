@@ -61,9 +61,14 @@ mod tests {
     #[test]
     fn a_given_request_id_is_taken_over_if_it_is_harmless() {
         let long = "x".repeat(65);
-        for (given, kept) in
-            [("a-1_b.C", true), (&long[..64], true), (&long, false), ("", false), ("a b", false), ("a\"b", false)]
-        {
+        for (given, kept) in [
+            ("a-1_b.C", true),
+            (&long[..64], true),
+            (&long, false),
+            ("", false),
+            ("a b", false),
+            ("a\"b", false),
+        ] {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_str(given).unwrap());
             assert_eq!(request_id(&headers) == given, kept, "{given}");

@@ -15,12 +15,13 @@ const UPLOAD_HEADERS: [&str; 3] =
     ["x-amz-checksum-sha256", "x-amz-meta-parley-group", "x-amz-meta-parley-uploader"];
 
 /// CORS for exactly these origins. No credentials: tokens travel in a header, never in a cookie.
-pub(crate) fn cors(origins: &[String]) -> CorsLayer {
+pub fn cors(origins: &[String]) -> CorsLayer {
     // A `*` would be no origin but all of them, and is refused by the layer's list with a panic.
     let listed = origins.iter().filter(|origin| origin.as_str() != "*");
     let listed: Vec<HeaderValue> = listed.filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
     let idempotency_key = HeaderName::from_static("idempotency-key");
-    let allowed = [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH, idempotency_key, REQUEST_ID];
+    let allowed =
+        [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH, idempotency_key, REQUEST_ID];
     let allowed = allowed.into_iter().chain(UPLOAD_HEADERS.map(HeaderName::from_static));
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(listed))

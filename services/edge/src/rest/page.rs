@@ -88,7 +88,9 @@ fn limit(text: Option<&str>) -> Result<usize, Fault> {
     match text.map(str::parse::<u64>) {
         None => Ok(LIMIT_DEFAULT),
         Some(Ok(limit)) if limit > 0 => Ok(usize::try_from(limit).unwrap_or(LIMIT_MAX).min(LIMIT_MAX)),
-        Some(Ok(_) | Err(_)) => Err(Fault::bad_request(format!("limit must be a number from 1 to {LIMIT_MAX}"))),
+        Some(Ok(_) | Err(_)) => {
+            Err(Fault::bad_request(format!("limit must be a number from 1 to {LIMIT_MAX}")))
+        }
     }
 }
 
@@ -149,7 +151,11 @@ mod tests {
     #[test]
     fn other_cursors_are_bad_requests() {
         for text in ["", "!", "YWJj", "YQ=="] {
-            assert_eq!(page(Some(text), None).after::<GroupId>().unwrap_err().code(), Code::BadRequest, "{text}");
+            assert_eq!(
+                page(Some(text), None).after::<GroupId>().unwrap_err().code(),
+                Code::BadRequest,
+                "{text}"
+            );
         }
         for bytes in [&b""[..], b"\xff", b"\n", &[b'x'; 129]] {
             let text = URL_SAFE_NO_PAD.encode(bytes);

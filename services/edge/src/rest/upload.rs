@@ -38,9 +38,11 @@ pub(super) async fn create(
     };
     let media_url = parley_keys::media_url(shared.engines.keys.ring(), &claims)
         .ok_or_else(|| Fault::internal("the key ring has no active key"))?;
-    let signed = shared.engines.media.presign_upload(&claims, valid_for).await.map_err(|error| match error {
-        parley_media::Error::Invalid { reason } => Fault::bad_request(reason),
-        error => broken("an upload can't be signed", &error).into(),
+    let signed = shared.engines.media.presign_upload(&claims, valid_for).await.map_err(|error| {
+        if let parley_media::Error::Invalid { reason } = error {
+            return Fault::bad_request(reason);
+        }
+        broken("an upload can't be signed", &error).into()
     })?;
     let upload = UploadBody {
         method: signed.method,
@@ -58,8 +60,9 @@ fn check(wish: &CreateUpload, bytes_max: u64) -> Result<[u8; 32], Fault> {
     if !is_media || !is_content_type(&wish.content_type) {
         return Err(Fault::bad_request("content_type must be a MIME type image/…, video/… or audio/…"));
     }
-    let sha256 = parse_hex(&wish.sha256)
-        .ok_or_else(|| Fault::bad_request("sha256 must be the SHA-256 of the content in 64 lower-case hex digits"))?;
+    let sha256 = parse_hex(&wish.sha256).ok_or_else(|| {
+        Fault::bad_request("sha256 must be the SHA-256 of the content in 64 lower-case hex digits")
+    })?;
     if wish.content_length == 0 {
         return Err(Fault::bad_request("content_length must be the number of bytes, at least 1"));
     }
@@ -76,7 +79,8 @@ fn parse_hex(text: &str) -> Option<[u8; 32]> {
         _ => None,
     };
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    let bytes: Option<Vec<u8>> = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
+    let bytes: Option<Vec<u8>> =
+        pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect();
     bytes?.try_into().ok()
 }
 
@@ -85,7 +89,12 @@ mod tests {
     use super::*;
 
     fn wish(content_type: &str, content_length: u64, sha256: &str) -> CreateUpload {
-        CreateUpload { group_id: Uuid::nil(), content_type: content_type.into(), content_length, sha256: sha256.into() }
+        CreateUpload {
+            group_id: Uuid::nil(),
+            content_type: content_type.into(),
+            content_length,
+            sha256: sha256.into(),
+        }
     }
 
     #[test]

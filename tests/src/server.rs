@@ -1,0 +1,181 @@
+//! The real binary as a child process.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::client::{Client, Rest, connect};
+
+/// How long a server may take to start, also after a crash and on a busy machine.
+const START_WAIT: Duration = Duration::from_secs(60);
+
+/// The binary that was built beside the tests.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let mut dir = std::env::current_exe().unwrap();
+    dir.pop();
+    if dir.ends_with("deps") {
+        dir.pop();
+    }
+    let binary = dir.join("parley");
+    assert!(binary.exists(), "{} is missing: run `cargo build` of the same profile first", binary.display());
+    binary
+}
+
+/// How a server is started.
+#[derive(Debug, Clone, Default)]
+pub struct ServerOptions {
+    /// `--set` flags.
+    pub set: Vec<String>,
+    /// Environment.
+    pub env: Vec<(String, String)>,
+    /// A command line to start it under, as `["prlimit", "--fsize=…"]`.
+    pub under: Vec<String>,
+    /// `--listen`; port 0 without.
+    pub listen: Option<String>,
+}
+
+impl ServerOptions {
+    /// With some `--set KEY=VALUE`.
+    #[must_use]
+    pub fn set(some: &[&str]) -> Self {
+        Self { set: some.iter().map(ToString::to_string).collect(), ..Self::default() }
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// `http://ADDR:PORT`.
+    pub url: String,
+    options: ServerOptions,
+    _own: Option<tempfile::TempDir>,
+}
+
+impl Server {
+    /// On a fresh directory, without rate limit.
+    pub async fn start() -> Self {
+        Self::start_with(ServerOptions::set(&["limits.sends_per_second=0"])).await
+    }
+
+    /// On a fresh directory.
+    pub async fn start_with(options: ServerOptions) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self::start_on(dir.path(), options).await;
+        server._own = Some(dir);
+        server
+    }
+
+    /// On a given directory.
+    pub async fn start_on(data: &Path, options: ServerOptions) -> Self {
+        let (child, url) = spawn(data, &options).await;
+        Self { child, data: data.to_owned(), url, options, _own: None }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id().expect("it runs")).unwrap()
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        self.signal(rustix::process::Signal::KILL);
+        self.child.wait().await.unwrap();
+    }
+
+    /// `SIGTERM`; the exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        self.signal(rustix::process::Signal::TERM);
+        let exit = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
+        exit.expect("it must end within 10 s of SIGTERM").unwrap().code()
+    }
+
+    /// Starts it again on the same directory, after [`Server::kill`] or [`Server::terminate`]. The port may be another.
+    pub async fn restart(&mut self) {
+        let (child, url) = spawn(&self.data, &self.options).await;
+        self.child = child;
+        self.url = url;
+    }
+
+    /// A token of a user.
+    pub async fn token(&self, user: &str) -> String {
+        token(&self.data, user, "1h").await
+    }
+
+    /// REST as a user.
+    pub async fn rest(&self, user: &str) -> Rest {
+        Rest::new(&self.url, &self.token(user).await)
+    }
+
+    /// A WebSocket of a user, subscribed to everything.
+    pub async fn client(&self, user: &str) -> Client {
+        connect(&self.url, &self.token(user).await, "").await.expect("handshake")
+    }
+
+    /// A WebSocket of a user that gets nothing until it asks.
+    pub async fn quiet_client(&self, user: &str) -> Client {
+        connect(&self.url, &self.token(user).await, "?replay=none").await.expect("handshake")
+    }
+
+    /// Runs another command of the binary on the same data directory: exit code, standard output, standard error.
+    pub async fn run(&self, args: &[&str]) -> (i32, String, String) {
+        let output = Command::new(binary()).args(args).arg("--data").arg(&self.data).output().await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+}
+
+/// A token made by the binary.
+pub async fn token(data: &Path, user: &str, ttl: &str) -> String {
+    let output = Command::new(binary())
+        .args(["token", "--user", user, "--ttl", ttl, "--data"])
+        .arg(data)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+async fn spawn(data: &Path, options: &ServerOptions) -> (Child, String) {
+    let binary = binary();
+    let mut command = match options.under.split_first() {
+        Some((program, args)) => {
+            let mut command = Command::new(program);
+            command.args(args).arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    };
+    let listen = options.listen.as_deref().unwrap_or("127.0.0.1:0");
+    command.arg("serve").arg("--data").arg(data).args(["--listen", listen]);
+    for set in &options.set {
+        command.args(["--set", set]);
+    }
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("server.stderr"));
+    command
+        .envs(options.env.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log.map_or_else(|_| Stdio::inherit(), Stdio::from))
+        .kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = tokio::time::timeout(START_WAIT, lines.next_line()).await.expect("it must start in time").unwrap();
+    let Some(url) = line.as_deref().and_then(|line| line.strip_prefix("listening on ")) else {
+        let log = std::fs::read_to_string(data.join("server.stderr")).unwrap_or_default();
+        panic!("the server did not start: {line:?}\n{log}");
+    };
+    (child, url.to_owned())
+}
