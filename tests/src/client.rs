@@ -54,7 +54,8 @@ impl Client {
         query: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self, Box<Error>> {
-        let mut request = format!("{}/v1/ws{query}", url.replace("http://", "ws://")).into_client_request()?;
+        let mut request =
+            format!("{}/v1/ws{query}", url.replace("http://", "ws://")).into_client_request()?;
         if let Some(token) = token {
             request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         }
@@ -101,7 +102,8 @@ impl Client {
 
     /// Sends a text and waits until it is accepted; gives the reply's data.
     pub async fn text(&mut self, group: &str, text: &str) -> Value {
-        let data = json!({"group_id": group, "client_message_id": crate::fresh_id(), "type": "text", "text": text});
+        let data =
+            json!({"group_id": group, "client_message_id": crate::fresh_id(), "type": "text", "text": text});
         self.must("send_group_message", data, "group_message_accepted").await
     }
 
@@ -116,7 +118,10 @@ impl Client {
             return self.kept.remove(index).unwrap();
         }
         loop {
-            let frame = self.read().await.unwrap_or_else(|close| panic!("closed with {close:?}; kept: {:?}", self.kept));
+            let frame = self
+                .read()
+                .await
+                .unwrap_or_else(|close| panic!("closed with {close:?}; kept: {:?}", self.kept));
             if fits(&frame) {
                 return frame;
             }
@@ -127,7 +132,8 @@ impl Client {
     /// The next `group_message` or `group_event` of a group: its data, with the event's name as `event`.
     pub async fn event_of(&mut self, group: &str) -> Value {
         let fits = |frame: &Value| {
-            matches!(frame["event"].as_str(), Some("group_message" | "group_event")) && frame["data"]["group_id"] == group
+            matches!(frame["event"].as_str(), Some("group_message" | "group_event"))
+                && frame["data"]["group_id"] == group
         };
         let frame = self.wait(fits).await;
         let mut data = frame["data"].clone();
@@ -238,7 +244,8 @@ impl Rest {
 
     /// Makes a group and gives its id.
     pub async fn group(&self, name: &str, members: &[&str]) -> String {
-        let (status, body) = self.call("POST", "/groups", Some(json!({"name": name, "members": members}))).await;
+        let (status, body) =
+            self.call("POST", "/groups", Some(json!({"name": name, "members": members}))).await;
         assert_eq!(status, 201, "{body}");
         body["group_id"].as_str().unwrap().to_owned()
     }

@@ -3,15 +3,21 @@
 //! A test starts a [`Server`] on a directory of its own and port 0; dropping it kills the process. Clients speak through
 //! `tokio-tungstenite` and `reqwest`, never through the server's own code.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a harness of tests fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a harness of tests fails by panicking"
+)]
 
 pub mod bad_tokens;
+pub mod chat;
 mod client;
 mod server;
 
 pub use client::{Client, Rest, connect, handshake_status};
-pub use server::{Server, ServerOptions, binary, token};
 pub use serde_json::{Value, json};
+pub use server::{Server, ServerOptions, binary, token};
 
 /// A fresh id, as clients make them.
 #[must_use]

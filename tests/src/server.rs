@@ -172,7 +172,8 @@ async fn spawn(data: &Path, options: &ServerOptions) -> (Child, String) {
         .kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = tokio::time::timeout(START_WAIT, lines.next_line()).await.expect("it must start in time").unwrap();
+    let line =
+        tokio::time::timeout(START_WAIT, lines.next_line()).await.expect("it must start in time").unwrap();
     let Some(url) = line.as_deref().and_then(|line| line.strip_prefix("listening on ")) else {
         let log = std::fs::read_to_string(data.join("server.stderr")).unwrap_or_default();
         panic!("the server did not start: {line:?}\n{log}");

@@ -93,7 +93,11 @@ fn decide_one(
         user: wish.user.clone(),
         delivered: if after.delivered > now.delivered { after.delivered } else { 0 },
         read: if after.read > now.read { after.read } else { 0 },
-        before: if after.delivered > now.delivered && after.read == now.read { now.delivered } else { now.read },
+        before: if after.delivered > now.delivered && after.read == now.read {
+            now.delivered
+        } else {
+            now.read
+        },
         read_before: now.read,
         at,
         notified: notify,

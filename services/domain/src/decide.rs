@@ -98,9 +98,10 @@ impl Access<'_> {
     fn need_admin(&self, what: &str) -> Result<(), Rejection> {
         match self.role() {
             Role::Owner | Role::Admin => Ok(()),
-            Role::Member => {
-                Err(Rejection::new(Code::Forbidden, format!("only the owner and admins of the group may {what}")))
-            }
+            Role::Member => Err(Rejection::new(
+                Code::Forbidden,
+                format!("only the owner and admins of the group may {what}"),
+            )),
         }
     }
 

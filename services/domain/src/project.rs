@@ -187,7 +187,11 @@ pub fn project(fact: &Fact) -> Vec<Row> {
             sender_nth: message.sender_nth,
         });
         rows.push(Row::LastMessage { group_id, seq });
-        rows.extend(message.media.as_ref().map(|media| Row::Media { media_id: media.media_id, group_id, seq }));
+        rows.extend(message.media.as_ref().map(|media| Row::Media {
+            media_id: media.media_id,
+            group_id,
+            seq,
+        }));
         return rows;
     }
     rows.push(Row::Changed { group_id, updated_at: at });
@@ -244,8 +248,13 @@ fn project_change(fact: &Fact, rows: &mut Vec<Row>) {
 pub fn project_cursor(group_id: GroupId, advance: &CursorAdvance) -> Vec<Row> {
     let CursorAdvance { user, delivered, read, at, notified, .. } = advance;
     let moved = delivered.max(read) > &0;
-    let cursor =
-        moved.then(|| Row::Cursor { group_id, user: user.clone(), delivered: *delivered, read: *read, at: *at });
+    let cursor = moved.then(|| Row::Cursor {
+        group_id,
+        user: user.clone(),
+        delivered: *delivered,
+        read: *read,
+        at: *at,
+    });
     let notified = notified.map(|seq| Row::Notified { group_id, user: user.clone(), seq });
     cursor.into_iter().chain(notified).collect()
 }

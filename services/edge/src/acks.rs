@@ -117,7 +117,8 @@ fn submit(shared: &Arc<Shared>, group: GroupId, some: Vec<Acknowledgement>) {
 
 /// Whether the cursors stand where the wish wanted them; a lower one than before has changed nothing.
 fn moved(wish: &CursorWish, cursors: Cursors) -> bool {
-    (wish.read > 0 && cursors.read == wish.read) || (wish.delivered > 0 && cursors.delivered == wish.delivered)
+    (wish.read > 0 && cursors.read == wish.read)
+        || (wish.delivered > 0 && cursors.delivered == wish.delivered)
 }
 
 fn body(group: GroupId, cursors: Cursors) -> Acknowledged {
@@ -142,7 +143,9 @@ fn answer(
     let Some((session, id, what)) = to else { return };
     let id = id.as_deref();
     session.outbox.push(match (result, what) {
-        (Ok(cursors), What::Cursors) => ws::text(names::GROUP_MESSAGE_ACKNOWLEDGED, id, &body(group, *cursors)),
+        (Ok(cursors), What::Cursors) => {
+            ws::text(names::GROUP_MESSAGE_ACKNOWLEDGED, id, &body(group, *cursors))
+        }
         (Ok(_), What::Notification(notification_id)) => {
             let body = parley_wire::frame::NotificationAcknowledged { notification_id };
             ws::text(names::NOTIFICATION_ACKNOWLEDGED, id, &body)

@@ -76,7 +76,10 @@ impl Delivery {
                 }
                 Err(ReadError::Closed) => return,
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "the log can't be tailed: no live delivery");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the log can't be tailed: no live delivery"
+                    );
                     return;
                 }
             }
@@ -88,7 +91,9 @@ impl Delivery {
         if validity.admit(stored.offset, stored.record.stamp) != Verdict::Valid {
             return;
         }
-        let Some(group) = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else { return };
+        let Some(group) = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else {
+            return;
+        };
         let Ok(group) = GroupId::parse(group) else { return };
         let Some(channel) = self.shared.hub.channel(group) else { return };
         let outcome = match stored.at.topic {
@@ -109,7 +114,11 @@ impl Delivery {
         }
     }
 
-    async fn deliver(&mut self, channel: &Arc<Channel>, stored: &StoredRecord) -> Result<(), crate::opener::OpenError> {
+    async fn deliver(
+        &mut self,
+        channel: &Arc<Channel>,
+        stored: &StoredRecord,
+    ) -> Result<(), crate::opener::OpenError> {
         let fact = event::decode_fact(&stored.record.kind, stored.record.value.clone())?;
         let position = Position { partition: stored.at.partition, offset: stored.offset };
         let frame = self.shared.opener.frame(&fact, position, false).await?;
@@ -124,14 +133,13 @@ impl Delivery {
         }
         self.delivered.increment(delivered.count);
         self.latency.record(seconds_since(fact.at));
-        match &fact.event {
-            Event::MessageRolledBack { message_id, sender, reason, .. } => {
-                crate::status::tell_rolled_back(&self.shared, channel.group, *message_id, sender, *reason);
-            }
-            Event::MessageSent(message) if message.media.is_some() => {
-                crate::media::look_again(&self.shared, channel.group, fact.seq, message);
-            }
-            _ => {}
+        if let Event::MessageRolledBack { message_id, sender, reason, .. } = &fact.event {
+            crate::status::tell_rolled_back(&self.shared, channel.group, *message_id, sender, *reason);
+        }
+        if let Event::MessageSent(message) = &fact.event
+            && message.media.is_some()
+        {
+            crate::media::look_again(&self.shared, channel.group, fact.seq, message);
         }
         Ok(())
     }

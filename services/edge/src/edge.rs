@@ -32,7 +32,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Hands a wish to the owner of a group and waits for the outcome.
-    pub(crate) async fn call(&self, group_id: GroupId, actor: &UserId, wish: Wish) -> Result<Reply, Rejection> {
+    pub(crate) async fn call(
+        &self,
+        group_id: GroupId,
+        actor: &UserId,
+        wish: Wish,
+    ) -> Result<Reply, Rejection> {
         let request = Request { group_id, actor: actor.clone(), wish };
         parley_wire::service::call(self.engines.commands.as_ref(), request, self.options.write_wait).await
     }
@@ -68,7 +73,8 @@ impl Shared {
 /// Logs what broke, once, and gives what the client is told.
 pub(crate) fn broken(what: &str, error: &(dyn std::error::Error + 'static)) -> Rejection {
     tracing::error!(error, "{what}");
-    Rejection::new(Code::Unavailable, "a store that is needed for this can't be reached: try again").retry_after(1_000)
+    Rejection::new(Code::Unavailable, "a store that is needed for this can't be reached: try again")
+        .retry_after(1_000)
 }
 
 /// How often idle users' rate limits are forgotten.
@@ -133,7 +139,6 @@ impl Edge {
     }
 
     /// All routes: `/v1`, and, unless they are served apart, the probes.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         crate::rest::router(self.shared.clone())
     }

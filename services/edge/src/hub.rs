@@ -24,8 +24,8 @@ use uuid::Uuid;
 use crate::session::Session;
 use crate::ws;
 
-pub(crate) use notice::{group_body, notification_name};
 pub(crate) use channel::{Channel, Crossed, Step, is_last_for};
+pub(crate) use notice::{group_body, notification_name};
 
 /// Locks that share the channels, so that deliveries and subscriptions rarely meet.
 const CHANNEL_SHARDS: usize = 64;

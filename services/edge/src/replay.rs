@@ -140,7 +140,13 @@ async fn subscription(
     left(phase)
 }
 
-async fn range(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId, mut from: Seq, to: Seq) -> Option<Behind> {
+async fn range(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    group: GroupId,
+    mut from: Seq,
+    to: Seq,
+) -> Option<Behind> {
     let rows = match shared.engines.reads.live().events(group, from, to, PAGE_EVENTS).await {
         Ok(rows) => rows,
         Err(error) => {

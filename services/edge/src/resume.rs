@@ -175,9 +175,15 @@ mod tests {
     fn what_is_not_complete_says_why() {
         let late = row(5, None, 5, 9, None);
         let reset = |reset| Some(reset);
-        assert_eq!(planned(&late, From::After(2, None), None), (5, 9, reset(Reset::NotAMember), Follow::Live(5)));
+        assert_eq!(
+            planned(&late, From::After(2, None), None),
+            (5, 9, reset(Reset::NotAMember), Follow::Live(5))
+        );
         assert_eq!(planned(&late, From::After(4, None), None), (5, 9, None, Follow::Live(5)));
-        assert_eq!(planned(&late, From::After(99, None), None), (5, 9, reset(Reset::EpochChanged), Follow::Live(5)));
+        assert_eq!(
+            planned(&late, From::After(99, None), None),
+            (5, 9, reset(Reset::EpochChanged), Follow::Live(5))
+        );
         assert_eq!(
             planned(&late, From::After(7, Some(OTHER)), None),
             (5, 9, reset(Reset::EpochChanged), Follow::Live(5))
@@ -190,12 +196,21 @@ mod tests {
     #[test]
     fn who_is_gone_gets_the_rest_until_it_is_acknowledged() {
         let gone = row(1, Some(7), 3, 9, None);
-        assert_eq!(planned(&gone, From::Delivered, None), (4, 7, Some(Reset::NotAMember), Follow::Range(4, 7)));
-        assert_eq!(planned(&gone, From::After(7, None), None), (8, 7, Some(Reset::NotAMember), Follow::Nothing));
+        assert_eq!(
+            planned(&gone, From::Delivered, None),
+            (4, 7, Some(Reset::NotAMember), Follow::Range(4, 7))
+        );
+        assert_eq!(
+            planned(&gone, From::After(7, None), None),
+            (8, 7, Some(Reset::NotAMember), Follow::Nothing)
+        );
         let acknowledged = row(1, Some(7), 7, 9, None);
         assert_eq!(planned(&acknowledged, From::Delivered, None).3, Follow::Nothing);
         let over = row(1, None, 3, 9, Some(9));
-        assert_eq!(planned(&over, From::Delivered, None), (4, 9, Some(Reset::Dissolved), Follow::Range(4, 9)));
+        assert_eq!(
+            planned(&over, From::Delivered, None),
+            (4, 9, Some(Reset::Dissolved), Follow::Range(4, 9))
+        );
     }
 
     #[test]

@@ -90,8 +90,11 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
     let (mut read, mut write) = halves;
     let _counted = shared.hub.count_socket();
     let outbox = Arc::new(Outbox::new(shared.options.limits.outbox_bytes));
-    let pulse =
-        Pulse { begun: Instant::now(), heard_ms: AtomicU64::new(0), authenticated: AtomicBool::new(identity.is_some()) };
+    let pulse = Pulse {
+        begun: Instant::now(),
+        heard_ms: AtomicU64::new(0),
+        authenticated: AtomicBool::new(identity.is_some()),
+    };
     let session = Mutex::new(None);
     let close = {
         let reader = Connection { shared: &shared, outbox: &outbox, pulse: &pulse, session: &session };
@@ -203,9 +206,13 @@ impl Connection<'_> {
     }
 
     /// A browser's first frame must be `authenticate`.
-    async fn first_frame(&self, reader: &mut Reader<&mut ws::ReadHalf>) -> Result<Arc<Session>, Option<Close>> {
+    async fn first_frame(
+        &self,
+        reader: &mut Reader<&mut ws::ReadHalf>,
+    ) -> Result<Arc<Session>, Option<Close>> {
         let text = self.next(reader).await?;
-        let incoming = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| parse(text).ok());
+        let incoming =
+            text.as_deref().and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| parse(text).ok());
         let id = incoming.as_ref().and_then(|incoming| incoming.id.clone());
         let refused = |rejection: &Rejection| {
             self.outbox.push(ws::text(names::ERROR, id.as_deref(), &ErrorBody::new(rejection)));

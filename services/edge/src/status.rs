@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parley_domain::{Code, CursorAdvance, Event, GroupId, MessageId, ReceiptCounts, Rejection, RollbackReason, Seq, UserId};
+use parley_domain::{
+    Code, CursorAdvance, Event, GroupId, MessageId, ReceiptCounts, Rejection, RollbackReason, Seq, UserId,
+};
 use parley_wire::event::{self, CursorsAdvanced};
 use parley_wire::frame::{ErrorBody, MessageStatus, names};
 use parley_wire::service::{Reply, Wish};
@@ -86,7 +88,8 @@ impl Count {
 
     fn gather(&mut self, cursors: CursorsAdvanced) {
         let pending = self.pending.entry(cursors.group_id).or_default();
-        for advance in cursors.advances.into_iter().filter(|advance| advance.delivered.max(advance.read) > 0) {
+        for advance in cursors.advances.into_iter().filter(|advance| advance.delivered.max(advance.read) > 0)
+        {
             match pending.iter_mut().find(|known| known.user == advance.user) {
                 Some(known) => {
                     known.delivered = known.delivered.max(advance.delivered);
@@ -117,7 +120,9 @@ async fn tell(shared: &Shared, group: GroupId, advances: &[CursorAdvance]) -> Op
     for some in messages.chunks(MESSAGES_PER_COUNT_MAX) {
         let asked: Vec<(Seq, UserId)> = some.iter().map(|(key, _)| key.clone()).collect();
         let (_, actor) = asked.first().cloned()?;
-        let Ok(Reply::Receipts(counts)) = shared.call(group, &actor, Wish::CountReceipts(asked)).await else { continue };
+        let Ok(Reply::Receipts(counts)) = shared.call(group, &actor, Wish::CountReceipts(asked)).await else {
+            continue;
+        };
         for (((seq, sender), (message_id, by)), counts) in some.iter().zip(counts) {
             let is_large = counts.members >= SMALL_GROUP_MEMBERS_MAX;
             large = Some(is_large);
@@ -132,7 +137,13 @@ async fn tell(shared: &Shared, group: GroupId, advances: &[CursorAdvance]) -> Op
     large
 }
 
-fn send(shared: &Shared, group: GroupId, message: &Crossed, counts: ReceiptCounts, by: Option<&CursorAdvance>) {
+fn send(
+    shared: &Shared,
+    group: GroupId,
+    message: &Crossed,
+    counts: ReceiptCounts,
+    by: Option<&CursorAdvance>,
+) {
     let body = MessageStatus {
         group_id: group.0,
         seq: message.seq,
@@ -183,9 +194,10 @@ pub(crate) fn tell_rolled_back(
             Code::MediaNotFound,
             "the media of your message is gone from the media store, so the message was rolled back: upload and send again",
         ),
-        RollbackReason::Unprojectable => {
-            Rejection::new(Code::Internal, "your message could not be stored for reading and was rolled back: send it again")
-        }
+        RollbackReason::Unprojectable => Rejection::new(
+            Code::Internal,
+            "your message could not be stored for reading and was rolled back: send it again",
+        ),
     };
     let body =
         ErrorBody { group_id: Some(group.0), message_id: Some(message_id.0), ..ErrorBody::new(&rejection) };

@@ -114,13 +114,19 @@ impl Keys {
         Ok(found)
     }
 
-    fn make(&self, group: GroupId, period: u32, made: &mut Vec<WrappedKey>) -> Result<Arc<DataKey>, KeysError> {
+    fn make(
+        &self,
+        group: GroupId,
+        period: u32,
+        made: &mut Vec<WrappedKey>,
+    ) -> Result<Arc<DataKey>, KeysError> {
         let key_id = KeyId::from_bytes(random());
         let secret = random();
         let mut stored =
             WrappedKey { key_id, group_id: group, period, ring_key: String::new(), wrapped: Vec::new() };
         let unusable = || KeysError::Unwrap(key_id, self.ring.active().to_owned());
-        (stored.ring_key, stored.wrapped) = self.ring.wrap(&secret, &context(&stored)).ok_or_else(unusable)?;
+        (stored.ring_key, stored.wrapped) =
+            self.ring.wrap(&secret, &context(&stored)).ok_or_else(unusable)?;
         let key = DataKey::new(key_id, &secret).ok_or_else(unusable)?;
         made.push(stored);
         Ok(Arc::new(key))

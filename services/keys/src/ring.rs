@@ -82,7 +82,9 @@ impl KeyRing {
         let file: RingFile = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
         let keys = file.keys.into_iter().map(|(name, text)| {
             let bytes = STANDARD.decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-            bytes.map(|bytes| (name.clone(), bytes)).ok_or_else(|| invalid(format!("key {name} has not 32 bytes")))
+            bytes
+                .map(|bytes| (name.clone(), bytes))
+                .ok_or_else(|| invalid(format!("key {name} has not 32 bytes")))
         });
         let keys = keys.collect::<Result<BTreeMap<_, _>, _>>()?;
         if !keys.contains_key(&file.active) {
@@ -127,7 +129,8 @@ impl KeyRing {
         let key = self.aead(&self.active)?;
         let nonce: [u8; 12] = random();
         let mut wrapped = secret.to_vec();
-        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut wrapped).ok()?;
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut wrapped)
+            .ok()?;
         Some((self.active.clone(), [nonce.as_slice(), wrapped.as_slice()].concat()))
     }
 

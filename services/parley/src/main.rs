@@ -1,70 +1,127 @@
-//! Parley: one binary, many roles.
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
-use clap::Parser;
-use parley_domain::{PartitionCount, UserId};
-use parley_wire::clock;
+//! Parley, a group chat backend: one binary, many roles. `parley help` lists the commands.
+
+mod admin;
+mod config;
+mod data_dir;
+mod engines;
+mod import;
+mod keys;
+mod log;
+mod rebuild;
+mod serve;
+mod telemetry;
+mod token;
+
 use std::io::Write as _;
-use axum::serve::ListenerExt as _;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Bad usage or configuration (sysexits.h, EX_USAGE).
+const EXIT_USAGE: u8 = 64;
 
 #[derive(Parser)]
-enum Cli {
-    Serve { #[arg(long, default_value="parley-data")] data: PathBuf, #[arg(long, default_value="127.0.0.1:8080")] listen: String, #[arg(long)] set: Vec<String> },
-    Token { #[arg(long)] user: Vec<String>, #[arg(long, default_value="1h")] ttl: String, #[arg(long, default_value="parley-data")] data: PathBuf },
+#[command(
+    name = "parley",
+    version,
+    about = "Group chat that loses nothing: a durable, event-sourced backend"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
 }
-fn secret(dir: &std::path::Path) -> anyhow::Result<parley_edge::auth::Secret> {
-    std::fs::create_dir_all(dir)?;
-    let p = dir.join("auth.key");
-    if !p.exists() { let mut b=[0u8;32]; rand::Rng::fill_bytes(&mut rand::rng(), &mut b); std::fs::write(&p, b.iter().map(|x| format!("{x:02x}")).collect::<String>())?; }
-    Ok(parley_edge::auth::Secret::new(std::fs::read(p)?))
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves every role in one process, on engines in the data directory.
+    Serve(serve::ServeArgs),
+    /// Prints development tokens, one a line.
+    Token(token::TokenArgs),
+    /// Sends a transcript through the public API as its users would.
+    Import(import::ImportArgs),
+    /// Reads the log of a data directory that no server holds.
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Builds the read models anew beside the live ones, compares, and switches; on a running server too.
+    Rebuild(rebuild::RebuildArgs),
+    /// Rotates the key-encryption key, or destroys a group's data keys.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Prints the effective configuration, secrets hidden.
+    Config(ShowConfigArgs),
+    /// A role as a process of its own (not in this version).
+    Writer,
+    /// A role as a process of its own (not in this version).
+    Projector,
+    /// A role as a process of its own (not in this version).
+    Edge,
 }
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse() {
-        Cli::Token{user, ttl: _, data} => {
-            let s = secret(&data)?;
-            for u in user { let t = parley_edge::auth::sign_hs256(&s, &UserId::parse(&u)?, clock::now(), Duration::from_secs(43200), None, None)?; writeln!(std::io::stdout(), "{t}")?; }
-            Ok(())
+
+#[derive(Args)]
+struct ShowConfigArgs {
+    #[command(flatten)]
+    config: config::ConfigArgs,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the user asked for makes no sense; the process ends with exit code 64.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Writes a line to standard output; ends quietly if nobody reads it any more.
+pub(crate) fn print_line(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        other => Ok(other?),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
-        Cli::Serve{data, listen, set} => {
-            tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-            let s = secret(&data)?;
-            let mut limits = parley_edge::Limits::default();
-            for kv in set { if let Some(("limits.sends_per_second", v)) = kv.split_once('=') { limits.sends_per_second = v.parse()?; } }
-            let (log, report) = parley_eventlog::providers::embedded::EmbeddedLog::open(parley_eventlog::providers::embedded::Options::new(data.join("log"), PartitionCount::DEFAULT))?;
-            tracing::info!(?report, "log");
-            let log: Arc<dyn parley_eventlog::EventLog> = log;
-            let ring = parley_keys::KeyRing::open_or_create(&data.join("keys/ring.json"))?;
-            let keys = Arc::new(parley_keys::Keys::new(ring, parley_keys::EmbeddedKeyStore::open(&data.join("keys/store"))?));
-            let reads: Arc<dyn parley_readstore::ReadStore> = parley_readstore::providers::embedded::EmbeddedReadStore::open(&data.join("reads"), log.epoch(), Default::default())?;
-            let hub = parley_edge::Hub::new(log.epoch());
-            let (ph, projector) = parley_projector::Projector::start(log.clone(), reads.clone()).await?;
-            let (handle, writer) = parley_writer::Writer::start(Default::default(), parley_writer::Engines{log: log.clone(), keys: keys.clone(), reads: reads.clone(), notices: hub.clone(), progress: ph.reached()}).await?;
-            let listener = tokio::net::TcpListener::bind(&listen).await?;
-            let addr = listener.local_addr()?;
-            let media = Arc::new(parley_media::providers::embedded::EmbeddedMedia::open(&data.join("media"), parley_media::providers::embedded::EmbeddedOptions{public_url: format!("http://{addr}"), bytes_max: limits.media_bytes, clock: Arc::new(clock::now)})?);
-            let service = media.service();
-            let auth = Arc::new(parley_edge::auth::Authenticator::new(parley_edge::auth::AuthOptions{hs256_secret: Some(s), ..Default::default()}).await?);
-            let options = parley_edge::Options{limits, ..Default::default()};
-            let edge = parley_edge::Edge::start(options, parley_edge::Engines{log: log.clone(), reads: reads.clone(), keys, commands: Arc::new(handle), progress: ph.reached(), media, auth}, hub).await?;
-            let app = edge.router().route_service(parley_media::providers::embedded::ROUTE, service);
-            writeln!(std::io::stdout(), "listening on http://{addr}")?;
-            std::io::stdout().flush()?;
-            let stop = tokio_util::sync::CancellationToken::new();
-            let s2 = stop.clone();
-            let server = tokio::spawn(async move { axum::serve(listener.tap_io(|io| drop(io.set_nodelay(true))), app).with_graceful_shutdown(s2.cancelled_owned()).await });
-            let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-            term.recv().await;
-            edge.drain().await;
-            stop.cancel();
-            drop(tokio::time::timeout(Duration::from_secs(3), server).await);
-            writer.shut_down().await;
-            edge.shut_down().await;
-            projector.shut_down().await;
-            reads.persist().await?;
-            log.close().await;
-            Ok(())
+    };
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            drop(writeln!(std::io::stderr(), "parley: {error:#}"));
+            let usage = error.is::<Usage>() || error.is::<config::ConfigError>();
+            ExitCode::from(if usage { EXIT_USAGE } else { 1 })
         }
     }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Token(args) => token::run(&args).map(done),
+        Command::Config(args) => show_config(&args).map(done),
+        Command::Log(command) => log::run(&command),
+        Command::Serve(args) => on_runtime(serve::run(args)).map(done),
+        Command::Import(args) => on_runtime(import::run(args)).map(done),
+        Command::Rebuild(args) => on_runtime(rebuild::run(args)),
+        Command::Keys(command) => on_runtime(keys::run(command)).map(done),
+        Command::Writer | Command::Projector | Command::Edge => Err(Usage(
+            "roles as processes of their own are not in this version: `parley serve` runs all of them in one process"
+                .into(),
+        )
+        .into()),
+    }
+}
+
+fn on_runtime<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+}
+
+fn show_config(args: &ShowConfigArgs) -> anyhow::Result<()> {
+    let config = config::load(&args.config, None)?.redacted();
+    let text = if args.json { serde_json::to_string_pretty(&config)? } else { toml::to_string(&config)? };
+    print_line(text.trim_end())
 }

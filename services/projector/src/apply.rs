@@ -112,7 +112,8 @@ fn try_rows(stored: &StoredRecord, writes: &mut Vec<Write>) -> Result<(), event:
             let fact = event::decode_fact(kind, value.clone())?;
             let position = Position { partition: stored.at.partition, offset: stored.offset };
             writes.extend(project(&fact).into_iter().map(|row| {
-                let bytes = matches!(row, Row::Timeline { .. }).then(|| event::tagged(kind, &value)).flatten();
+                let bytes =
+                    matches!(row, Row::Timeline { .. }).then(|| event::tagged(kind, &value)).flatten();
                 Write { row, event: bytes.map(|bytes| (position, bytes)) }
             }));
         }

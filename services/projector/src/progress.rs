@@ -20,7 +20,8 @@ pub struct Reached {
 
 impl Reached {
     pub(crate) fn new(log: Arc<dyn EventLog>) -> Arc<Self> {
-        let offsets = crate::apply::places(log.as_ref()).into_iter().map(|at| (at, AtomicU64::new(0))).collect();
+        let offsets =
+            crate::apply::places(log.as_ref()).into_iter().map(|at| (at, AtomicU64::new(0))).collect();
         Arc::new(Self { log, offsets, moved: watch::Sender::new(()) })
     }
 
@@ -54,7 +55,8 @@ impl Reached {
         let partition = group.map(|group| partition_of(group.to_string().as_bytes(), self.log.partitions()));
         let mut goal = Vec::new();
         for at in self.offsets.keys() {
-            let wanted = partition.is_none_or(|partition| at.topic != Topic::Users && at.partition == partition);
+            let wanted =
+                partition.is_none_or(|partition| at.topic != Topic::Users && at.partition == partition);
             if wanted {
                 let end = self.log.end_offset(*at).await.ok()?;
                 if end > self.get(*at) {

@@ -126,7 +126,10 @@ impl Task {
         while let Err(error) = applier.write(writes.clone(), &moved).await {
             if !logged {
                 logged = true;
-                tracing::error!(error = &error as &dyn std::error::Error, "the read store takes no rows; trying on");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the read store takes no rows; trying on"
+                );
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,

@@ -17,10 +17,7 @@ pub fn http_status(code: Code) -> u16 {
 /// Whether the same request may succeed later.
 #[must_use]
 pub fn retryable(code: Code) -> bool {
-    matches!(
-        code,
-        Code::RateLimited | Code::Busy | Code::Unavailable | Code::OutcomeUnknown | Code::Internal
-    )
+    matches!(code, Code::RateLimited | Code::Busy | Code::Unavailable | Code::OutcomeUnknown | Code::Internal)
 }
 
 fn entry(code: Code) -> (&'static str, u16) {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parley_domain::{
-    ClientMessageId, CursorAdvance, Event, EventId, Fact, GroupId, KeyId, MediaDescription, MediaId, MessageId,
-    MessageKind, MessageSent, ProfileChanged, Role, RollbackReason, Timestamp, UserId,
+    ClientMessageId, CursorAdvance, Event, EventId, Fact, GroupId, KeyId, MediaDescription, MediaId,
+    MessageId, MessageKind, MessageSent, ProfileChanged, Role, RollbackReason, Timestamp, UserId,
 };
 use prost::Message;
 
@@ -131,7 +131,8 @@ pub fn encode_fact(fact: &Fact) -> Bytes {
             proto::RoleChanged { header, actor, user, role }.encode_to_vec()
         }
         Event::OwnerTransferred { actor, owner } => {
-            proto::OwnerTransferred { header, actor: actor.to_string(), owner: owner.to_string() }.encode_to_vec()
+            proto::OwnerTransferred { header, actor: actor.to_string(), owner: owner.to_string() }
+                .encode_to_vec()
         }
         Event::GroupUpdated { actor, name, description } => {
             let (actor, name, description) = (actor.to_string(), name.clone(), description.clone());
@@ -236,7 +237,8 @@ pub fn decode_fact(ce_type: &str, value: Bytes) -> Result<Fact, DecodeError> {
         }
         Some(5) => {
             let m = proto::GroupUpdated::decode(value)?;
-            let event = Event::GroupUpdated { actor: user(&m.actor)?, name: m.name, description: m.description };
+            let event =
+                Event::GroupUpdated { actor: user(&m.actor)?, name: m.name, description: m.description };
             (m.header, event)
         }
         Some(6) => {
@@ -315,7 +317,9 @@ fn decode_message(m: proto::MessageSent) -> Result<Decoded, DecodeError> {
 fn decode_rolled_back(m: proto::MessageRolledBack) -> Result<Decoded, DecodeError> {
     let reason = match m.reason() {
         proto::RollbackReason::MediaMissing => RollbackReason::MediaMissing,
-        proto::RollbackReason::Unprojectable | proto::RollbackReason::Unspecified => RollbackReason::Unprojectable,
+        proto::RollbackReason::Unprojectable | proto::RollbackReason::Unspecified => {
+            RollbackReason::Unprojectable
+        }
     };
     let event = Event::MessageRolledBack {
         message_id: MessageId::from_bytes(fixed(&m.message_id, "message_id")?),

@@ -5,10 +5,12 @@ mod outgoing;
 
 pub use incoming::schemas as incoming_schemas;
 pub use incoming::{
-    AcknowledgeMessage, AckStatus, ClientEvent, Incoming, Malformed, ResumeFrom, SendMessage, Subscribe, parse,
+    AckStatus, AcknowledgeMessage, ClientEvent, Incoming, Malformed, ResumeFrom, SendMessage, Subscribe,
+    parse,
 };
 pub use outgoing::{
-    Accepted, Acknowledged, Authenticated, CreateNotified, ErrorBody, GoAway, GroupEventBody, GroupRef, KindBody, MediaBody, MessageBody,
-    MessageStatus, NotificationAcknowledged, NotificationBody, Pong, PositionBody, Resumed, ResumedGroup, StandingBody, Subscribed, Welcome, WireError,
-    encode_after, names, role_name,
+    Accepted, Acknowledged, Authenticated, CreateNotified, ErrorBody, GoAway, GroupEventBody, GroupRef,
+    KindBody, MediaBody, MessageBody, MessageStatus, NotificationAcknowledged, NotificationBody, Pong,
+    PositionBody, Resumed, ResumedGroup, StandingBody, Subscribed, Welcome, WireError, encode_after, names,
+    role_name,
 };

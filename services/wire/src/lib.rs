@@ -16,7 +16,12 @@ pub mod service;
 pub mod time;
 
 /// What `build.rs` generates from `schemas/parley/events/v1`.
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated code; its documentation is in the .proto")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated code; its documentation is in the .proto"
+)]
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/parley.events.v1.rs"));
 }

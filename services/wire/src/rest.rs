@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::frame::{MessageBody, WireError};
 pub use crate::frame::role_name;
+use crate::frame::{MessageBody, WireError};
 
 /// `{"error": …}`.
 #[derive(Debug, Serialize, JsonSchema)]

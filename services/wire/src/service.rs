@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parley_domain::{
-    ClientMessageId, Cursors, GroupId, MediaDescription, MediaFault, MessageId, MessageKind, NotificationKind,
-    Position, ProfileChanged, ReceiptCounts, Rejection, Role, RollbackReason, Seq, Timestamp, UserId,
+    ClientMessageId, Cursors, GroupId, MediaDescription, MediaFault, MessageId, MessageKind,
+    NotificationKind, Position, ProfileChanged, ReceiptCounts, Rejection, Role, RollbackReason, Seq,
+    Timestamp, UserId,
 };
 
 use crate::event::Content;

@@ -36,9 +36,9 @@ impl Flight {
     pub(crate) async fn land(self, appending: Option<Appending>) -> Landed {
         let outcome = match appending {
             None => Ok(Vec::new()),
-            Some(appending) => appending
-                .await
-                .unwrap_or_else(|_| Err(AppendError::Unknown("the log gave no answer".into()))),
+            Some(appending) => {
+                appending.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log gave no answer".into())))
+            }
         };
         Landed { flight: self, outcome }
     }

@@ -41,9 +41,13 @@ impl Writer {
         let mut shards = Vec::new();
         let mut senders = Vec::new();
         for shard in 0..count {
-            let owned = (0..partitions.get()).filter(|partition| *partition as usize % count == shard).collect();
+            let owned =
+                (0..partitions.get()).filter(|partition| *partition as usize % count == shard).collect();
             let (tx, rx) = mpsc::channel(options.queue_requests_max);
-            shards.push((Shard::take_over(options.clone(), engines.clone(), owned, tracker.clone()).await?, rx));
+            shards.push((
+                Shard::take_over(options.clone(), engines.clone(), owned, tracker.clone()).await?,
+                rx,
+            ));
             senders.push(tx);
         }
         for (shard, requests) in shards {
@@ -73,8 +77,11 @@ impl Handle {
                 ),
                 mpsc::error::TrySendError::Closed(queued) => (
                     queued,
-                    Rejection::new(Code::Unavailable, "the server is stopping: nothing was stored, try again")
-                        .retry_after(1_000),
+                    Rejection::new(
+                        Code::Unavailable,
+                        "the server is stopping: nothing was stored, try again",
+                    )
+                    .retry_after(1_000),
                 ),
             };
             queued.into_reply_to().answer(Err(rejection));

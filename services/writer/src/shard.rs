@@ -105,7 +105,8 @@ impl Shard {
 
     /// Decides on some requests and sends what comes of them to the log.
     async fn take(&mut self, batch: Vec<Queued>, in_flight: &mut InFlight) {
-        metrics::histogram!("parley_writer_batch_requests").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        metrics::histogram!("parley_writer_batch_requests")
+            .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         let flight = self.decide_all(batch).await;
         self.launch(flight, in_flight);
     }
@@ -192,7 +193,8 @@ impl Shard {
 
     /// The notice to those who are members since the creation, the creator not among them.
     fn creation_notice(&self, group: GroupId) -> Option<Notice> {
-        let group = self.state.groups.get(&group)?.group.as_ref().filter(|group| group.dissolved.is_none())?;
+        let group =
+            self.state.groups.get(&group)?.group.as_ref().filter(|group| group.dissolved.is_none())?;
         let told = group.members.iter().filter(|(user, membership)| {
             membership.is_current() && membership.stay.joined == 1 && **user != group.creator
         });
@@ -233,7 +235,10 @@ impl Shard {
                 }
                 Err(error) if !logged => {
                     logged = true;
-                    tracing::error!(error = &error as &dyn std::error::Error, "the partitions can't be claimed; trying on");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the partitions can't be claimed; trying on"
+                    );
                 }
                 Err(_) => {}
             }
@@ -254,7 +259,8 @@ impl Shard {
 }
 
 fn unavailable() -> Rejection {
-    Rejection::new(Code::Unavailable, "the log takes no writes now: nothing was stored, try again").retry_after(1_000)
+    Rejection::new(Code::Unavailable, "the log takes no writes now: nothing was stored, try again")
+        .retry_after(1_000)
 }
 
 fn append_rejection(error: &AppendError) -> Rejection {

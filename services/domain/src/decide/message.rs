@@ -53,9 +53,9 @@ pub(super) fn send(
 fn media(wish: &SendMessage) -> Result<Option<MediaDescription>, Rejection> {
     match (&wish.media, wish.kind) {
         (None, MessageKind::Text) => Ok(None),
-        (None, _) => {
-            Err(Rejection::bad_request("a message of this type needs a media_url: POST /v1/media/uploads makes one"))
-        }
+        (None, _) => Err(Rejection::bad_request(
+            "a message of this type needs a media_url: POST /v1/media/uploads makes one",
+        )),
         (Some(_), MessageKind::Text) => {
             Err(Rejection::bad_request("a text has no media_url: use type image, video or audio"))
         }
@@ -83,7 +83,8 @@ fn media_fault(fault: MediaFault) -> Rejection {
             "what was uploaded is not what was announced (type, length, checksum): ask for a new upload",
         ),
         MediaFault::Unavailable => {
-            Rejection::new(Code::Unavailable, "the media store can't be reached: try again").retry_after(1_000)
+            Rejection::new(Code::Unavailable, "the media store can't be reached: try again")
+                .retry_after(1_000)
         }
     }
 }

@@ -196,7 +196,9 @@ impl Channel {
             return None;
         }
         let mut crossed: Vec<Crossed> = Vec::new();
-        for message in state.recent.iter().rev().filter(|message| message.seq > before && message.seq <= after) {
+        for message in
+            state.recent.iter().rev().filter(|message| message.seq > before && message.seq <= after)
+        {
             if crossed.iter().all(|known| known.sender != message.sender) {
                 let RecentMessage { seq, message_id, sender } = message;
                 crossed.push(Crossed { seq: *seq, message_id: *message_id, sender: sender.clone() });

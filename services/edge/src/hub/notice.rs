@@ -47,7 +47,8 @@ impl Notices for Hub {
                 continue;
             }
             let notification_id = notification_id(notice.group.group_id, user, notice.seq, notice.at);
-            let body = NotificationBody { notification_id, group: &group, added_by: notice.added_by.as_str() };
+            let body =
+                NotificationBody { notification_id, group: &group, added_by: notice.added_by.as_str() };
             let frame = ws::text(notification_name(notice.kind), None, &body);
             for session in sessions {
                 session.outbox.push(frame.clone());

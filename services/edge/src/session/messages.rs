@@ -15,7 +15,12 @@ use crate::edge::{Shared, broken};
 use crate::{media, ws};
 
 /// Sends a message; the reply comes when it is durable.
-pub(super) async fn send(shared: &Arc<Shared>, session: &Arc<Session>, id: Option<String>, message: SendMessage) {
+pub(super) async fn send(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    id: Option<String>,
+    message: SendMessage,
+) {
     let group = GroupId(message.group_id);
     let client_message_id = message.client_message_id.clone();
     match prepare(shared, session, message).await {
@@ -32,7 +37,11 @@ pub(super) async fn send(shared: &Arc<Shared>, session: &Arc<Session>, id: Optio
 }
 
 fn error(rejection: &Rejection, group: Uuid, client_message_id: String) -> ErrorBody {
-    ErrorBody { group_id: Some(group), client_message_id: Some(client_message_id), ..ErrorBody::new(rejection) }
+    ErrorBody {
+        group_id: Some(group),
+        client_message_id: Some(client_message_id),
+        ..ErrorBody::new(rejection)
+    }
 }
 
 async fn prepare(shared: &Arc<Shared>, session: &Session, message: SendMessage) -> Result<Send, Rejection> {
@@ -80,7 +89,8 @@ fn answer(
                 };
                 session.outbox.push(ws::text(names::GROUP_MESSAGE_ACCEPTED, id, &body));
             }
-            Ok(_) => session.refuse(id, &error(&parley_wire::service::outcome_unknown(), group_id, client_message_id)),
+            Ok(_) => session
+                .refuse(id, &error(&parley_wire::service::outcome_unknown(), group_id, client_message_id)),
             Err(rejection) => session.refuse(id, &error(&rejection, group_id, client_message_id)),
         }
     })
@@ -98,5 +108,7 @@ pub(super) async fn seq_of(
     found
         .map_err(|error| broken("a message can't be looked up", &error))?
         .filter(|seq| *seq >= row.membership.joined)
-        .ok_or_else(|| Rejection::new(Code::MessageNotFound, "the group has no message with this id that you may see"))
+        .ok_or_else(|| {
+            Rejection::new(Code::MessageNotFound, "the group has no message with this id that you may see")
+        })
 }

@@ -6,7 +6,8 @@ use parley_domain::{Code, CursorWish, GroupId, Rejection, notification_id};
 use parley_wire::clock;
 use parley_wire::code::Close;
 use parley_wire::frame::{
-    AckStatus, AcknowledgeMessage, Authenticated, ClientEvent, CreateNotified, ErrorBody, GroupRef, Incoming, Pong, names,
+    AckStatus, AcknowledgeMessage, Authenticated, ClientEvent, CreateNotified, ErrorBody, GroupRef, Incoming,
+    Pong, names,
 };
 use parley_wire::service::{Reply, Wish};
 use parley_wire::time;
@@ -21,7 +22,11 @@ use crate::ws;
 const TYPING_MEMBERS_MAX: u32 = 200;
 
 /// Answers a frame, now or later; says if the connection must be closed after it.
-pub(super) async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, incoming: Incoming) -> Option<Close> {
+pub(super) async fn handle(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    incoming: Incoming,
+) -> Option<Close> {
     let Incoming { id, event } = incoming;
     let (group, outcome) = match event {
         Err(rejection) => (None, Err(rejection)),
@@ -30,7 +35,9 @@ pub(super) async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, incomin
             session.outbox.push(ws::text(names::PONG, id.as_deref(), &body));
             (None, Ok(()))
         }
-        Ok(ClientEvent::Authenticate(token)) => return authenticate(shared, session, id.as_deref(), &token).await,
+        Ok(ClientEvent::Authenticate(token)) => {
+            return authenticate(shared, session, id.as_deref(), &token).await;
+        }
         Ok(ClientEvent::Send(send)) => {
             messages::send(shared, session, id.clone(), send).await;
             (None, Ok(()))
@@ -41,9 +48,10 @@ pub(super) async fn handle(shared: &Arc<Shared>, session: &Arc<Session>, incomin
         Ok(ClientEvent::AcknowledgeNotification(notification)) => {
             (None, acknowledge_notification(shared, session, id.clone(), notification).await)
         }
-        Ok(ClientEvent::Subscribe(wish)) => {
-            (Some(GroupId(wish.group_id)), subscriptions::subscribe(shared, session, id.as_deref(), &wish).await)
-        }
+        Ok(ClientEvent::Subscribe(wish)) => (
+            Some(GroupId(wish.group_id)),
+            subscriptions::subscribe(shared, session, id.as_deref(), &wish).await,
+        ),
         Ok(ClientEvent::Resume { groups, all, limit }) => {
             (None, subscriptions::resume(shared, session, id.as_deref(), &groups, all, limit).await)
         }
@@ -74,7 +82,10 @@ async fn authenticate(shared: &Shared, session: &Session, id: Option<&str>, toke
             session.outbox.push(ws::text(names::AUTHENTICATED, id, &body));
             return None;
         }
-        Ok(_) => Rejection::new(Code::Unauthenticated, "the token is another user's: open a connection of its own for it"),
+        Ok(_) => Rejection::new(
+            Code::Unauthenticated,
+            "the token is another user's: open a connection of its own for it",
+        ),
         Err(error) => ws::unauthenticated_frame(error),
     };
     session.refuse(id, &ErrorBody::new(&rejection));
@@ -115,7 +126,10 @@ async fn acknowledge_notification(
         notification_id(row.group_id, &session.user, membership.joined, membership.joined_at) == notification
     });
     let row = row.ok_or_else(|| {
-        Rejection::new(Code::NotificationNotFound, "you have no such notification; it may be of a group that you left")
+        Rejection::new(
+            Code::NotificationNotFound,
+            "you have no such notification; it may be of a group that you left",
+        )
     })?;
     let wish = CursorWish { user: session.user.clone(), delivered: 0, read: 0, notified: true };
     let answer = Some((session.clone(), id, What::Notification(notification)));
@@ -129,14 +143,13 @@ async fn notify_created(
     id: Option<&str>,
     group: GroupId,
 ) -> Result<(), Rejection> {
-    match shared.call(group, &session.user, Wish::NotifyCreated).await? {
-        Reply::Notified { online, pending } => {
-            let body = CreateNotified { group_id: group.0, online, pending };
-            session.outbox.push(ws::text(names::CREATE_GROUP_NOTIFIED, id, &body));
-            Ok(())
-        }
-        _ => Err(parley_wire::service::outcome_unknown()),
-    }
+    let reply = shared.call(group, &session.user, Wish::NotifyCreated).await?;
+    let Reply::Notified { online, pending } = reply else {
+        return Err(parley_wire::service::outcome_unknown());
+    };
+    let body = CreateNotified { group_id: group.0, online, pending };
+    session.outbox.push(ws::text(names::CREATE_GROUP_NOTIFIED, id, &body));
+    Ok(())
 }
 
 async fn typing(shared: &Shared, session: &Session, group: GroupId) -> Result<(), Rejection> {
@@ -152,7 +165,8 @@ async fn typing(shared: &Shared, session: &Session, group: GroupId) -> Result<()
     if row.is_none_or(|row| row.member_count > TYPING_MEMBERS_MAX) {
         return Ok(());
     }
-    let frame = ws::text(names::TYPING, None, &GroupRef { group_id: group.0, user_id: Some(session.user.as_str()) });
+    let frame =
+        ws::text(names::TYPING, None, &GroupRef { group_id: group.0, user_id: Some(session.user.as_str()) });
     for other in channel.sessions() {
         if other.user != session.user {
             other.outbox.offer(frame.clone());

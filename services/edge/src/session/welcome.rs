@@ -46,7 +46,11 @@ pub(super) fn is_member(row: &UserGroupRow) -> bool {
     row.membership.left.is_none() && row.dissolved.is_none()
 }
 
-pub(super) async fn welcome(shared: &Arc<Shared>, session: &Arc<Session>, replay: bool) -> Result<(), Rejection> {
+pub(super) async fn welcome(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    replay: bool,
+) -> Result<(), Rejection> {
     let rows = all_groups(shared, session).await?;
     let standing = |row: &UserGroupRow| StandingBody {
         group_id: row.group_id.0,
@@ -84,9 +88,13 @@ pub(super) fn plan_all(
     limit: Option<u64>,
 ) -> Vec<(GroupId, Plan)> {
     let rest = rows.iter().filter(|row| !named(row.group_id));
-    let plans =
-        rest.map(|row| (row.group_id, plan(Some(row), true, From::Delivered, shared.opener.epoch(), limit), is_member(row)));
-    plans.filter(|(_, plan, member)| *member || plan.follow != Follow::Nothing).map(|(id, plan, _)| (id, plan)).collect()
+    let plans = rest.map(|row| {
+        (row.group_id, plan(Some(row), true, From::Delivered, shared.opener.epoch(), limit), is_member(row))
+    });
+    plans
+        .filter(|(_, plan, member)| *member || plan.follow != Follow::Nothing)
+        .map(|(id, plan, _)| (id, plan))
+        .collect()
 }
 
 pub(super) fn follow_all(shared: &Arc<Shared>, session: &Arc<Session>, plans: &[(GroupId, Plan)]) {
@@ -112,7 +120,8 @@ async fn notify(shared: &Shared, session: &Session, row: &UserGroupRow) -> Resul
     let group = model.group(row.group_id).await.map_err(|error| broken("a group can't be read", &error))?;
     let Some(group) = group else { return Ok(()) };
     let membership = &row.membership;
-    let notification_id = notification_id(row.group_id, &session.user, membership.joined, membership.joined_at);
+    let notification_id =
+        notification_id(row.group_id, &session.user, membership.joined, membership.joined_at);
     let group = group_body(&group, shared.opener.epoch());
     let body = NotificationBody { notification_id, group: &group, added_by: membership.added_by.as_str() };
     session.outbox.push(ws::text(notification_name(membership.kind), None, &body));

@@ -26,7 +26,10 @@ pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
 /// `GET /v1/ws`.
 pub(crate) async fn handshake(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
     if !is_upgrade_request(&request) {
-        return refuse(StatusCode::BAD_REQUEST, &Rejection::bad_request("this route speaks WebSocket (RFC 6455) only"));
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            &Rejection::bad_request("this route speaks WebSocket (RFC 6455) only"),
+        );
     }
     if let Err(rejection) = check_origin(&shared, request.headers()) {
         return refuse(StatusCode::FORBIDDEN, &rejection);
@@ -37,9 +40,13 @@ pub(crate) async fn handshake(State(shared): State<Arc<Shared>>, mut request: Re
     };
     if shared.is_draining() || shared.hub.sockets() >= shared.options.limits.sockets {
         let why = "too many connections, or the server is stopping: try again";
-        return refuse(StatusCode::SERVICE_UNAVAILABLE, &Rejection::new(Code::Unavailable, why).retry_after(2_000));
+        return refuse(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &Rejection::new(Code::Unavailable, why).retry_after(2_000),
+        );
     }
-    let replay = !request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "replay=none"));
+    let replay =
+        !request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "replay=none"));
     let (response, upgraded) = match upgrade(&mut request) {
         Ok(parts) => parts,
         Err(_) => {
@@ -80,7 +87,9 @@ async fn identify(shared: &Shared, headers: &HeaderMap) -> Result<Option<Identit
 pub(crate) fn unauthenticated_frame(error: AuthError) -> Rejection {
     match error {
         AuthError::Expired => Rejection::new(Code::TokenExpired, "the token has expired: get a fresh one"),
-        AuthError::Invalid(reason) => Rejection::new(Code::Unauthenticated, format!("the token is not accepted: {reason}")),
+        AuthError::Invalid(reason) => {
+            Rejection::new(Code::Unauthenticated, format!("the token is not accepted: {reason}"))
+        }
     }
 }
 

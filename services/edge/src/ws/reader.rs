@@ -1,7 +1,7 @@
 //! Reading messages: whole, bounded, masked, valid.
 
 use bytes::{Bytes, BytesMut};
-use fastwebsockets::{Frame, OpCode, Role, WebSocketError, WebSocketRead, after_handshake_split};
+use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocketError, WebSocketRead, after_handshake_split};
 use parley_wire::code::Close;
 use tokio::io::AsyncRead;
 
@@ -57,14 +57,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     pub async fn next(&mut self) -> Result<Inbound, Option<Close>> {
         loop {
             let mut no_duties = |_: Frame<'_>| async { Ok::<(), std::io::Error>(()) };
-            let mut frame = self.frames.read_frame(&mut no_duties).await.map_err(|error| close_code(&error))?;
+            let mut frame =
+                self.frames.read_frame(&mut no_duties).await.map_err(|error| close_code(&error))?;
             if !is_masked(&mut frame) {
                 return Err(Some(Close::Protocol));
             }
             let (fin, opcode) = (frame.fin, frame.opcode);
-            let payload: Bytes = match frame.payload {
-                fastwebsockets::Payload::Bytes(bytes) => bytes.freeze(),
-                other => Vec::from(other).into(),
+            let payload = if let Payload::Bytes(bytes) = frame.payload {
+                bytes.freeze()
+            } else {
+                Vec::from(frame.payload).into()
             };
             if let Some(inbound) = self.take(fin, opcode, payload).map_err(Some)? {
                 return Ok(inbound);
@@ -74,7 +76,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     fn take(&mut self, fin: bool, opcode: OpCode, payload: Bytes) -> Result<Option<Inbound>, Close> {
         match opcode {
-            OpCode::Close | OpCode::Ping | OpCode::Pong if payload.len() > CONTROL_BYTES_MAX => Err(Close::Protocol),
+            OpCode::Close | OpCode::Ping | OpCode::Pong if payload.len() > CONTROL_BYTES_MAX => {
+                Err(Close::Protocol)
+            }
             OpCode::Ping => Ok(Some(Inbound::Ping(payload))),
             OpCode::Pong => Ok(Some(Inbound::Pong)),
             OpCode::Close => closed(&payload).map(Some),
@@ -139,6 +143,10 @@ fn closed(payload: &[u8]) -> Result<Inbound, Close> {
     Ok(Inbound::Closed(Some(code)))
 }
 
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "all other faults of the library are breaches of the protocol"
+)]
 fn close_code(error: &WebSocketError) -> Option<Close> {
     match error {
         WebSocketError::FrameTooLarge => Some(Close::TooLarge),

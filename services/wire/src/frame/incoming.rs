@@ -130,9 +130,11 @@ impl SendMessage {
             (MessageKind::Text, _, Some(_)) => {
                 Err(Rejection::bad_request("a message of type text has no media_url"))
             }
-            (MessageKind::Image | MessageKind::Video | MessageKind::Audio, _, None) => Err(Rejection::bad_request(
-                "a message of this type needs a media_url: POST /v1/media/uploads makes one",
-            )),
+            (MessageKind::Image | MessageKind::Video | MessageKind::Audio, _, None) => {
+                Err(Rejection::bad_request(
+                    "a message of this type needs a media_url: POST /v1/media/uploads makes one",
+                ))
+            }
             _ => Ok(kind),
         }
     }
@@ -230,7 +232,11 @@ fn client_event(event: &str, text: &str) -> Result<ClientEvent, Rejection> {
             ClientEvent::AcknowledgeNotification(data::<NotificationData>(text)?.notification_id)
         }
         names::AUTHENTICATE => ClientEvent::Authenticate(data::<TokenData>(text)?.token),
-        _ => return Err(Rejection::bad_request("unknown event: the contract's section 4 lists what a client may send")),
+        _ => {
+            return Err(Rejection::bad_request(
+                "unknown event: the contract's section 4 lists what a client may send",
+            ));
+        }
     })
 }
 

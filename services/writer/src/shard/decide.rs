@@ -9,9 +9,9 @@ use parley_domain::{
 };
 use parley_eventlog::{Record, Topic, TopicPartition};
 use parley_keys::{DataKey, Place};
+use parley_wire::clock;
 use parley_wire::event::{self, CursorsAdvanced};
 use parley_wire::service::{Notice, Reply, ReplyTo, Request, Send, Wish};
-use parley_wire::clock;
 use uuid::Uuid;
 
 use super::prepare::{Fetched, cannot_decide, comparable, sent_key};
@@ -58,13 +58,17 @@ impl Shard {
     ) {
         let Request { group_id, actor, wish } = request;
         let command = match wish {
-            Wish::Send(send) => return self.send((group_id, actor), *send, reply_to, now, room, fetched, flight),
+            Wish::Send(send) => {
+                return self.send((group_id, actor), *send, reply_to, now, room, fetched, flight);
+            }
             Wish::AdvanceCursors(wishes) => return self.cursors(group_id, wishes, reply_to, now, flight),
             Wish::NotifyCreated => return self.notify_created(group_id, &actor, reply_to, flight),
             Wish::CountReceipts(messages) => {
                 let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
                 let result = group.ok_or_else(Rejection::group_not_found).map(|group| {
-                    Reply::Receipts(messages.iter().map(|(seq, sender)| group.receipts(*seq, sender)).collect())
+                    Reply::Receipts(
+                        messages.iter().map(|(seq, sender)| group.receipts(*seq, sender)).collect(),
+                    )
                 });
                 return flight.answers.push(Answer::Plain(reply_to, result));
             }
@@ -187,8 +191,9 @@ impl Shard {
         flight: &mut Flight,
     ) {
         let slot = self.state.groups.get_mut(&group_id);
-        let (durable, decided) =
-            slot.as_ref().map_or((0, 0), |slot| (slot.durable_head, slot.group.as_ref().map_or(0, |g| g.head)));
+        let (durable, decided) = slot
+            .as_ref()
+            .map_or((0, 0), |slot| (slot.durable_head, slot.group.as_ref().map_or(0, |g| g.head)));
         let highest = wishes.iter().map(|wish| wish.delivered.max(wish.read)).max().unwrap_or(0);
         if highest > durable && highest <= decided {
             // What it acknowledges is in flight; it is decided once that has landed.
@@ -203,7 +208,12 @@ impl Shard {
             let event_id = EventId(Uuid::now_v7());
             let cursors = CursorsAdvanced { group_id, event_id, at: now, advances: outcome.advances };
             let value = event::encode_cursors(&cursors);
-            self.record(Topic::Acks, &group_id.to_string(), (event::CURSORS_TYPE, value, event_id, now), flight);
+            self.record(
+                Topic::Acks,
+                &group_id.to_string(),
+                (event::CURSORS_TYPE, value, event_id, now),
+                flight,
+            );
         }
         flight.answers.push(Answer::Plain(reply_to, Ok(Reply::Cursors(outcome.answers))));
     }
@@ -215,9 +225,10 @@ impl Shard {
             Some(group) if !group.members.contains_key(actor) => Some(Rejection::not_a_member()),
             Some(group) if group.dissolved.is_some() => Some(Rejection::group_dissolved()),
             Some(group) if group.member(actor).is_none() => Some(Rejection::not_a_member()),
-            Some(group) if group.creator != *actor => {
-                Some(Rejection::new(Code::Forbidden, "only the creator of the group may notify of its creation"))
-            }
+            Some(group) if group.creator != *actor => Some(Rejection::new(
+                Code::Forbidden,
+                "only the creator of the group may notify of its creation",
+            )),
             Some(_) => None,
         };
         flight.answers.push(match (refused, self.creation_notice(group_id)) {

@@ -74,7 +74,10 @@ impl Shard {
                     }
                     Ok(None) => {}
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "a possible repeat can't be looked up");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "a possible repeat can't be looked up"
+                        );
                         fetched.undecidable.insert(key);
                     }
                 }
@@ -118,15 +121,16 @@ impl Shard {
         let rows = model.events(*group, seq, seq, 1).await?;
         let Some(row) = rows.into_iter().next() else { return Ok(None) };
         let fact = event::untagged(row.value).map_err(|_| parley_readstore::Error::Damaged("timeline"))?;
-        Ok(match &fact.event {
-            Event::MessageSent(message) => Some(Sent::of(message, seq, fact.at, row.position)),
-            _ => None,
-        })
+        let Event::MessageSent(message) = &fact.event else { return Ok(None) };
+        Ok(Some(Sent::of(message, seq, fact.at, row.position)))
     }
 }
 
 /// Why a message can't be decided on now.
 pub(super) fn cannot_decide() -> Rejection {
-    Rejection::new(Code::Unavailable, "a store that is needed for this can't be reached: nothing was stored, try again")
-        .retry_after(1_000)
+    Rejection::new(
+        Code::Unavailable,
+        "a store that is needed for this can't be reached: nothing was stored, try again",
+    )
+    .retry_after(1_000)
 }

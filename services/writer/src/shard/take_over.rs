@@ -36,18 +36,23 @@ impl Shard {
     }
 
     /// Claims partitions and folds what lies before the claims.
-    pub(super) async fn fold(options: &Options, engines: &Engines, owned: &[u32]) -> Result<State, StartError> {
+    pub(super) async fn fold(
+        options: &Options,
+        engines: &Engines,
+        owned: &[u32],
+    ) -> Result<State, StartError> {
         let places: Vec<TopicPartition> = Topic::ALL
             .iter()
-            .flat_map(|topic| owned.iter().map(|partition| TopicPartition { topic: *topic, partition: *partition }))
+            .flat_map(|topic| {
+                owned.iter().map(|partition| TopicPartition { topic: *topic, partition: *partition })
+            })
             .collect();
         let claims = places.iter().map(|at| (*at, claim(options))).collect();
         let appended = engines.log.append(claims).await;
         let unknown = |_| parley_eventlog::AppendError::Unknown("the log gave no answer".into());
         let offsets = appended.map_err(unknown).and_then(|result| result).map_err(StartError::Claim)?;
         let lanes = places.iter().zip(&offsets).map(|(at, offset)| (*at, Lane::claimed(*offset))).collect();
-        let mut state =
-            State { lanes, groups: HashMap::new(), dedupe: Dedupe::new(options.recent_ids_max) };
+        let mut state = State { lanes, groups: HashMap::new(), dedupe: Dedupe::new(options.recent_ids_max) };
         // Cursors name events, so the events come first: between topics the log has no order.
         for topic in [Topic::Events, Topic::Acks] {
             state.fold_topic(topic, engines).await?;

@@ -1,0 +1,204 @@
+//! Commands on a running server, through a socket in the data directory that only its owner can open.
+//!
+//! One JSON object a line: the client sends one [`Request`], the server answers with any number of
+//! `{"progress": …}` and at the end `{"done": …}` or `{"error": "…"}`.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use parley_domain::GroupId;
+use parley_eventlog::EventLog;
+use parley_keys::Keys;
+use parley_projector::{Handle, RebuildStep, rebuild};
+use parley_readstore::ReadStore;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::data_dir;
+use crate::engines::Engines;
+
+/// The longest request.
+const REQUEST_BYTES_MAX: u64 = 4_096;
+/// Commands at once.
+const COMMANDS_MAX: usize = 4;
+/// Progress lines that may wait for a slow reader; beyond that some are left out.
+const PROGRESS_MAX: usize = 16;
+/// Progress is told for every so many records.
+const PROGRESS_EVERY: u64 = 10_000;
+
+/// What can be asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Build the read models anew.
+    Rebuild {
+        /// Only build and compare.
+        verify: bool,
+    },
+    /// Destroy a group's data keys.
+    DestroyKeys {
+        /// The group's id.
+        group: uuid::Uuid,
+    },
+}
+
+/// Answers commands while a server runs.
+pub(crate) struct Server {
+    listener: UnixListener,
+    context: Arc<Context>,
+}
+
+struct Context {
+    log: Arc<dyn EventLog>,
+    reads: Arc<dyn ReadStore>,
+    keys: Arc<Keys>,
+    live: Handle,
+    rebuilding: tokio::sync::Mutex<()>,
+}
+
+impl Server {
+    /// Makes the socket; one that a killed server left is removed.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn bind(engines: &Engines, live: Handle) -> anyhow::Result<Self> {
+        let path = engines.dir.admin_socket();
+        drop(std::fs::remove_file(&path));
+        let listener =
+            UnixListener::bind(&path).with_context(|| format!("{} can't be made", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let (log, reads, keys) = (engines.log.clone(), engines.reads.clone(), engines.keys.clone());
+        let context = Arc::new(Context { log, reads, keys, live, rebuilding: tokio::sync::Mutex::new(()) });
+        Ok(Self { listener, context })
+    }
+
+    /// Answers until told to stop.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut commands = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = commands.join_next(), if !commands.is_empty() => {}
+                accepted = self.listener.accept(), if commands.len() < COMMANDS_MAX => {
+                    if let Ok((socket, _)) = accepted {
+                        commands.spawn(answer(socket, self.context.clone()));
+                    }
+                }
+            }
+        }
+        commands.shutdown().await;
+    }
+}
+
+async fn answer(socket: UnixStream, context: Arc<Context>) {
+    let (read, mut write) = socket.into_split();
+    let mut line = String::new();
+    if BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line).await.is_err() {
+        return;
+    }
+    let (tx, mut progress) = mpsc::channel(PROGRESS_MAX);
+    let work = async {
+        let outcome = match serde_json::from_str(&line) {
+            Ok(Request::Rebuild { verify }) => context.rebuild(verify, tx).await,
+            Ok(Request::DestroyKeys { group }) => {
+                drop(tx);
+                context.destroy(GroupId(group)).await
+            }
+            Err(error) => Err(anyhow::anyhow!("unknown command: {error}")),
+        };
+        match outcome {
+            Ok(done) => json!({"done": done}),
+            Err(error) => json!({"error": format!("{error:#}")}),
+        }
+    };
+    let told = async {
+        while let Some(step) = progress.recv().await {
+            if tell(&mut write, &json!({"progress": step})).await.is_err() {
+                break;
+            }
+        }
+    };
+    let (last, ()) = tokio::join!(work, told);
+    drop(tell(&mut write, &last).await);
+}
+
+async fn tell(write: &mut (impl tokio::io::AsyncWrite + Unpin), line: &Value) -> std::io::Result<()> {
+    write.write_all(format!("{line}\n").as_bytes()).await
+}
+
+impl Context {
+    async fn rebuild(&self, verify: bool, progress: mpsc::Sender<Value>) -> anyhow::Result<Value> {
+        let _alone = self.rebuilding.try_lock().context("a rebuild is under way already")?;
+        let step = step_teller(move |step| drop(progress.try_send(step)));
+        let comparison =
+            rebuild(self.log.clone(), self.reads.clone(), Some(&self.live), verify, step).await?;
+        tracing::info!(?comparison, verify, "read models rebuilt");
+        Ok(comparison_json(&comparison))
+    }
+
+    async fn destroy(&self, group: GroupId) -> anyhow::Result<Value> {
+        let destroyed = self.keys.destroy(group).await?;
+        tracing::warn!(%group, destroyed, "data keys destroyed");
+        Ok(json!({"destroyed": destroyed}))
+    }
+}
+
+/// Passes on some of a rebuild's steps, as `{"records", "of"}` and `{"rows"}`.
+pub(crate) fn step_teller(tell: impl Fn(Value) + Send) -> impl FnMut(RebuildStep) + Send {
+    let mut told = 0;
+    move |step| match step {
+        RebuildStep::Projected(done, total) if done >= told + PROGRESS_EVERY || done == total => {
+            told = done;
+            tell(json!({"records": done, "of": total}));
+        }
+        RebuildStep::Compared(rows) => tell(json!({"rows": rows})),
+        RebuildStep::Projected(..) => {}
+    }
+}
+
+/// What a rebuild gave, for programs.
+pub(crate) fn comparison_json(comparison: &parley_projector::Comparison) -> Value {
+    json!({
+        "records": comparison.records,
+        "rows": comparison.rows,
+        "different": comparison.different,
+        "equal": comparison.different == 0,
+    })
+}
+
+/// Sends a command to the server that holds a data directory. `None`: none does.
+///
+/// # Errors
+/// What the server says, or that it went away.
+pub(crate) async fn ask(
+    dir: &Path,
+    request: &Request,
+    mut progress: impl FnMut(&Value),
+) -> anyhow::Result<Option<Value>> {
+    let connected =
+        tokio::time::timeout(Duration::from_secs(5), UnixStream::connect(data_dir::admin_socket(dir)));
+    let Ok(Ok(socket)) = connected.await else { return Ok(None) };
+    let (read, mut write) = socket.into_split();
+    tell(&mut write, &serde_json::to_value(request)?).await?;
+    let mut lines = BufReader::new(read).lines();
+    while let Some(line) = lines.next_line().await? {
+        let answer: Value = serde_json::from_str(&line)?;
+        if let Some(step) = answer.get("progress") {
+            progress(step);
+        } else if let Some(done) = answer.get("done") {
+            return Ok(Some(done.clone()));
+        } else {
+            let why = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given");
+            anyhow::bail!("the server refused: {why}");
+        }
+    }
+    anyhow::bail!("the server went away before it was done")
+}

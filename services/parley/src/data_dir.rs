@@ -1,0 +1,143 @@
+//! The data directory: one process at a time, and the development key.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use parley_edge::auth::Secret;
+use rand::Rng as _;
+use rustix::fs::FlockOperation;
+
+/// The file with the key that signs development tokens.
+const KEY_FILE: &str = "auth.key";
+/// Bytes of that key before they are written as hex.
+const KEY_BYTES: usize = 32;
+
+/// Another process has the directory.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} is in use by another parley process: stop it first, or name another directory with --data",
+    .0.display()
+)]
+pub(crate) struct InUse(PathBuf);
+
+/// Held while a process owns a data directory; the lock goes with the process, whatever ends it.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if need be (mode 0700) and locks it.
+    ///
+    /// # Errors
+    /// [`InUse`], or what the file system says.
+    pub(crate) fn lock(path: &Path) -> anyhow::Result<Self> {
+        create(path)?;
+        let file = path.join("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&file);
+        let lock = lock.with_context(|| format!("{} can't be opened", file.display()))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(InUse(path.to_owned()).into()),
+            Err(error) => Err(error).with_context(|| format!("{} can't be locked", file.display())),
+        }
+    }
+
+    /// The log's directory.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// The key ring.
+    pub(crate) fn key_ring(&self) -> PathBuf {
+        self.path.join("keys").join("ring.json")
+    }
+
+    /// The wrapped data keys.
+    pub(crate) fn key_store(&self) -> PathBuf {
+        self.path.join("keys").join("store")
+    }
+
+    /// The read models.
+    pub(crate) fn reads(&self) -> PathBuf {
+        self.path.join("reads")
+    }
+
+    /// The objects.
+    pub(crate) fn media(&self) -> PathBuf {
+        self.path.join("media")
+    }
+
+    /// The socket for commands on a running server.
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        admin_socket(&self.path)
+    }
+}
+
+/// The socket for commands on a running server.
+pub(crate) fn admin_socket(dir: &Path) -> PathBuf {
+    dir.join("admin.sock")
+}
+
+fn create(path: &Path) -> anyhow::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("the data directory {} can't be made", path.display()))
+}
+
+/// The key that signs development tokens, made the first time. Works while a server runs.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn development_secret(dir: &Path) -> anyhow::Result<Secret> {
+    create(dir)?;
+    let path = dir.join(KEY_FILE);
+    let cannot = || format!("the development key {} can't be read or made", path.display());
+    if !path.exists() {
+        make_key(dir, &path).with_context(cannot)?;
+    }
+    let text = std::fs::read(&path).with_context(cannot)?;
+    Ok(Secret::new(text.trim_ascii().to_vec()))
+}
+
+/// `token` and `serve` may race here: the key is written aside and linked into place, which only one can do.
+fn make_key(dir: &Path, path: &Path) -> std::io::Result<()> {
+    let mut key = [0; KEY_BYTES];
+    rand::rng().fill_bytes(&mut key);
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let aside = dir.join(format!("{KEY_FILE}.{}", uuid::Uuid::now_v7()));
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&aside)?;
+    file.write_all(hex.as_bytes())?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&aside, path);
+    std::fs::remove_file(&aside)?;
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(dir)?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time_and_one_key_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data");
+        let held = DataDir::lock(&path).unwrap();
+        assert!(DataDir::lock(&path).unwrap_err().is::<InUse>());
+        drop(held);
+        DataDir::lock(&path).unwrap();
+        development_secret(&path).unwrap();
+        let key = std::fs::read(path.join(KEY_FILE)).unwrap();
+        development_secret(&path).unwrap();
+        assert_eq!(std::fs::read(path.join(KEY_FILE)).unwrap(), key);
+    }
+}

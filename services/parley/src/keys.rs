@@ -1,0 +1,72 @@
+//! `parley keys`: the second thing to back up, beside the log.
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
+
+use crate::admin::{self, Request};
+use crate::config::{self, ConfigArgs};
+use crate::data_dir::DataDir;
+use crate::{Usage, print_line};
+
+#[derive(Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Adds a key-encryption key, makes it the active one, and wraps every data key anew under it. The server must be stopped.
+    Rotate(RotateArgs),
+    /// Destroys a group's data keys: nobody can ever read its messages so far again. On a running server too.
+    Destroy(DestroyArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct RotateArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DestroyArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The group.
+    #[arg(long, value_name = "ID")]
+    group: uuid::Uuid,
+    /// Really.
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(crate) async fn run(command: KeysCommand) -> anyhow::Result<()> {
+    match command {
+        KeysCommand::Rotate(args) => rotate(args).await,
+        KeysCommand::Destroy(args) => destroy(args).await,
+    }
+}
+
+async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
+    let dir = DataDir::lock(&config::load(&args.config, None)?.data_dir())?;
+    let mut ring = KeyRing::open_or_create(&dir.key_ring())?;
+    ring.rotate(&dir.key_ring())?;
+    let active = ring.active().to_owned();
+    let store = EmbeddedKeyStore::open(&dir.key_store())?;
+    let count = Keys::new(ring, store).rewrap().await.context("run it again: it goes on where it stopped")?;
+    print_line(&format!("key {active} is active; {count} data keys are wrapped under it"))
+}
+
+async fn destroy(args: DestroyArgs) -> anyhow::Result<()> {
+    if !args.yes {
+        let why = "this can't be undone, not even from a backup of the log: say --yes if you mean it";
+        return Err(Usage(why.into()).into());
+    }
+    let config = config::load(&args.config, None)?;
+    let request = Request::DestroyKeys { group: args.group };
+    let count = match admin::ask(&config.data_dir(), &request, |_| {}).await? {
+        Some(done) => done.get("destroyed").and_then(serde_json::Value::as_u64).unwrap_or(0),
+        None => {
+            let dir = DataDir::lock(&config.data_dir())?;
+            let ring = KeyRing::open_or_create(&dir.key_ring())?;
+            let keys = Keys::new(ring, EmbeddedKeyStore::open(&dir.key_store())?);
+            keys.destroy(parley_domain::GroupId(args.group)).await? as u64
+        }
+    };
+    print_line(&format!("{count} data keys of group {} are destroyed", args.group))
+}
