@@ -169,7 +169,7 @@ impl Edge {
     }
 
     /// Ends all tasks; call after [`Edge::drain`].
-    pub async fn shut_down(self) {
+    pub async fn shut_down(&self) {
         self.shared.stop.cancel();
         self.shared.tracker.close();
         self.shared.tracker.wait().await;

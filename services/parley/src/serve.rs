@@ -160,10 +160,7 @@ impl Roles {
         drop(tokio::time::timeout(HTTP_STOP_WAIT, ended).await);
         self.tasks.shutdown().await;
         self.writer.shut_down().await;
-        match Arc::try_unwrap(self.edge) {
-            Ok(edge) => edge.shut_down().await,
-            Err(_) => tracing::warn!("an HTTP request outlived its server"),
-        }
+        self.edge.shut_down().await;
         self.projector.shut_down().await;
         if let Err(error) = self.engines.reads.persist().await {
             tracing::warn!(

@@ -1,9 +1,10 @@
 //! Building the next version of the read models beside the live one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use parley_eventlog::{EventLog, ReadError};
-use parley_readstore::{ReadModel, ReadStore};
+use parley_eventlog::{EventLog, ReadError, TopicPartition};
+use parley_readstore::{Checkpoint, ReadModel, ReadStore};
 
 use crate::apply::{Applier, StartError};
 use crate::projector::Handle;
@@ -69,18 +70,15 @@ pub async fn rebuild(
         total += log.end_offset(at).await?;
     }
     records += project_all(&mut applier, |done| step(RebuildStep::Projected(done, total))).await?;
-    // Both must stand at the same place: the live one halts, the next one reads the little that came meanwhile.
+    // Both must stand at the same place: the live one halts (without a projector it is brought to the end first), the next
+    // one reads the little that came meanwhile, and not a record more.
     let _paused = match live {
         Some(handle) => Some(handle.pause().await.ok_or(RebuildError::Stopping)?),
-        None => {
-            let mut behind = Applier::resume(log.as_ref(), reads.live()).await?;
-            project_all(&mut behind, |_| {}).await?;
-            None
-        }
+        None => None,
     };
-    let mut goal = Applier::resume(log.as_ref(), reads.live()).await?;
-    records += project_all(&mut applier, |_| {}).await?;
-    project_all(&mut goal, |_| {}).await?;
+    let mut halted = Applier::resume(log.as_ref(), reads.live()).await?;
+    project_all(&mut halted, |_| {}).await?;
+    records += project_upto(&mut applier, halted.reached()).await?;
     let mut comparison = compare(reads.live().as_ref(), next.as_ref(), &mut step).await?;
     comparison.records = records;
     if !verify_only {
@@ -101,6 +99,23 @@ async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result
         count += records.len() as u64;
         done(count);
     }
+}
+
+/// Projects up to given places, and nothing beyond them.
+async fn project_upto(
+    applier: &mut Applier,
+    goal: &HashMap<TopicPartition, Checkpoint>,
+) -> Result<u64, RebuildError> {
+    let mut count = 0;
+    let wanted = |at: &TopicPartition| goal.get(at).map_or(0, |checkpoint| checkpoint.offset);
+    while applier.reached().iter().any(|(at, checkpoint)| checkpoint.offset < wanted(at)) {
+        let mut records = applier.next().await?;
+        records.retain(|stored| stored.offset < wanted(&stored.at));
+        let (writes, moved) = applier.project(&records);
+        applier.write(writes, &moved).await?;
+        count += records.len() as u64;
+    }
+    Ok(count)
 }
 
 async fn compare(
