@@ -98,6 +98,22 @@ impl Client {
         self.must("acknowledge_group_message", data, "group_message_acknowledged").await
     }
 
+    /// Sends texts with the ids and texts `first`, `first + 1` …, many at a time, and waits until each is accepted;
+    /// `pad` fills each text up to so many bytes. For a client that isn't subscribed.
+    pub async fn flood(&mut self, group: &str, numbers: std::ops::Range<usize>, pad: usize) {
+        let numbers: Vec<usize> = numbers.collect();
+        for some in numbers.chunks(250) {
+            for n in some {
+                let id = n.to_string();
+                self.send("send_group_message", text_data(group, &id, &format!("{id:.<pad$}"))).await;
+            }
+            for n in some {
+                let accepted = self.expect("group_message_accepted").await;
+                assert_eq!(accepted["data"]["client_message_id"], n.to_string().as_str());
+            }
+        }
+    }
+
     /// Asserts that no event of a group comes before the reply to a `ping`.
     pub async fn nothing_of(&mut self, group: &str) {
         self.nothing(|frame| {

@@ -28,7 +28,8 @@ pub struct Client {
 /// What the handshake gave.
 pub async fn connect(url: &str, token: &str, query: &str) -> Result<Client, Box<Error>> {
     let mut client = Client::open(url, Some(token), query, &[]).await?;
-    client.welcome = client.expect("welcome").await["data"].clone();
+    let welcome = client.read_until(|frame| frame["event"] == "welcome").await;
+    client.welcome = welcome.map_err(|_| Box::new(Error::ConnectionClosed))?["data"].clone();
     Ok(client)
 }
 
@@ -70,6 +71,35 @@ impl Client {
     /// Sends any message.
     pub async fn raw(&mut self, message: Message) {
         self.socket.send(message).await.unwrap();
+    }
+
+    /// Sends a text if the connection still stands.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub async fn try_raw(&mut self, text: String) -> Result<(), Box<Error>> {
+        self.try_message(Message::text(text)).await
+    }
+
+    /// Sends a message if the connection still stands.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub async fn try_message(&mut self, message: Message) -> Result<(), Box<Error>> {
+        self.socket.send(message).await.map_err(Box::new)
+    }
+
+    /// Reads, dropping what doesn't fit, until a frame fits or the connection ends.
+    ///
+    /// # Errors
+    /// The close code.
+    pub async fn read_until(&mut self, fits: impl Fn(&Value) -> bool) -> Result<Value, u16> {
+        loop {
+            let frame = self.read().await?;
+            if fits(&frame) {
+                return Ok(frame);
+            }
+        }
     }
 
     /// Sends a frame without waiting; gives its id.

@@ -50,7 +50,10 @@ async fn groups(server: &Server) -> HashMap<String, String> {
     loop {
         let page = rest.get(&format!("/groups?limit=20{cursor}")).await;
         for group in page["groups"].as_array().unwrap() {
-            found.insert(group["name"].as_str().unwrap().to_owned(), group["group_id"].as_str().unwrap().to_owned());
+            found.insert(
+                group["name"].as_str().unwrap().to_owned(),
+                group["group_id"].as_str().unwrap().to_owned(),
+            );
         }
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -123,7 +126,11 @@ async fn a_real_transcript_is_imported_exactly_once_and_in_order() {
     let second = import(&server, &transcript()).await;
     assert_eq!((&second["accepted"], &second["already_there"]), (&json!(0), &json!(messages)));
     for (name, group) in groups.iter().take(5) {
-        assert_eq!(history(&server, group).await.len(), expected[name].len(), "a second import doubles nothing");
+        assert_eq!(
+            history(&server, group).await.len(),
+            expected[name].len(),
+            "a second import doubles nothing"
+        );
     }
 
     assert_eq!(server.terminate().await, Some(0));

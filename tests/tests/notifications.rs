@@ -5,7 +5,8 @@
 use parley_tests::{Client, Server, Value, fresh_id, json};
 
 async fn notify(client: &mut Client, group: &str) -> (u64, u64) {
-    let counts = client.must("notify_create_group", json!({"group_id": group}), "create_group_notified").await;
+    let counts =
+        client.must("notify_create_group", json!({"group_id": group}), "create_group_notified").await;
     assert_eq!(counts["group_id"], group);
     (counts["online"].as_u64().unwrap(), counts["pending"].as_u64().unwrap())
 }
@@ -35,7 +36,11 @@ async fn notify_create_group_reaches_who_is_online_and_counts_the_others() {
     let mut expected = rest.get(&format!("/groups/{group}")).await;
     expected.as_object_mut().unwrap().remove("members");
     assert_eq!(told["group"], expected, "the group, without its members");
-    assert_eq!(bobs_other.expect("a_group_created").await["data"], told, "one for each member, not each session");
+    assert_eq!(
+        bobs_other.expect("a_group_created").await["data"],
+        told,
+        "one for each member, not each session"
+    );
     let cems = cem.expect("a_group_created").await["data"].clone();
     assert_ne!(cems["notification_id"], told["notification_id"]);
 
@@ -123,7 +128,10 @@ async fn a_creator_who_never_notifies_is_stood_in_for_and_connecting_members_nee
     bob.nothing(is_notification).await;
     // Within 10 s the creator could still do it; then the server does.
     let told = bob.expect("a_group_created").await;
-    assert_eq!((&told["data"]["group"]["group_id"], &told["data"]["added_by"]), (&json!(group), &json!("ann")));
+    assert_eq!(
+        (&told["data"]["group"]["group_id"], &told["data"]["added_by"]),
+        (&json!(group), &json!("ann"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

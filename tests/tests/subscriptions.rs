@@ -60,9 +60,7 @@ async fn welcome_says_who_with_which_limits_and_where_one_stands() {
     assert_eq!(welcome["limits"], limits);
     let mut groups = welcome["groups"].as_array().unwrap().clone();
     groups.sort_by_key(|group| group["group_id"] != one.as_str());
-    let standing = |group: &str, head: u64, delivered: u64, read: u64, unread: u64| {
-        json!({"group_id": group, "head_seq": head, "delivered_seq": delivered, "read_seq": read, "unread": unread})
-    };
+    let standing = |group: &str, head: u64, delivered: u64, read: u64, unread: u64| json!({"group_id": group, "head_seq": head, "delivered_seq": delivered, "read_seq": read, "unread": unread});
     assert_eq!(groups, [standing(&one, 5, 4, 2, 2), standing(&two, 1, 1, 1, 0)]);
 }
 
@@ -92,7 +90,8 @@ async fn who_reconnects_is_subscribed_and_gets_what_was_not_delivered() {
         }
     }
     assert!(announced);
-    let (ones, twos): (Vec<Value>, Vec<Value>) = events.into_iter().partition(|event| event["group_id"] == one.as_str());
+    let (ones, twos): (Vec<Value>, Vec<Value>) =
+        events.into_iter().partition(|event| event["group_id"] == one.as_str());
     assert_run(&ones, 4, 6, "one");
     assert_run(&twos, 2, 3, "two");
     ann.text(&one, "live").await;
@@ -164,12 +163,17 @@ async fn a_subscription_begins_where_it_is_told_to() {
         assert_run(&bob.events(&group, count).await, from, 10, &more);
         bob.nothing_of(&group).await;
     }
-    for more in [json!({"after_seq": -1}), json!({"after_seq": "1"}), json!({"epoch": "x"}), json!({"limit": -2})] {
+    for more in
+        [json!({"after_seq": -1}), json!({"after_seq": "1"}), json!({"epoch": "x"}), json!({"limit": -2})]
+    {
         let mut data = more.clone();
         data["group_id"] = json!(group);
         assert_eq!(bob.refused("subscribe_to_group", data).await, "bad_request", "{more}");
     }
-    assert_eq!(server.client("dan").await.refused("subscribe_to_group", json!({"group_id": group})).await, "not_a_member");
+    assert_eq!(
+        server.client("dan").await.refused("subscribe_to_group", json!({"group_id": group})).await,
+        "not_a_member"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +200,7 @@ async fn a_second_subscription_replaces_the_first_without_gap_or_repeat() {
         asked += 1;
     }
     while answered < asked || expected <= MESSAGES + 1 {
-        let frame = bob.read().await.unwrap_or_else(|c| panic!("{c} {expected} {asked} {answered}")); eprintln!("{:?} {} {} {} {}", std::time::Instant::now(), frame["event"], frame["data"]["seq"], asked, answered);
+        let frame = bob.read().await.unwrap();
         let data = &frame["data"];
         match frame["event"].as_str().unwrap() {
             "subscribed_to_group" => {
@@ -208,7 +212,8 @@ async fn a_second_subscription_replaces_the_first_without_gap_or_repeat() {
                 expected += 1;
                 if expected % 40 == 0 && asked < 40 {
                     asked += 1;
-                    bob.send("subscribe_to_group", json!({"group_id": group, "after_seq": expected - 20})).await;
+                    bob.send("subscribe_to_group", json!({"group_id": group, "after_seq": expected - 20}))
+                        .await;
                 }
             }
             _ => {}
@@ -240,8 +245,14 @@ async fn a_resume_tells_for_each_group_what_is_missing_and_why() {
     let (now, other) = (bob.welcome["epoch"].clone(), json!(fresh_id()));
     let from = |group: &str, epoch: &Value, after: u64| json!({"group_id": group, "epoch": epoch, "after_seq": after});
     let groups = json!([
-        from(fine, &now, 2), from(epoch, &other, 2), from(beyond, &now, 99), from(late, &now, 1), from(gone, &now, 2),
-        from(over, &now, 3), from(foreign, &now, 2), from(&unknown, &now, 7),
+        from(fine, &now, 2),
+        from(epoch, &other, 2),
+        from(beyond, &now, 99),
+        from(late, &now, 1),
+        from(gone, &now, 2),
+        from(over, &now, 3),
+        from(foreign, &now, 2),
+        from(&unknown, &now, 7),
     ]);
     let expected = |limited: bool| {
         let limit = |from, to| if limited { reset(from, to, "limit") } else { None };
@@ -288,7 +299,8 @@ async fn who_unsubscribes_gets_nothing_more_of_that_group_alone() {
     let mut bobs_other = server.client("bob").await;
     talk(&mut ann, &one, 2).await;
     assert_run(&bob.events(&one, 2).await, 2, 3, "before");
-    let answer = bob.must("unsubscribe_from_group", json!({"group_id": one}), "unsubscribed_from_group").await;
+    let answer =
+        bob.must("unsubscribe_from_group", json!({"group_id": one}), "unsubscribed_from_group").await;
     assert_eq!(answer["group_id"], one.as_str());
     talk(&mut ann, &one, 2).await;
     talk(&mut ann, &two, 1).await;
@@ -372,7 +384,10 @@ async fn the_last_event_is_ones_own_removal_and_a_rejoining_begins_anew() {
     talk(&mut ann, &group, 2).await;
     let answer = bob.subscribe(&group, json!({"after_seq": 0})).await;
     assert_eq!((&answer["from_seq"], &answer["reset_reason"]), (&json!(7), &json!("not_a_member")));
-    assert_eq!((&answer["delivered_seq"], &answer["read_seq"], &answer["unread"]), (&json!(7), &json!(7), &json!(2)));
+    assert_eq!(
+        (&answer["delivered_seq"], &answer["read_seq"], &answer["unread"]),
+        (&json!(7), &json!(7), &json!(2))
+    );
     let events = bob.events(&group, 3).await;
     assert_run(&events, 7, 9, "from the last joining");
     assert_eq!((&events[0]["kind"], &events[0]["user_ids"]), (&json!("member_added"), &json!(["bob"])));

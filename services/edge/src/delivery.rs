@@ -128,8 +128,8 @@ impl Delivery {
             session.remove_subscribed(channel.group);
             self.shared.hub.unsubscribe(channel.group, session.id);
         }
-        for session in delivered.behind {
-            replay::behind(&self.shared, &session, channel.group);
+        for (session, subscription) in delivered.behind {
+            replay::behind(&self.shared, &session, channel.group, subscription);
         }
         self.delivered.increment(delivered.count);
         self.latency.record(seconds_since(fact.at));

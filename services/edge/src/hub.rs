@@ -12,7 +12,7 @@ mod notice;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::session::Session;
 use crate::ws;
 
-pub(crate) use channel::{Channel, Crossed, Step, is_last_for};
+pub(crate) use channel::{Channel, Crossed, Step, SubscriptionId, is_last_for};
 pub(crate) use notice::{group_body, notification_name};
 
 /// Locks that share the channels, so that deliveries and subscriptions rarely meet.
@@ -41,6 +41,7 @@ pub struct Hub {
     epoch: Epoch,
     users: Mutex<HashMap<UserId, Vec<Arc<Session>>>>,
     sockets: AtomicUsize,
+    subscriptions: AtomicU64,
     channels: Vec<Mutex<HashMap<GroupId, Arc<Channel>>>>,
     typing: Mutex<HashMap<(GroupId, UserId), Instant>>,
 }
@@ -53,6 +54,7 @@ impl Hub {
             epoch,
             users: Mutex::new(HashMap::new()),
             sockets: AtomicUsize::new(0),
+            subscriptions: AtomicU64::new(0),
             channels: (0..CHANNEL_SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
             typing: Mutex::new(HashMap::new()),
         })
@@ -125,11 +127,15 @@ impl Hub {
     }
 
     /// Subscribes a session from an event on, behind at first; an earlier subscription of it is replaced.
-    pub(crate) fn subscribe(&self, group: GroupId, session: &Arc<Session>, next: Seq) {
-        let Some(shard) = self.shard(group) else { return };
-        let mut channels = shard.lock();
-        channels.entry(group).or_insert_with(|| Arc::new(Channel::new(group))).subscribe(session, next);
-        session.add_subscribed(group);
+    pub(crate) fn subscribe(&self, group: GroupId, session: &Arc<Session>, next: Seq) -> SubscriptionId {
+        let id = SubscriptionId(self.subscriptions.fetch_add(1, Ordering::Relaxed));
+        if let Some(shard) = self.shard(group) {
+            let mut channels = shard.lock();
+            let channel = channels.entry(group).or_insert_with(|| Arc::new(Channel::new(group)));
+            channel.subscribe(id, session, next);
+            session.add_subscribed(group);
+        }
+        id
     }
 
     /// Ends a subscription; a channel that nobody listens to goes.

@@ -10,7 +10,7 @@ use parley_domain::{GroupId, Seq};
 use parley_wire::event;
 
 use crate::edge::Shared;
-use crate::hub::{Step, is_last_for};
+use crate::hub::{Step, SubscriptionId, is_last_for};
 use crate::session::Session;
 
 /// Events read in one go.
@@ -22,7 +22,7 @@ const RETRY: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Behind {
     /// A subscription that isn't live.
-    Subscription(GroupId, Phase),
+    Subscription(GroupId, SubscriptionId, Phase),
     /// What somebody may still see who is no member any more: from, to.
     Range(GroupId, Seq, Seq),
 }
@@ -62,8 +62,8 @@ impl Queue {
 }
 
 /// A live subscription fell behind.
-pub(crate) fn behind(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId) {
-    start(shared, session, Behind::Subscription(group, Phase::Known));
+pub(crate) fn behind(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId, id: SubscriptionId) {
+    start(shared, session, Behind::Subscription(group, id, Phase::Known));
 }
 
 /// Replays something to a session.
@@ -80,7 +80,7 @@ async fn run(shared: Arc<Shared>, session: Arc<Session>) {
             return;
         }
         let rest = match next {
-            Behind::Subscription(group, phase) => subscription(&shared, &session, group, phase).await,
+            Behind::Subscription(group, id, phase) => subscription(&shared, &session, group, id, phase).await,
             Behind::Range(group, from, to) => range(&shared, &session, group, from, to).await,
         };
         if let Some(rest) = rest {
@@ -94,19 +94,20 @@ async fn subscription(
     shared: &Arc<Shared>,
     session: &Arc<Session>,
     group: GroupId,
+    id: SubscriptionId,
     phase: Phase,
 ) -> Option<Behind> {
-    let left = |phase| Some(Behind::Subscription(group, phase));
+    let left = |phase| Some(Behind::Subscription(group, id, phase));
     let channel = shared.hub.channel(group)?;
     let next = match phase {
         Phase::Fresh => {
             if !shared.engines.progress.caught_up(Some(group), shared.options.read_wait).await {
-                return Some(retry(session, Behind::Subscription(group, phase)).await);
+                return Some(retry(session, Behind::Subscription(group, id, phase)).await);
             }
             return left(Phase::Reading);
         }
-        Phase::Reading => channel.next_of(session)?,
-        Phase::Known => match channel.catch_up(session) {
+        Phase::Reading => channel.next_of(session, id)?,
+        Phase::Known => match channel.catch_up(session, id) {
             Step::Gone | Step::Live => return None,
             Step::Full => return left(phase),
             Step::Read(next) => next,
@@ -116,7 +117,7 @@ async fn subscription(
         Ok(rows) => rows,
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, session = %session.id, "replay is held up");
-            return Some(retry(session, Behind::Subscription(group, phase)).await);
+            return Some(retry(session, Behind::Subscription(group, id, phase)).await);
         }
     };
     if rows.is_empty() {
@@ -125,9 +126,9 @@ async fn subscription(
     }
     for row in rows {
         let Some((fact, frame)) = open(shared, session, &row).await else {
-            return Some(retry(session, Behind::Subscription(group, phase)).await);
+            return Some(retry(session, Behind::Subscription(group, id, phase)).await);
         };
-        match channel.replayed(session, &fact, &frame) {
+        match channel.replayed(session, id, &fact, &frame) {
             Some(true) => {}
             Some(false) | None => break,
         }

@@ -38,10 +38,9 @@ use crate::edge::Shared;
 
 /// Everything under `/v1`, the WebSocket's handshake included; any other path answers `not_found`.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
-    let group = get(groups::show).patch(groups::update).delete(groups::dissolve);
     Router::new()
         .route("/v1/groups", get(groups::list).post(create::create))
-        .route("/v1/groups/{group_id}", group)
+        .route("/v1/groups/{group_id}", get(groups::show).patch(groups::update).delete(groups::dissolve))
         .route("/v1/groups/{group_id}/owner", put(members::transfer_ownership))
         .route("/v1/groups/{group_id}/members", get(members::list).post(members::add))
         .route("/v1/groups/{group_id}/members/{user_id}", delete(members::remove))

@@ -70,18 +70,19 @@ impl Session {
 /// When a connection was last heard of, shared by its reader and its clock.
 struct Pulse {
     begun: Instant,
-    heard_ms: AtomicU64,
+    /// Since `begun`. Whole milliseconds would put a quick pong before its ping.
+    heard_ns: AtomicU64,
     authenticated: AtomicBool,
 }
 
 impl Pulse {
     fn heard(&self) {
-        let millis = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_ms.store(millis, Ordering::Relaxed);
+        let nanos = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.heard_ns.store(nanos, Ordering::Relaxed);
     }
 
     fn heard_since(&self, at: Instant) -> bool {
-        self.begun + Duration::from_millis(self.heard_ms.load(Ordering::Relaxed)) >= at
+        self.begun + Duration::from_nanos(self.heard_ns.load(Ordering::Relaxed)) >= at
     }
 }
 
@@ -92,7 +93,7 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
     let outbox = Arc::new(Outbox::new(shared.options.limits.outbox_bytes));
     let pulse = Pulse {
         begun: Instant::now(),
-        heard_ms: AtomicU64::new(0),
+        heard_ns: AtomicU64::new(0),
         authenticated: AtomicBool::new(identity.is_some()),
     };
     let session = Mutex::new(None);
@@ -285,5 +286,23 @@ impl Session {
     /// A fresh token for the same user lets the session live longer.
     pub(super) fn renew(&self, expires_at: Timestamp) {
         self.expires_at.store(expires_at.as_millis(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_pong_is_heard_since_its_ping() {
+        let begun = Instant::now();
+        let pulse = Pulse { begun, heard_ns: AtomicU64::new(0), authenticated: AtomicBool::new(true) };
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_micros(130));
+            assert!(!pulse.heard_since(Instant::now()));
+            let pinged = Instant::now();
+            pulse.heard();
+            assert!(pulse.heard_since(pinged), "within the same millisecond too");
+        }
     }
 }

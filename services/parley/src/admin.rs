@@ -3,8 +3,10 @@
 //! One JSON object a line: the client sends one [`Request`], the server answers with any number of
 //! `{"progress": …}` and at the end `{"done": …}` or `{"error": "…"}`.
 
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +24,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::data_dir;
 use crate::engines::Engines;
 
 /// The longest request.
 const REQUEST_BYTES_MAX: u64 = 4_096;
+/// How long a request, or the answer to a call, may take to come.
+const REQUEST_WAIT: Duration = Duration::from_secs(5);
+/// Bytes of a socket's path beyond which we don't count on the kernel: 104 on some systems, 108 on Linux.
+const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// Commands at once.
 const COMMANDS_MAX: usize = 4;
 /// Progress lines that may wait for a slow reader; beyond that some are left out.
@@ -50,6 +55,32 @@ pub(crate) enum Request {
     },
 }
 
+fn socket_path(dir: &Path) -> PathBuf {
+    dir.join("admin.sock")
+}
+
+/// Removes the socket, which nobody serves any more.
+pub(crate) fn remove_socket(dir: &Path) {
+    drop(std::fs::remove_file(socket_path(dir)));
+}
+
+/// A path to the socket that the kernel takes, while this is held.
+struct Reached {
+    path: PathBuf,
+    _dir: Option<File>,
+}
+
+/// Addresses of sockets are short. A directory whose name is too long is reached through an open handle on it.
+fn reach(dir: &Path) -> std::io::Result<Reached> {
+    let path = socket_path(dir);
+    if path.as_os_str().len() < SOCKET_PATH_BYTES_MAX {
+        return Ok(Reached { path, _dir: None });
+    }
+    let dir = File::open(dir)?;
+    let path = socket_path(Path::new(&format!("/proc/self/fd/{}", dir.as_raw_fd())));
+    Ok(Reached { path, _dir: Some(dir) })
+}
+
 /// Answers commands while a server runs.
 pub(crate) struct Server {
     listener: UnixListener,
@@ -70,11 +101,13 @@ impl Server {
     /// # Errors
     /// What the file system says.
     pub(crate) fn bind(engines: &Engines, live: Handle) -> anyhow::Result<Self> {
-        let path = engines.dir.admin_socket();
-        drop(std::fs::remove_file(&path));
-        let listener =
-            UnixListener::bind(&path).with_context(|| format!("{} can't be made", path.display()))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let path = socket_path(engines.dir.path());
+        remove_socket(engines.dir.path());
+        let cannot = || format!("{} can't be made", path.display());
+        let listener = reach(engines.dir.path())
+            .and_then(|reached| UnixListener::bind(&reached.path))
+            .with_context(cannot)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(cannot)?;
         let (log, reads, keys) = (engines.log.clone(), engines.reads.clone(), engines.keys.clone());
         let context = Arc::new(Context { log, reads, keys, live, rebuilding: tokio::sync::Mutex::new(()) });
         Ok(Self { listener, context })
@@ -101,7 +134,9 @@ impl Server {
 async fn answer(socket: UnixStream, context: Arc<Context>) {
     let (read, mut write) = socket.into_split();
     let mut line = String::new();
-    if BufReader::new(read.take(REQUEST_BYTES_MAX)).read_line(&mut line).await.is_err() {
+    let mut read = BufReader::new(read.take(REQUEST_BYTES_MAX));
+    // Whoever says nothing must not keep the others out.
+    if !matches!(tokio::time::timeout(REQUEST_WAIT, read.read_line(&mut line)).await, Ok(Ok(_))) {
         return;
     }
     let (tx, mut progress) = mpsc::channel(PROGRESS_MAX);
@@ -183,9 +218,9 @@ pub(crate) async fn ask(
     request: &Request,
     mut progress: impl FnMut(&Value),
 ) -> anyhow::Result<Option<Value>> {
-    let connected =
-        tokio::time::timeout(Duration::from_secs(5), UnixStream::connect(data_dir::admin_socket(dir)));
-    let Ok(Ok(socket)) = connected.await else { return Ok(None) };
+    let Ok(reached) = reach(dir) else { return Ok(None) };
+    let connected = tokio::time::timeout(REQUEST_WAIT, UnixStream::connect(&reached.path)).await;
+    let Ok(Ok(socket)) = connected else { return Ok(None) };
     let (read, mut write) = socket.into_split();
     tell(&mut write, &serde_json::to_value(request)?).await?;
     let mut lines = BufReader::new(read).lines();

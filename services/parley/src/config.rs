@@ -1,15 +1,19 @@
 //! The configuration: defaults < file < environment < flags, checked before anything is opened.
 
+mod check;
 mod layers;
+mod show;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use parley_domain::PartitionCount;
-use parley_edge::auth::{AuthOptions, JwksSource, Secret};
+use parley_edge::auth::{AuthOptions, JwksSource, LEEWAY_S_MAX, Secret};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use layers::{ConfigArgs, load};
+pub(crate) use layers::{ConfigArgs, Effective, load, load_effective};
 
 /// What is wrong with the configuration. The process ends with exit code 64.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +64,14 @@ pub(crate) struct Config {
     pub(crate) partitions: u32,
     pub(crate) auth: Auth,
     pub(crate) http: Http,
+    pub(crate) keys: Keys,
     pub(crate) limits: Limits,
     pub(crate) writer: Writer,
     pub(crate) telemetry: Telemetry,
 }
 
 /// Whose tokens are taken.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Auth {
     /// Shared secret for HS256; without it and without `jwks` the data directory's own key is used.
@@ -77,6 +82,8 @@ pub(crate) struct Auth {
     pub(crate) issuer: String,
     /// The `aud` that tokens must have.
     pub(crate) audience: String,
+    /// How far the issuer's clock may be off.
+    pub(crate) leeway_s: u64,
 }
 
 /// How clients reach it.
@@ -89,6 +96,14 @@ pub(crate) struct Http {
     pub(crate) admin_listen: String,
     /// `scheme://host:port` in pre-signed URLs, if it isn't where we listen.
     pub(crate) public_url: String,
+}
+
+/// Who can read message text.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Keys {
+    /// The key ring's file; the data directory's own if empty.
+    pub(crate) ring: String,
 }
 
 /// The contract's limits.
@@ -140,9 +155,22 @@ impl Default for Config {
             partitions: PartitionCount::DEFAULT.get(),
             auth: Auth::default(),
             http: Http::default(),
+            keys: Keys::default(),
             limits: Limits::default(),
             writer: Writer { shards: 0 },
             telemetry: Telemetry { filter: "info,fjall=warn,lsm_tree=warn".into(), format: "text".into() },
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            hs256_secret: String::new(),
+            jwks: String::new(),
+            issuer: String::new(),
+            audience: String::new(),
+            leeway_s: LEEWAY_S_MAX,
         }
     }
 }
@@ -214,7 +242,7 @@ impl Config {
             jwks: set(&self.auth.jwks).map(JwksSource::parse),
             issuer: set(&self.auth.issuer).map(ToOwned::to_owned),
             audience: set(&self.auth.audience).map(ToOwned::to_owned),
-            ..AuthOptions::default()
+            leeway_s: self.auth.leeway_s,
         })
     }
 
@@ -247,53 +275,8 @@ impl Config {
         }
     }
 
-    /// The same with secrets hidden.
-    pub(crate) fn redacted(&self) -> Self {
-        let mut shown = self.clone();
-        if !shown.auth.hs256_secret.is_empty() {
-            shown.auth.hs256_secret = "[secret]".into();
-        }
-        shown
-    }
-
-    /// What types can't say.
-    fn check(&self) -> Result<(), ConfigError> {
-        let bad = |key: &str, why: String| {
-            Err(ConfigError::BadValue { origin: "configuration".into(), key: key.into(), why })
-        };
-        for (key, url) in [("log", &self.log), ("reads", &self.reads), ("media", &self.media)] {
-            if url.split(':').next() != Some("embedded") {
-                let why = format!("{url:?} is not built into this version: use embedded or embedded:DIR");
-                return bad(key, why);
-            }
-        }
-        if PartitionCount::new(self.partitions).is_none() {
-            return bad("partitions", "must be a power of two from 1 to 4096".into());
-        }
-        if !matches!(self.telemetry.format.as_str(), "text" | "json") {
-            return bad("telemetry.format", "must be text or json".into());
-        }
-        if !self.auth.hs256_secret.is_empty() && self.auth.hs256_secret.len() < 32 {
-            return bad("auth.hs256_secret", "must have at least 32 bytes".into());
-        }
-        let limits = self.limits.for_edge().by_name();
-        for (name, value) in limits {
-            if value == 0 && !matches!(name, "sends_per_second" | "send_burst") {
-                return bad(
-                    &format!("limits.{name}"),
-                    "must be at least 1 (0 means none for the rates only)".into(),
-                );
-            }
-        }
-        for (key, text) in
-            [("listen", self.listen.as_str()), ("http.admin_listen", self.http.admin_listen.as_str())]
-        {
-            if !text.is_empty()
-                && text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).is_none()
-            {
-                return bad(key, format!("{text:?} is no ADDR:PORT"));
-            }
-        }
-        Ok(())
+    /// The key ring's file.
+    pub(crate) fn key_ring(&self, own: impl FnOnce() -> PathBuf) -> PathBuf {
+        set(&self.keys.ring).map_or_else(own, PathBuf::from)
     }
 }

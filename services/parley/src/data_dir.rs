@@ -47,6 +47,20 @@ impl DataDir {
         }
     }
 
+    /// Locks a directory that must be there already, so that a mistyped `--data` makes none.
+    ///
+    /// # Errors
+    /// As [`DataDir::lock`], or that there is none.
+    pub(crate) fn lock_existing(path: &Path) -> anyhow::Result<Self> {
+        anyhow::ensure!(path.is_dir(), "there is no data directory {}: name one with --data", path.display());
+        Self::lock(path)
+    }
+
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The log's directory.
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
@@ -71,16 +85,6 @@ impl DataDir {
     pub(crate) fn media(&self) -> PathBuf {
         self.path.join("media")
     }
-
-    /// The socket for commands on a running server.
-    pub(crate) fn admin_socket(&self) -> PathBuf {
-        admin_socket(&self.path)
-    }
-}
-
-/// The socket for commands on a running server.
-pub(crate) fn admin_socket(dir: &Path) -> PathBuf {
-    dir.join("admin.sock")
 }
 
 fn create(path: &Path) -> anyhow::Result<()> {
@@ -103,7 +107,14 @@ pub(crate) fn development_secret(dir: &Path) -> anyhow::Result<Secret> {
         make_key(dir, &path).with_context(cannot)?;
     }
     let text = std::fs::read(&path).with_context(cannot)?;
-    Ok(Secret::new(text.trim_ascii().to_vec()))
+    let text = text.trim_ascii();
+    // An empty or half key would let anybody sign tokens.
+    anyhow::ensure!(
+        text.len() >= KEY_BYTES,
+        "the development key {} is damaged: remove it, and a fresh one is made (old tokens end with it)",
+        path.display()
+    );
+    Ok(Secret::new(text.to_vec()))
 }
 
 /// `token` and `serve` may race here: the key is written aside and linked into place, which only one can do.
@@ -139,5 +150,30 @@ mod tests {
         let key = std::fs::read(path.join(KEY_FILE)).unwrap();
         development_secret(&path).unwrap();
         assert_eq!(std::fs::read(path.join(KEY_FILE)).unwrap(), key);
+        std::fs::write(path.join(KEY_FILE), "").unwrap();
+        assert!(development_secret(&path).unwrap_err().to_string().contains("damaged"));
+    }
+
+    #[test]
+    fn many_that_race_for_the_key_get_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = || {
+            development_secret(dir.path()).unwrap();
+            std::fs::read(dir.path().join(KEY_FILE)).unwrap()
+        };
+        let keys: Vec<Vec<u8>> = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..8).map(|_| scope.spawn(read)).collect();
+            racers.into_iter().map(|racer| racer.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| Some(key) == keys.first()));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_mistyped_directory_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("typo");
+        assert!(DataDir::lock_existing(&path).is_err());
+        assert!(!path.exists());
     }
 }

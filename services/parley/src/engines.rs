@@ -1,12 +1,12 @@
 //! The embedded engines of a data directory, opened in the order in which they depend on each other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use parley_domain::PartitionCount;
-use parley_eventlog::EventLog;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
+use parley_eventlog::{EventLog, Topic, TopicPartition};
 use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
 use parley_readstore::ReadStore;
 use parley_readstore::providers::embedded::{EmbeddedReadStore, Options as ReadOptions};
@@ -38,12 +38,11 @@ pub(crate) fn log_dir(config: &Config, dir: &DataDir) -> PathBuf {
 }
 
 impl Engines {
-    /// Locks the data directory and opens what is in it; makes what isn't.
+    /// Opens what is in a data directory; makes what isn't.
     ///
     /// # Errors
     /// Whatever can't be opened. Read models that can't be are thrown away instead, since the log has everything.
-    pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
-        let dir = DataDir::lock(&config.data_dir())?;
+    pub(crate) async fn open(config: &Config, dir: DataDir) -> anyhow::Result<Self> {
         let partitions = PartitionCount::new(config.partitions).unwrap_or(PartitionCount::DEFAULT);
         let (log, report) = EmbeddedLog::open(LogOptions::new(log_dir(config, &dir), partitions))
             .context("the log can't be opened")?;
@@ -62,26 +61,73 @@ impl Engines {
                 "the log's tail was damaged and is cut back to the last whole record; what was cut is kept beside it"
             );
         }
-        let ring = KeyRing::open_or_create(&dir.key_ring())?;
-        let store = EmbeddedKeyStore::open(&dir.key_store()).context("the key store can't be opened")?;
-        let keys = Arc::new(Keys::new(ring, store));
-        let reads = open_reads(place(&config.reads, dir.reads()), log.as_ref())?;
+        let keys = Arc::new(open_keys(open_ring(config, &dir)?, &dir)?);
+        let reads = open_reads(&place(&config.reads, dir.reads()), log.as_ref()).await?;
         Ok(Self { dir, log, keys, reads })
     }
 }
 
-fn open_reads(dir: PathBuf, log: &EmbeddedLog) -> anyhow::Result<Arc<dyn ReadStore>> {
+/// The key ring's file.
+pub(crate) fn key_ring(config: &Config, dir: &DataDir) -> PathBuf {
+    config.key_ring(|| dir.key_ring())
+}
+
+/// Opens the key ring; makes one only where there are no data keys yet.
+///
+/// # Errors
+/// What can't be opened, or that the ring is gone.
+pub(crate) fn open_ring(config: &Config, dir: &DataDir) -> anyhow::Result<KeyRing> {
+    let path = key_ring(config, dir);
+    // A fresh ring would open none of the data keys: every send to the groups that have one would fail.
+    anyhow::ensure!(
+        path.exists() || !dir.key_store().exists(),
+        "the key ring {} is missing, but there are data keys that it wrapped: restore it from a backup, or name it with \
+         keys.ring",
+        path.display()
+    );
+    Ok(KeyRing::open_or_create(&path)?)
+}
+
+/// Opens the data keys under a ring.
+///
+/// # Errors
+/// What can't be opened.
+pub(crate) fn open_keys(ring: KeyRing, dir: &DataDir) -> anyhow::Result<Keys> {
+    let store = EmbeddedKeyStore::open(&dir.key_store()).context("the key store can't be opened")?;
+    Ok(Keys::new(ring, store))
+}
+
+/// Opens the read models. Those that don't fit the log are thrown away, since it has everything.
+async fn open_reads(dir: &Path, log: &EmbeddedLog) -> anyhow::Result<Arc<dyn ReadStore>> {
     let options = ReadOptions::default();
-    match EmbeddedReadStore::open(&dir, log.epoch(), options) {
-        Ok(reads) => Ok(reads),
-        Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the read models can't be opened: they are built anew from the log"
-            );
-            EmbeddedReadStore::discard(&dir).context("the read models can't be thrown away")?;
-            let reads = EmbeddedReadStore::open(&dir, log.epoch(), options);
-            Ok(reads.context("the read models can't be made anew")?)
-        }
+    let unfit: anyhow::Error = match EmbeddedReadStore::open(dir, log.epoch(), options) {
+        Ok(reads) => match fits(reads.as_ref(), log).await {
+            Ok(()) => return Ok(reads),
+            Err(error) => error,
+        },
+        Err(error) => error.into(),
+    };
+    tracing::warn!(
+        reason = format!("{unfit:#}"),
+        "the read models can't be used: they are built anew from the log"
+    );
+    EmbeddedReadStore::discard(dir).context("the read models can't be thrown away")?;
+    let reads = EmbeddedReadStore::open(dir, log.epoch(), options);
+    Ok(reads.context("the read models can't be made anew")?)
+}
+
+/// A log that was cut back, or restored from a backup, lacks what the read models were built from.
+async fn fits(reads: &EmbeddedReadStore, log: &EmbeddedLog) -> anyhow::Result<()> {
+    for ((topic, partition), checkpoint) in reads.live().checkpoints().await? {
+        let topic = Topic::ALL.into_iter().find(|known| *known as u8 == topic);
+        let topic = topic.context("they know of a topic that is none of ours")?;
+        let end = log.end_offset(TopicPartition { topic, partition }).await?;
+        anyhow::ensure!(
+            checkpoint.offset <= end,
+            "they were built from {}/{partition} up to {}, but the log ends at {end}",
+            topic.name(),
+            checkpoint.offset
+        );
     }
+    Ok(())
 }

@@ -4,9 +4,12 @@
 //! Ids of groups and messages are derived from the transcript, so that a second run finds what the first one did.
 
 mod group;
+mod patience;
 mod plan;
 mod rest;
+mod resume;
 mod sockets;
+mod transcript;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -21,11 +24,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::config::{self, ConfigArgs};
-use crate::print_line;
 use crate::token::Signer;
+use crate::{Usage, print_line};
 
 /// How often progress is told where there is no terminal.
 const TELL_EVERY: Duration = Duration::from_secs(5);
+/// Files that may be open besides sockets.
+const OTHER_FILES: u64 = 256;
 
 #[derive(Args)]
 pub(crate) struct ImportArgs {
@@ -36,8 +41,8 @@ pub(crate) struct ImportArgs {
     /// The server, e.g. http://127.0.0.1:8080.
     #[arg(long)]
     url: String,
-    /// Sockets that are open at once; the least recently used is closed.
-    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Sockets that are open at once, if the system allows as many files; those that are idle for longest are closed.
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
     /// Groups that are sent side by side.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
@@ -77,13 +82,15 @@ pub(crate) struct Importer {
 pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<()> {
     let config = config::load(&args.config, None)?;
     crate::serve::raise_file_limit();
-    let plan = plan::read(&args.file)?;
+    let (http, ws) = urls(&args.url)?;
+    let plan = transcript::read(&args.file)?;
     let signer = Arc::new(Signer::open(config)?);
     let importer = Arc::new(Importer {
-        rest: rest::Rest::new(&args.url, signer.clone())?,
-        sockets: sockets::Sockets::new(&args.url, signer, args.connections as usize)?,
+        rest: rest::Rest::new(&http, signer.clone())?,
+        sockets: sockets::Sockets::new(&ws, signer, sockets_max(args.connections)),
         tally: Tally::default(),
     });
+    importer.rest.check().await?;
     let begun = Instant::now();
     let told = tokio::spawn(tell_progress(importer.clone(), plan.messages));
     let (groups, users, messages) = (plan.groups.len(), plan.users, plan.messages);
@@ -108,6 +115,28 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<()> {
     drop(told.await);
     outcome?;
     summary(&args, &importer.tally, (groups, users, messages), begun.elapsed())
+}
+
+/// The server's URL for REST, and for WebSockets.
+fn urls(url: &str) -> Result<(String, String), Usage> {
+    let url = url.trim_end_matches('/');
+    // The WebSocket client is built without TLS; better said here than after half of the groups were made.
+    let why = "must be http://HOST[:PORT] (TLS is not in this version)";
+    let parsed =
+        reqwest::Url::parse(url).map_err(|error| Usage(format!("--url {url}: {error}; it {why}")))?;
+    match url.strip_prefix("http://") {
+        Some(rest) if parsed.query().is_none() && parsed.fragment().is_none() => {
+            Ok((url.to_owned(), format!("ws://{rest}")))
+        }
+        _ => Err(Usage(format!("--url {url}: it {why}"))),
+    }
+}
+
+/// As many sockets as are asked for and the limit of open files allows.
+fn sockets_max(asked: u32) -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let allowed = files.map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES).max(1));
+    usize::try_from(allowed.min(asked.into())).unwrap_or(usize::MAX)
 }
 
 fn summary(
@@ -164,6 +193,20 @@ async fn tell_progress(importer: Arc<Importer>, messages: u64) {
                 &mut std::io::stderr(),
                 format_args!("import: {done} of {messages} messages\n"),
             ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_url_for_rest_and_one_for_sockets() {
+        let (http, ws) = urls("http://127.0.0.1:8080/").unwrap();
+        assert_eq!((http.as_str(), ws.as_str()), ("http://127.0.0.1:8080", "ws://127.0.0.1:8080"));
+        for bad in ["", "127.0.0.1:8080", "https://chat.example", "http://", "http://h?x=1", "ftp://h"] {
+            assert!(urls(bad).is_err(), "{bad}");
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
 
 use crate::admin::{self, Request};
 use crate::config::{self, ConfigArgs};
 use crate::data_dir::DataDir;
-use crate::{Usage, print_line};
+use crate::{Usage, engines, print_line};
 
 #[derive(Subcommand)]
 pub(crate) enum KeysCommand {
@@ -43,12 +42,13 @@ pub(crate) async fn run(command: KeysCommand) -> anyhow::Result<()> {
 }
 
 async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
-    let dir = DataDir::lock(&config::load(&args.config, None)?.data_dir())?;
-    let mut ring = KeyRing::open_or_create(&dir.key_ring())?;
-    ring.rotate(&dir.key_ring())?;
-    let active = ring.active().to_owned();
-    let store = EmbeddedKeyStore::open(&dir.key_store())?;
-    let count = Keys::new(ring, store).rewrap().await.context("run it again: it goes on where it stopped")?;
+    let config = config::load(&args.config, None)?;
+    let dir = DataDir::lock_existing(&config.data_dir())?;
+    let mut ring = engines::open_ring(&config, &dir)?;
+    ring.rotate(&engines::key_ring(&config, &dir))?;
+    let keys = engines::open_keys(ring, &dir)?;
+    let count = keys.rewrap().await.context("run it again: it goes on where it stopped")?;
+    let active = keys.ring().active();
     print_line(&format!("key {active} is active; {count} data keys are wrapped under it"))
 }
 
@@ -62,9 +62,8 @@ async fn destroy(args: DestroyArgs) -> anyhow::Result<()> {
     let count = match admin::ask(&config.data_dir(), &request, |_| {}).await? {
         Some(done) => done.get("destroyed").and_then(serde_json::Value::as_u64).unwrap_or(0),
         None => {
-            let dir = DataDir::lock(&config.data_dir())?;
-            let ring = KeyRing::open_or_create(&dir.key_ring())?;
-            let keys = Keys::new(ring, EmbeddedKeyStore::open(&dir.key_store())?);
+            let dir = DataDir::lock_existing(&config.data_dir())?;
+            let keys = engines::open_keys(engines::open_ring(&config, &dir)?, &dir)?;
             keys.destroy(parley_domain::GroupId(args.group)).await? as u64
         }
     };

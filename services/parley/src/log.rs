@@ -32,9 +32,8 @@ pub(crate) fn run(command: &LogCommand) -> anyhow::Result<ExitCode> {
 /// Opens a log for reading only, while no server holds it.
 fn inspect(args: &ConfigArgs) -> anyhow::Result<(DataDir, Inspection)> {
     let config = config::load(args, None)?;
-    anyhow::ensure!(config.data_dir().is_dir(), "there is no data directory {}", config.data);
-    let dir =
-        DataDir::lock(&config.data_dir()).context("the log can only be read while no server holds it")?;
+    let dir = DataDir::lock_existing(&config.data_dir())
+        .context("the log can only be read while no server holds it")?;
     let path = engines::log_dir(&config, &dir);
     let inspection = EmbeddedLog::inspect(&path).context("the log can't be opened")?;
     Ok((dir, inspection))

@@ -92,10 +92,24 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             drop(writeln!(std::io::stderr(), "parley: {error:#}"));
-            let usage = error.is::<Usage>() || error.is::<config::ConfigError>();
-            ExitCode::from(if usage { EXIT_USAGE } else { 1 })
+            ExitCode::from(if is_usage(&error) { EXIT_USAGE } else { 1 })
         }
     }
+}
+
+/// Whether what was asked for or configured is wrong, rather than something having failed.
+fn is_usage(error: &anyhow::Error) -> bool {
+    use parley_edge::auth::{AuthSetupError, JwksError};
+    let is_down = |error: &JwksError| {
+        matches!(
+            error,
+            JwksError::Client(_) | JwksError::Fetch(_) | JwksError::Status { .. } | JwksError::Timeout
+        )
+    };
+    let is_auth = error
+        .downcast_ref::<AuthSetupError>()
+        .is_some_and(|error| !matches!(error, AuthSetupError::Jwks { source, .. } if is_down(source)));
+    is_auth || error.is::<Usage>() || error.is::<config::ConfigError>()
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -117,11 +131,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn on_runtime<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(future)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(future);
+    // Whatever mattered was waited for; a read that still runs on a thread must not hold the end up.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn show_config(args: &ShowConfigArgs) -> anyhow::Result<()> {
-    let config = config::load(&args.config, None)?.redacted();
-    let text = if args.json { serde_json::to_string_pretty(&config)? } else { toml::to_string(&config)? };
+    let effective = config::load_effective(&args.config, None)?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&effective.config.redacted())?
+    } else {
+        effective.to_toml()?
+    };
     print_line(text.trim_end())
 }

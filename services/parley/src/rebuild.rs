@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::admin::{self, Request, comparison_json, step_teller};
 use crate::config::{self, ConfigArgs};
+use crate::data_dir::DataDir;
 use crate::engines::Engines;
 use crate::{print_line, telemetry};
 
@@ -58,7 +59,7 @@ fn quiet(config: &config::Config) -> config::Telemetry {
 }
 
 async fn offline(config: &config::Config, verify: bool, bar: &ProgressBar) -> anyhow::Result<Value> {
-    let engines = Engines::open(config)?;
+    let engines = Engines::open(config, DataDir::lock_existing(&config.data_dir())?).await?;
     let shown = bar.clone();
     let step = step_teller(move |step| show(&shown, &step));
     let comparison = rebuild(engines.log.clone(), engines.reads.clone(), None, verify, step).await?;

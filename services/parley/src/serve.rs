@@ -18,11 +18,12 @@ use parley_projector::Projector;
 use parley_wire::clock;
 use parley_writer::Writer;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, ConfigArgs};
+use crate::data_dir::DataDir;
 use crate::engines::Engines;
 use crate::{admin, data_dir, engines, print_line, telemetry};
 
@@ -56,31 +57,83 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = config::load(&args.config, args.listen.as_deref())?;
     telemetry::log(&config.telemetry)?;
     let metrics = telemetry::metrics()?;
+    telemetry::die_of_panics();
     raise_file_limit();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let engines = Engines::open(&config)?;
-    let listener = bind(&config.listen).await?;
-    let address = listener.local_addr()?;
-    if config.is_development() && !address.ip().is_loopback() {
-        tracing::warn!(%address, "listening beyond this machine with the development key: configure auth.jwks or auth.hs256_secret");
-    }
-    let roles = start(&config, engines, listener, address, metrics).await?;
+    let mut signals = Signals::new()?;
+    // A task of its own, since recovering a large log takes its thread for long.
+    let starting = tokio::spawn(start_all(config, metrics));
+    let (address, mut roles) = tokio::select! {
+        started = starting => started.context("the start panicked")??,
+        () = signals.next() => {
+            tracing::info!("stopped while starting");
+            return Ok(());
+        }
+    };
     print_line(&format!("listening on http://{address}"))?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let failed = tokio::select! {
+        () = signals.next() => false,
+        ended = roles.tasks.join_next() => {
+            tracing::error!(?ended, "a part of the server ended by itself");
+            true
+        }
+    };
     tracing::info!("stopping");
     let hurried = tokio::select! {
         stopped = tokio::time::timeout(STOP_WAIT, roles.shut_down()) => stopped.is_err(),
-        _ = terminate.recv() => true,
-        _ = interrupt.recv() => true,
+        () = signals.next() => true,
     };
     if hurried {
         tracing::warn!("not everything ended in time; what was acknowledged is durable");
-        std::process::exit(0);
+        std::process::exit(i32::from(failed));
     }
+    anyhow::ensure!(!failed, "a part of the server ended by itself");
     Ok(())
+}
+
+/// What asks for a stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Everything that can be refused is looked at before the log is opened and before anything is written to it.
+async fn start_all(config: Config, metrics: PrometheusHandle) -> anyhow::Result<(SocketAddr, Roles)> {
+    let dir = DataDir::lock(&config.data_dir())?;
+    let auth = config.auth_options(|| data_dir::development_secret(dir.path()))?;
+    let auth = Authenticator::new(auth).await.context("tokens can't be verified")?;
+    let listener = bind(&config.listen).await?;
+    let address = listener.local_addr()?;
+    let apart = match config.http.admin_listen.as_str() {
+        "" => None,
+        apart => Some(bind(apart).await?),
+    };
+    if config.is_development() && !address.ip().is_loopback() {
+        tracing::warn!(%address, "listening beyond this machine with the development key: configure auth.jwks or auth.hs256_secret");
+    }
+    let engines = Engines::open(&config, dir).await?;
+    let listeners = Listeners { listener, address, apart };
+    Ok((address, start(&config, engines, listeners, auth, metrics).await?))
+}
+
+/// Where clients come, and operators if not there.
+struct Listeners {
+    listener: TcpListener,
+    address: SocketAddr,
+    apart: Option<TcpListener>,
 }
 
 async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
@@ -90,12 +143,10 @@ async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
 async fn start(
     config: &Config,
     engines: Engines,
-    listener: TcpListener,
-    address: SocketAddr,
+    Listeners { listener, address, apart }: Listeners,
+    auth: Authenticator,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<Roles> {
-    let auth = config.auth_options(|| data_dir::development_secret(&config.data_dir()))?;
-    let auth = Arc::new(Authenticator::new(auth).await.context("tokens can't be verified")?);
     let public_url = if config.http.public_url.is_empty() {
         format!("http://{address}")
     } else {
@@ -122,18 +173,16 @@ async fn start(
         commands: Arc::new(commands),
         progress: live.reached(),
         media,
-        auth,
+        auth: Arc::new(auth),
     };
     let edge = Arc::new(Edge::start(config.edge_options(), edge_engines, hub.clone()).await?);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let mut app = edge.router().route_service(ROUTE, media_service);
     let probes = probes::router(edge.clone(), metrics.clone());
-    if config.http.admin_listen.is_empty() {
-        app = app.merge(probes);
-    } else {
-        let apart = bind(&config.http.admin_listen).await?;
-        tasks.spawn(serve(apart, probes, stop.clone()));
+    match apart {
+        None => app = app.merge(probes),
+        Some(apart) => drop(tasks.spawn(serve(apart, probes, stop.clone()))),
     }
     let app = app.layer(parley_edge::cors(&config.http.origins));
     tasks.spawn(serve(listener, app, stop.clone()));
@@ -169,7 +218,7 @@ impl Roles {
             );
         }
         self.engines.log.close().await;
-        drop(std::fs::remove_file(self.engines.dir.admin_socket()));
+        admin::remove_socket(self.engines.dir.path());
         tracing::info!("stopped");
     }
 }

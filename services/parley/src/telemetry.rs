@@ -27,6 +27,35 @@ pub(crate) fn log(telemetry: &Telemetry) -> anyhow::Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging can't start: {error}"))
 }
 
+/// Where a panic ends one request, one session or one call that answers with an error. The names are those of a
+/// backtrace.
+const CONTAINED: [&str; 6] = [
+    "hyper::proto",
+    "parley_edge::session",
+    "parley_edge::ws",
+    "parley_media",
+    "parley_readstore",
+    "parley_keys",
+];
+
+/// Lets the process die of a panic, unless it is one client's alone. A shard, the projector or the delivery that is
+/// gone would be missed by everybody, and nothing would start it again; a restart folds the log, and is sound.
+pub(crate) fn die_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let trace = std::backtrace::Backtrace::force_capture().to_string();
+        if is_contained(&trace) {
+            tracing::error!(%panic, backtrace = trace, "panicked; only who asked for it is affected");
+        } else {
+            tracing::error!(%panic, backtrace = trace, "panicked: the process ends, to be started again");
+            std::process::exit(1);
+        }
+    }));
+}
+
+fn is_contained(trace: &str) -> bool {
+    CONTAINED.iter().any(|place| trace.contains(place))
+}
+
 /// Starts counting; the handle renders what was counted.
 ///
 /// # Errors
@@ -42,4 +71,16 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
         metrics::counter!(name).increment(0);
     }
     Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_serves_one_client_may_panic_and_go_on() {
+        let session = "  12: parley_edge::session::Session::run::{{closure}}\n  13: tokio::runtime";
+        let shard = "  12: parley_writer::shard::Shard::run::{{closure}}\n  13: tokio::runtime";
+        assert!(is_contained(session) && !is_contained(shard) && !is_contained(""));
+    }
 }

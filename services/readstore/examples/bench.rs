@@ -83,6 +83,8 @@ async fn receipts(model: &dyn ReadModel, name: &str, seq: u64) {
 
 fn cursors(members: usize, seq: u64) -> Vec<Write> {
     let advance = |number| CursorAdvance {
+        before: 0,
+        read_before: 0,
         user: user(number),
         delivered: seq,
         read: if number % 2 == 0 { seq } else { 0 },
@@ -126,10 +128,11 @@ async fn main() {
         .await;
     time("500 events", 200, async || model.events(GROUP, head - 5_000, head, 500).await.unwrap()).await;
     time("200 statuses", 200, async || {
-        model.statuses(GROUP, 908, &sender, Some(&user(50_000)), 200).await.unwrap()
+        model.statuses(GROUP, 908, &sender, Some(&user(50_000)), 200, true).await.unwrap()
     })
     .await;
-    time("200 members", 200, async || model.members(GROUP, Some(&user(50_000)), 200).await.unwrap()).await;
+    time("200 members", 200, async || model.members(GROUP, Some(&user(50_000)), 200, true).await.unwrap())
+        .await;
 
     let one = |seq| writes(&fact(seq, seq - 1, message(seq, seq)));
     let start = Instant::now();

@@ -145,12 +145,14 @@ pub trait Directory: Send + Sync {
     /// One group.
     async fn group(&self, group: GroupId) -> Result<Option<GroupRow>, Error>;
 
-    /// Present members after `after`, by user id.
+    /// Present members after `after`, by user id. Their cursors cost a look each: without `cursors` they are not looked
+    /// up, and both stand at the joining event.
     async fn members(
         &self,
         group: GroupId,
         after: Option<&UserId>,
         limit: usize,
+        cursors: bool,
     ) -> Result<Vec<MembershipRow>, Error>;
 
     /// A user's present or last stay in a group; `None` for who never was a member.

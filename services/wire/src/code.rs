@@ -79,6 +79,21 @@ pub enum Close {
 }
 
 impl Close {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Normal,
+        Self::Protocol,
+        Self::InvalidText,
+        Self::TooLarge,
+        Self::GoingAway,
+        Self::TokenExpired,
+        Self::TooSlow,
+        Self::NoPong,
+        Self::BadToken,
+        Self::ProtocolViolation,
+        Self::TooManyConnections,
+    ];
+
     /// The status code of the close frame.
     #[must_use]
     pub fn code(self) -> u16 {

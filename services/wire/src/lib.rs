@@ -6,9 +6,11 @@
 //! - [`rest`]: bodies of the REST calls, section 3.
 //! - [`service`]: the traits by which edges and writers call each other.
 //! - [`code`]: error codes and close codes.
+//! - [`documents`]: OpenAPI and AsyncAPI, made from the types above.
 
 pub mod clock;
 pub mod code;
+pub mod documents;
 pub mod event;
 pub mod frame;
 pub mod rest;

@@ -14,7 +14,13 @@ use crate::session::Session;
 /// Messages whose senders are remembered, to tell them who has read.
 const RECENT_MESSAGES_MAX: usize = 256;
 
+/// Tells the subscriptions of a hub apart: what is still under way for one that was replaced must not touch its
+/// successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SubscriptionId(pub(super) u64);
+
 struct Subscription {
+    id: SubscriptionId,
     session: Arc<Session>,
     /// The next event that the session must get.
     next: Seq,
@@ -54,14 +60,14 @@ pub(crate) struct Delivered {
     /// Sockets that got it at once.
     pub(crate) count: u64,
     /// Sessions that fell behind with it.
-    pub(crate) behind: Vec<Arc<Session>>,
+    pub(crate) behind: Vec<(Arc<Session>, SubscriptionId)>,
     /// Sessions whose subscription ended with it.
     pub(crate) ended: Vec<Arc<Session>>,
 }
 
 /// How a session that is behind can go on.
 pub(crate) enum Step {
-    /// It isn't subscribed any more.
+    /// That subscription is over.
     Gone,
     /// It is live now.
     Live,
@@ -99,8 +105,8 @@ impl Channel {
         Self { group, state: Mutex::new(State::default()) }
     }
 
-    pub(super) fn subscribe(&self, session: &Arc<Session>, next: Seq) {
-        let subscription = Subscription { session: session.clone(), next, live: false };
+    pub(super) fn subscribe(&self, id: SubscriptionId, session: &Arc<Session>, next: Seq) {
+        let subscription = Subscription { id, session: session.clone(), next, live: false };
         self.state.lock().subscriptions.insert(session.id, subscription);
     }
 
@@ -122,7 +128,7 @@ impl Channel {
         for subscription in state.subscriptions.values_mut().filter(|subscription| subscription.live) {
             if subscription.next != fact.seq || !subscription.session.outbox.offer(frame.clone()) {
                 subscription.live = false;
-                delivered.behind.push(subscription.session.clone());
+                delivered.behind.push((subscription.session.clone(), subscription.id));
                 continue;
             }
             subscription.next = fact.seq + 1;
@@ -135,10 +141,12 @@ impl Channel {
     }
 
     /// Brings a session on from the tail, and makes it live if nothing is missing any more.
-    pub(crate) fn catch_up(&self, session: &Session) -> Step {
+    pub(crate) fn catch_up(&self, session: &Session, id: SubscriptionId) -> Step {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(subscription) = state.subscriptions.get_mut(&session.id) else { return Step::Gone };
+        let subscription =
+            state.subscriptions.get_mut(&session.id).filter(|subscription| subscription.id == id);
+        let Some(subscription) = subscription else { return Step::Gone };
         if subscription.live {
             return Step::Live;
         }
@@ -162,18 +170,25 @@ impl Channel {
         Step::Live
     }
 
-    /// What the session must get next, if it is subscribed and behind.
-    pub(crate) fn next_of(&self, session: &Session) -> Option<Seq> {
+    /// What the session must get next, if that subscription holds and is behind.
+    pub(crate) fn next_of(&self, session: &Session, id: SubscriptionId) -> Option<Seq> {
         let state = self.state.lock();
-        state.subscriptions.get(&session.id).filter(|subscription| !subscription.live).map(|s| s.next)
+        let subscription = state.subscriptions.get(&session.id);
+        subscription.filter(|subscription| subscription.id == id && !subscription.live).map(|s| s.next)
     }
 
     /// A replayed frame: queued and counted if it is still what the session must get next. `None`: it isn't;
     /// `Some(false)`: the outbox is full.
-    pub(crate) fn replayed(&self, session: &Session, fact: &Fact, frame: &Bytes) -> Option<bool> {
+    pub(crate) fn replayed(
+        &self,
+        session: &Session,
+        id: SubscriptionId,
+        fact: &Fact,
+        frame: &Bytes,
+    ) -> Option<bool> {
         let mut state = self.state.lock();
         let subscription = state.subscriptions.get_mut(&session.id)?;
-        if subscription.live || subscription.next != fact.seq {
+        if subscription.id != id || subscription.live || subscription.next != fact.seq {
             return None;
         }
         if !session.outbox.offer(frame.clone()) {

@@ -48,7 +48,7 @@ pub(super) async fn group_with_members(
     group: &GroupRow,
     epoch: Uuid,
 ) -> Result<GroupBody, Fault> {
-    let members = reads.members(group.group_id, None, SHOWN_MEMBERS_MAX).await?;
+    let members = reads.members(group.group_id, None, SHOWN_MEMBERS_MAX, false).await?;
     let members = Some(members.iter().map(member_body).collect());
     Ok(GroupBody { members, ..row_body(group, epoch) })
 }

@@ -28,9 +28,9 @@ pub(super) async fn list(
 ) -> Result<Json<Members>, Fault> {
     let (limit, after) = (page.limit()?, page.after::<UserId>()?);
     let seen = seen(&shared, group_id(&group)?, &caller).await?;
-    let mut rows = seen.reads.members(seen.group.group_id, after.as_ref(), limit + 1).await?;
-    let next_cursor = page::cut(&mut rows, limit, |row| &row.user);
     let with_cursors = seen.group.member_count <= CURSORS_SHOWN_MAX;
+    let mut rows = seen.reads.members(seen.group.group_id, after.as_ref(), limit + 1, with_cursors).await?;
+    let next_cursor = page::cut(&mut rows, limit, |row| &row.user);
     let members = rows.iter().map(|row| if with_cursors { with_cursors_of(row) } else { member_body(row) });
     Ok(Json(Members { members: members.collect(), next_cursor }))
 }

@@ -107,8 +107,8 @@ pub(super) fn follow_all(shared: &Arc<Shared>, session: &Arc<Session>, plans: &[
 pub(super) fn follow(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId, plan: &Plan) {
     match plan.follow {
         Follow::Live(next) => {
-            shared.hub.subscribe(group, session, next);
-            replay::start(shared, session, Behind::Subscription(group, Phase::Fresh));
+            let subscription = shared.hub.subscribe(group, session, next);
+            replay::start(shared, session, Behind::Subscription(group, subscription, Phase::Fresh));
         }
         Follow::Range(from, to) => replay::start(shared, session, Behind::Range(group, from, to)),
         Follow::Nothing => {}

@@ -1,14 +1,18 @@
 //! Laying one source over the other, with errors that say where a bad value came from.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::{Config, ConfigError};
 
 /// Prefix of the environment; `__` stands for a dot.
 const ENV_PREFIX: &str = "PARLEY_";
+/// What other Rust programs take their log filter from; below our own name for it.
+const ENV_LOG_FILTER: &str = "RUST_LOG";
 
 /// Flags that every command takes.
 #[derive(Debug, Clone, Default, Args)]
@@ -24,170 +28,199 @@ pub(crate) struct ConfigArgs {
     pub(crate) data: Option<PathBuf>,
 }
 
+/// The effective configuration and the origin of every key that some source gave, the defaults aside.
+#[derive(Debug)]
+pub(crate) struct Effective {
+    pub(crate) config: Config,
+    pub(crate) origins: BTreeMap<String, String>,
+}
+
 /// The effective configuration: defaults < file < environment < flags.
 ///
 /// # Errors
-/// [`ConfigError`], naming the source.
+/// [`ConfigError`], naming the key and where it came from.
 pub(crate) fn load(args: &ConfigArgs, listen: Option<&str>) -> Result<Config, ConfigError> {
-    load_from(args, listen, environment())
+    load_effective(args, listen).map(|effective| effective.config)
+}
+
+/// The same, with origins.
+///
+/// # Errors
+/// [`ConfigError`].
+pub(crate) fn load_effective(args: &ConfigArgs, listen: Option<&str>) -> Result<Effective, ConfigError> {
+    load_from(args, listen, environment()?)
 }
 
 #[allow(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| {
-            let name = name.into_string().ok().filter(|name| name.starts_with(ENV_PREFIX))?;
-            Some((name, value.to_string_lossy().into_owned()))
-        })
-        .collect()
+fn environment() -> Result<Vec<(String, String)>, ConfigError> {
+    let mut ours = Vec::new();
+    for (name, value) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with(ENV_PREFIX) && name != ENV_LOG_FILTER {
+            continue;
+        }
+        let Ok(value) = value.into_string() else {
+            return Err(ConfigError::BadValue {
+                origin: name.clone(),
+                key: key_of(&name),
+                why: "is no UTF-8".into(),
+            });
+        };
+        ours.push((name, value));
+    }
+    Ok(ours)
 }
 
-fn load_from(
+fn key_of(name: &str) -> String {
+    match name.strip_prefix(ENV_PREFIX) {
+        Some(key) => key.to_lowercase().replace("__", "."),
+        None => "telemetry.filter".into(),
+    }
+}
+
+pub(super) fn load_from(
     args: &ConfigArgs,
     listen: Option<&str>,
-    environment: Vec<(String, String)>,
-) -> Result<Config, ConfigError> {
-    let defaults = Table::try_from(Config::default()).unwrap_or_default();
-    let mut table = defaults.clone();
+    mut environment: Vec<(String, String)>,
+) -> Result<Effective, ConfigError> {
+    let mut layers = Layers::default();
     if let Some(path) = &args.config {
-        let origin = path.display().to_string();
-        let file = |why: String| ConfigError::File { path: origin.clone(), why };
-        let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
-        let over: Table = text.parse().map_err(|error: toml::de::Error| file(error.to_string()))?;
-        merge(&mut table, over, &origin, "")?;
+        layers.lay_file(path)?;
     }
-    for (name, value) in environment {
-        let key = name.strip_prefix(ENV_PREFIX).unwrap_or_default().to_lowercase().replace("__", ".");
-        put(&mut table, &key, &value, &name)?;
+    // So that RUST_LOG is below PARLEY_TELEMETRY__FILTER, and errors don't depend on the environment's order.
+    environment.sort_by_key(|(name, _)| (name.starts_with(ENV_PREFIX), name.clone()));
+    for (name, value) in &environment {
+        if name.starts_with(ENV_PREFIX) || !value.is_empty() {
+            layers.lay(&key_of(name), Given::Text(value), name)?;
+        }
     }
     for set in &args.set {
-        let origin = format!("--set {}", set.split('=').next().unwrap_or_default());
         let Some((key, value)) = set.split_once('=') else {
             let (key, why) = (set.clone(), "must be KEY=VALUE".to_owned());
             return Err(ConfigError::BadValue { origin: "--set".into(), key, why });
         };
-        put(&mut table, key, value, &origin)?;
+        layers.lay(key.trim(), Given::Text(value), "--set")?;
     }
     if let Some(data) = &args.data {
-        put(&mut table, "data", &data.to_string_lossy(), "--data")?;
+        layers.lay("data", Given::Text(&data.to_string_lossy()), "--data")?;
     }
     if let Some(listen) = listen {
-        put(&mut table, "listen", listen, "--listen")?;
+        layers.lay("listen", Given::Text(listen), "--listen")?;
     }
-    let config: Config = table.try_into().map_err(|error: toml::de::Error| ConfigError::BadValue {
-        origin: "configuration".into(),
-        key: "value".into(),
-        why: error.message().to_owned(),
-    })?;
-    config.check()?;
-    Ok(config)
+    layers.finish()
 }
 
-/// Lays a file's table over what is there; every key must be there already, with a value of the same type.
-fn merge(table: &mut Table, over: Table, origin: &str, path: &str) -> Result<(), ConfigError> {
-    for (name, value) in over {
-        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        match (table.get_mut(&name), value) {
-            (None, _) => return Err(ConfigError::UnknownKey { origin: origin.into(), key }),
-            (Some(Value::Table(inner)), Value::Table(value)) => merge(inner, value, origin, &key)?,
-            (Some(known), value) if known.same_type(&value) => *known = value,
-            (Some(known), value) => {
-                let why = format!("must be {}, not {}", known.type_str(), value.type_str());
-                return Err(ConfigError::BadValue { origin: origin.into(), key, why });
+/// A value as a source gives it.
+enum Given<'a> {
+    /// From the environment or a flag; read as the type that the key has.
+    Text(&'a str),
+    /// From a file; must be of that type.
+    Typed(Value),
+}
+
+/// What was laid so far.
+struct Layers {
+    table: Table,
+    origins: BTreeMap<String, String>,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        // `Config` has nothing that TOML can't hold; a test holds it.
+        Self { table: Table::try_from(Config::default()).unwrap_or_default(), origins: BTreeMap::new() }
+    }
+}
+
+impl Layers {
+    fn lay_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let origin = path.display().to_string();
+        let failed = |why: String| ConfigError::File { path: origin.clone(), why };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let table: Table =
+            text.parse().map_err(|error: toml::de::Error| failed(error.to_string().trim().to_owned()))?;
+        self.lay_table(table, "", &origin)
+    }
+
+    fn lay_table(&mut self, table: Table, section: &str, origin: &str) -> Result<(), ConfigError> {
+        for (name, value) in table {
+            let key = if section.is_empty() { name } else { format!("{section}.{name}") };
+            match (self.find(&key), value) {
+                (Some(Value::Table(_)), Value::Table(inner)) => self.lay_table(inner, &key, origin)?,
+                (_, value) => self.lay(&key, Given::Typed(value), origin)?,
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Lays one value over what is there. Only keys that are there exist.
+    fn lay(&mut self, key: &str, given: Given<'_>, origin: &str) -> Result<(), ConfigError> {
+        let unknown = || ConfigError::UnknownKey { origin: origin.into(), key: key.into() };
+        let bad = |why: String| ConfigError::BadValue { origin: origin.into(), key: key.into(), why };
+        let known = self.find(key).ok_or_else(unknown)?;
+        *known = match given {
+            Given::Text(text) => parse_as(known, text).map_err(bad)?,
+            Given::Typed(value) if known.same_type(&value) => value,
+            Given::Typed(value) => {
+                return Err(bad(format!("must be {}, not {}", type_name(known), type_name(&value))));
+            }
+        };
+        // Fields are narrower than TOML's types: a count isn't negative, a list holds texts.
+        self.config().map_err(|error| bad(error.message().to_owned()))?;
+        self.origins.insert(key.to_owned(), origin.to_owned());
+        Ok(())
+    }
+
+    fn find(&mut self, key: &str) -> Option<&mut Value> {
+        let mut names = key.split('.');
+        let first = self.table.get_mut(names.next()?)?;
+        names.try_fold(first, |known, name| known.as_table_mut()?.get_mut(name))
+    }
+
+    fn config(&self) -> Result<Config, toml::de::Error> {
+        Config::deserialize(self.table.clone())
+    }
+
+    fn finish(self) -> Result<Effective, ConfigError> {
+        let origin_of = |key: &str| self.origins.get(key).cloned().unwrap_or_else(|| "default".into());
+        let bad = |key: &str, why: String| ConfigError::BadValue {
+            origin: origin_of(key),
+            key: key.to_owned(),
+            why,
+        };
+        let config = self.config().map_err(|error| bad("configuration", error.message().to_owned()))?;
+        config.check().map_err(|(key, why)| bad(&key, why))?;
+        Ok(Effective { config, origins: self.origins })
+    }
 }
 
-/// Sets a key from a text, which is read as the key's type.
-fn put(table: &mut Table, key: &str, text: &str, origin: &str) -> Result<(), ConfigError> {
-    let unknown = || ConfigError::UnknownKey { origin: origin.into(), key: key.into() };
-    let mut names = key.split('.');
-    let mut known = table.get_mut(names.next().unwrap_or_default()).ok_or_else(unknown)?;
-    for name in names {
-        known = known.as_table_mut().and_then(|inner| inner.get_mut(name)).ok_or_else(unknown)?;
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) => "a whole number",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a section",
+        Value::Float(_) => "a fraction",
+        Value::Datetime(_) => "a time",
     }
-    let bad = |why: &str| ConfigError::BadValue { origin: origin.into(), key: key.into(), why: why.into() };
+}
+
+/// Reads a text as the type that the key's value has now.
+fn parse_as(known: &Value, text: &str) -> Result<Value, String> {
+    let wrong = || format!("{text:?}: must be {}", type_name(known));
     match known {
-        Value::String(value) => text.clone_into(value),
-        Value::Integer(value) => *value = text.trim().parse().map_err(|_| bad("must be a whole number"))?,
-        Value::Boolean(value) => *value = text.trim().parse().map_err(|_| bad("must be true or false"))?,
-        Value::Array(values) => {
+        Value::String(_) => Ok(Value::String(text.to_owned())),
+        Value::Integer(_) => text.trim().parse().map(Value::Integer).map_err(|_| wrong()),
+        Value::Boolean(_) => text.trim().parse().map(Value::Boolean).map_err(|_| wrong()),
+        Value::Array(_) if text.trim_start().starts_with('[') => {
+            let texts: Vec<String> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            Ok(texts.into_iter().map(Value::String).collect::<Vec<_>>().into())
+        }
+        Value::Array(_) => {
             let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-            *values = parts.map(|part| Value::String(part.to_owned())).collect();
+            Ok(parts.map(|part| Value::String(part.to_owned())).collect::<Vec<_>>().into())
         }
-        Value::Table(_) => return Err(bad("is a section: name one of its keys")),
-        Value::Float(_) | Value::Datetime(_) => return Err(bad("can't be set")),
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn with(file: Option<&str>, env: &[(&str, &str)], set: &[&str]) -> Result<Config, ConfigError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("parley.toml");
-        let mut args =
-            ConfigArgs { set: set.iter().map(ToString::to_string).collect(), ..ConfigArgs::default() };
-        if let Some(text) = file {
-            std::fs::write(&path, text).unwrap();
-            args.config = Some(path);
-        }
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        load_from(&args, None, env)
-    }
-
-    #[test]
-    fn each_layer_covers_the_one_below() {
-        assert_eq!(with(None, &[], &[]).unwrap().limits.send_burst, 60);
-        let file = Some("[limits]\nsend_burst = 1\ntext_bytes = 1\n");
-        assert_eq!(with(file, &[], &[]).unwrap().limits.send_burst, 1);
-        let env = [("PARLEY_LIMITS__SEND_BURST", "2"), ("PARLEY_HTTP__ORIGINS", "https://a, https://b")];
-        let config = with(file, &env, &[]).unwrap();
-        assert_eq!((config.limits.send_burst, config.limits.text_bytes), (2, 1));
-        assert_eq!(config.http.origins, ["https://a", "https://b"]);
-        assert_eq!(with(file, &env, &["limits.send_burst=3"]).unwrap().limits.send_burst, 3);
-        assert_eq!(with(None, &[], &["limits.sends_per_second=0"]).unwrap().limits.sends_per_second, 0);
-    }
-
-    #[test]
-    fn what_is_wrong_says_where() {
-        type Case = (
-            Option<&'static str>,
-            &'static [(&'static str, &'static str)],
-            &'static [&'static str],
-            &'static str,
-        );
-        let cases: [Case; 9] = [
-            (Some("nonsense = 1"), &[], &[], "unknown key \"nonsense\""),
-            (Some("[limits]\nsend_burst = \"x\""), &[], &[], "limits.send_burst: must be integer"),
-            (Some("= ="), &[], &[], "parley.toml"),
-            (None, &[("PARLEY_LIMITS__NONSENSE", "1")], &[], "PARLEY_LIMITS__NONSENSE: unknown key"),
-            (
-                None,
-                &[],
-                &["limits.send_burst=x"],
-                "--set limits.send_burst: limits.send_burst: must be a whole number",
-            ),
-            (None, &[], &["limits=1"], "is a section"),
-            (None, &[], &["log=kafka://x"], "not built into this version"),
-            (None, &[], &["limits.text_bytes=0"], "at least 1"),
-            (None, &[], &["limits.send_burst=-1"], "configuration"),
-        ];
-        for (file, env, set, expected) in cases {
-            let error = with(file, env, set).unwrap_err().to_string();
-            assert!(error.contains(expected), "{error}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let secret = "0123456789abcdef0123456789abcdef";
-        let config = with(None, &[("PARLEY_AUTH__HS256_SECRET", secret)], &[]).unwrap();
-        assert_eq!(config.auth.hs256_secret, secret);
-        assert!(!toml::to_string(&config.redacted()).unwrap().contains(secret));
+        Value::Table(_) => Err("is a section: name one of its keys".into()),
+        Value::Float(_) | Value::Datetime(_) => Err(wrong()),
     }
 }

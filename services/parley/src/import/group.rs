@@ -1,65 +1,82 @@
 //! One group, step after step.
 
-use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::collections::HashMap;
 
 use anyhow::Context as _;
 use parley_domain::UserId;
 use serde::Serialize;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
 
-use super::plan::{Group, Step, rest};
-use super::{Importer, Tally};
-
-/// Connections lost in a row before an import gives up.
-const LOST_MAX: u32 = 50;
+use super::patience::{Patience, obeyed};
+use super::plan::{Act, Group, Step};
+use super::sockets::{Answer, NoAnswer, Refused};
+use super::{Importer, Tally, resume};
 
 /// Does all that is left to do in a group.
 pub(super) async fn import(importer: &Importer, group: Group) -> anyhow::Result<()> {
     let Group { name, id, steps } = group;
-    let context = || format!("group {name}");
-    let fresh = importer.rest.create(id, &name).await.with_context(context)?;
-    let steps = if fresh { steps } else { left(importer, id, steps).await.with_context(context)? };
-    for step in steps {
-        one(importer, id, step).await.with_context(context)?;
+    let in_group = || format!("group {name}");
+    let fresh = importer.rest.create(id, &name).await.with_context(in_group)?;
+    let steps = if fresh { steps } else { left(importer, id, steps).await.with_context(in_group)? };
+    for Step { line, act } in steps {
+        // One after the other, also where the same user goes on: of two lines under way the first could be refused (over
+        // the rate, say) and the second not, and then they would be the wrong way round for good.
+        one(importer, id, act).await.with_context(|| format!("line {line}, group {name}"))?;
     }
     Ok(())
 }
 
-/// What an earlier run has left to do. Membership that is so already is not changed again.
+/// What an earlier run has left to do.
 async fn left(importer: &Importer, group: Uuid, steps: Vec<Step>) -> anyhow::Result<Vec<Step>> {
-    let there: HashSet<String> = importer.rest.message_ids(group).await?.into_iter().collect();
-    Tally::add(&importer.tally.already_there, there.len());
-    let left = rest(steps, &there);
-    if left.iter().any(|step| matches!(step, Step::Say { .. })) {
-        return Ok(left);
+    let newest = newest(importer, group, &steps).await?;
+    let rest = resume::behind(steps, newest.as_deref());
+    Tally::add(&importer.tally.already_there, rest.done);
+    if !rest.is_in_doubt() {
+        return Ok(rest.steps);
     }
-    // Only joins and leaves: what counts is who is in at the end.
-    let mut at_the_end: HashMap<UserId, bool> = HashMap::new();
-    for step in &left {
-        match step {
-            Step::Join(users) => at_the_end.extend(users.iter().map(|user| (user.clone(), true))),
-            Step::Leave(user) => drop(at_the_end.insert(user.clone(), false)),
-            Step::Say { .. } => {}
-        }
-    }
-    let members: HashSet<String> = importer.rest.members(group).await?.into_iter().collect();
-    let differs = |user: &UserId, is_in: bool| members.contains(user.as_str()) != is_in;
-    let wrong = at_the_end.into_iter().filter(|(user, is_in)| differs(user, *is_in));
-    Ok(wrong.map(|(user, is_in)| if is_in { Step::Join(vec![user]) } else { Step::Leave(user) }).collect())
+    Ok(rest.settle(importer.rest.members(group).await?))
 }
 
-async fn one(importer: &Importer, group: Uuid, step: Step) -> anyhow::Result<()> {
-    match step {
-        Step::Join(users) => {
+/// The newest message of the transcript that is there; others may have written behind it.
+async fn newest(importer: &Importer, group: Uuid, steps: &[Step]) -> anyhow::Result<Option<String>> {
+    let ours: HashMap<&str, &UserId> = steps
+        .iter()
+        .filter_map(|step| match &step.act {
+            Act::Say { user, id, .. } => Some((id.as_str(), user)),
+            Act::Join(_) | Act::Leave(_) => None,
+        })
+        .collect();
+    let mut before = None;
+    loop {
+        let page = importer.rest.history(group, before).await?;
+        for message in page.messages.iter().rev() {
+            // An id is its sender's own: somebody else may use the same one.
+            if ours
+                .get(message.client_message_id.as_str())
+                .is_some_and(|user| user.as_str() == message.sender)
+            {
+                return Ok(Some(message.client_message_id.clone()));
+            }
+        }
+        match page.messages.first() {
+            Some(oldest) if page.has_more => before = Some(oldest.seq),
+            _ => return Ok(None),
+        }
+    }
+}
+
+async fn one(importer: &Importer, group: Uuid, act: Act) -> anyhow::Result<()> {
+    match act {
+        Act::Join(users) => {
             importer.rest.add(group, &users).await?;
             Tally::add(&importer.tally.joins, users.len());
         }
-        Step::Leave(user) => {
+        Act::Leave(user) => {
             importer.rest.leave(group, &user).await?;
             Tally::add(&importer.tally.leaves, 1);
         }
-        Step::Say { user, id, text } => say(importer, group, &user, &id, &text).await?,
+        Act::Say { user, id, text } => say(importer, group, &user, &id, &text).await?,
     }
     Ok(())
 }
@@ -82,34 +99,35 @@ struct Data<'a> {
 /// Sends until it is accepted; the same id is the same message, however often it is sent.
 async fn say(importer: &Importer, group: Uuid, user: &UserId, id: &str, text: &str) -> anyhow::Result<()> {
     let data = Data { group_id: group, client_message_id: id, r#type: "text", text };
-    let frame = serde_json::to_string(&Frame { event: "send_group_message", id, data })?;
-    let mut lost = 0;
+    let frame: Utf8Bytes = serde_json::to_string(&Frame { event: "send_group_message", id, data })?.into();
+    let mut patience = Patience::default();
     loop {
-        let answer = match importer.sockets.ask(user, id, frame.clone()).await {
-            Ok(Some(answer)) => answer,
-            other if lost < LOST_MAX => {
-                lost += 1;
-                drop(other);
-                tokio::time::sleep(Duration::from_millis(rand::random_range(50..500))).await;
-                continue;
+        let (told, why) = match importer.sockets.ask(user, id, frame.clone()).await {
+            Ok(Answer::Accepted(accepted)) => {
+                let tally = &importer.tally;
+                Tally::add(if accepted.duplicate { &tally.already_there } else { &tally.accepted }, 1);
+                return Ok(());
             }
-            Ok(None) => anyhow::bail!("the connection was lost {LOST_MAX} times in a row"),
-            Err(error) => return Err(error),
+            Ok(Answer::Refused(Refused { code, message, retryable, retry_after_ms })) => {
+                let why = anyhow::anyhow!("message {id} of {user} was refused: {code}: {message}");
+                if !retryable {
+                    return Err(why);
+                }
+                // Over the rate is no fault, however long it lasts.
+                if let (true, Some(millis)) = (code == "rate_limited", retry_after_ms) {
+                    Tally::add(&importer.tally.waits, 1);
+                    tokio::time::sleep(obeyed(millis)).await;
+                    continue;
+                }
+                (retry_after_ms, why)
+            }
+            Err(error @ NoAnswer::ForGood(_)) => return Err(error).with_context(|| format!("user {user}")),
+            Err(NoAnswer::Lost { why, retry_after_ms }) => (retry_after_ms, anyhow::anyhow!(why)),
         };
-        if answer.event == "group_message_accepted" {
-            let tally = &importer.tally;
-            Tally::add(if answer.data.duplicate { &tally.already_there } else { &tally.accepted }, 1);
-            return Ok(());
-        }
-        if !answer.data.retryable {
-            anyhow::bail!(
-                "message {id} of {user} was refused: {}: {}",
-                answer.data.code,
-                answer.data.message
-            );
-        }
         Tally::add(&importer.tally.waits, 1);
-        let wait = answer.data.retry_after_ms.unwrap_or(250);
-        tokio::time::sleep(Duration::from_millis(wait + rand::random_range(0..20))).await;
+        let Some(wait) = patience.next(told) else {
+            return Err(why.context("the server is away, or busy, for too long"));
+        };
+        tokio::time::sleep(wait).await;
     }
 }

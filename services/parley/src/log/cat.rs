@@ -43,12 +43,19 @@ pub(crate) fn run(args: &CatArgs) -> anyhow::Result<()> {
         }
         let record = describe(&stored, verdict);
         let line = if args.json { record.to_string() } else { plain(&record) };
-        match writeln!(out, "{line}") {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            other => other?,
+        if is_read_no_more(writeln!(out, "{line}"))? {
+            return Ok(());
         }
     }
-    Ok(out.flush()?)
+    is_read_no_more(out.flush()).map(drop)
+}
+
+/// `head` has seen enough: no error.
+fn is_read_no_more(written: std::io::Result<()>) -> anyhow::Result<bool> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(true),
+        other => Ok(other.map(|()| false)?),
+    }
 }
 
 fn plain(record: &Value) -> String {

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use parley_domain::{
-    ClientMessageId, Event, EventId, Fact, Group, GroupId, PartitionCount, UserId, Validity, Verdict,
-    partition_of,
+    ClientMessageId, Event, EventId, Fact, Group, GroupId, MessageId, MessageSent, PartitionCount, Role, Seq,
+    Stamp, UserId, Validity, Verdict, partition_of,
 };
 use parley_eventlog::{StoredRecord, Topic, TopicPartition};
 use parley_wire::event::{self, CursorsAdvanced};
@@ -19,9 +19,15 @@ pub(super) struct Checker {
     next_offset: HashMap<TopicPartition, u64>,
     ids: HashSet<(TopicPartition, EventId)>,
     sent: HashSet<(GroupId, UserId, ClientMessageId)>,
+    messages: HashMap<(GroupId, Seq), (MessageId, UserId)>,
     groups: HashMap<GroupId, Option<Group>>,
     pub(super) faults: Vec<String>,
     pub(super) counts: Counts,
+}
+
+fn are_distinct(users: &[UserId]) -> bool {
+    let mut seen = HashSet::with_capacity(users.len());
+    users.iter().all(|user| seen.insert(user))
 }
 
 /// What was counted.
@@ -42,6 +48,7 @@ impl Checker {
             next_offset: HashMap::new(),
             ids: HashSet::new(),
             sent: HashSet::new(),
+            messages: HashMap::new(),
             groups: HashMap::new(),
             faults: Vec::new(),
             counts: Counts::default(),
@@ -55,7 +62,10 @@ impl Checker {
     /// Takes the next record.
     pub(super) fn record(&mut self, stored: &StoredRecord) {
         self.counts.records += 1;
-        let expected = self.next_offset.entry(stored.at).or_insert(stored.offset);
+        if !self.next_offset.contains_key(&stored.at) {
+            self.expect(stored.record.stamp == Stamp::Claim, stored, "the first record is a claim");
+        }
+        let expected = self.next_offset.entry(stored.at).or_default();
         let in_order = *expected == stored.offset;
         *expected = stored.offset + 1;
         self.expect(in_order, stored, "offsets of the embedded log are dense");
@@ -96,8 +106,12 @@ impl Checker {
             Topic::Events => {
                 event::decode_fact(&stored.record.kind, value).map(|fact| self.fact(stored, &key, &fact))
             }
-            Topic::Acks => event::decode_cursors(value).map(|cursors| self.cursors(stored, &key, &cursors)),
+            Topic::Acks => event::decode_cursors(value).map(|cursors| {
+                self.expect(stored.record.kind == event::CURSORS_TYPE, stored, "ce_type is the value's");
+                self.cursors(stored, &key, &cursors);
+            }),
             Topic::Users => event::decode_profile(value).map(|profile| {
+                self.expect(stored.record.kind == event::PROFILE_TYPE, stored, "ce_type is the value's");
                 self.expect(profile.user.as_str().as_bytes() == key, stored, "the key is the user's id");
             }),
         };
@@ -120,55 +134,77 @@ impl Checker {
         );
         self.event(stored, slot.as_ref(), fact);
         Group::evolve(&mut slot, fact);
-        if let Some(group) = &slot {
-            let owners = group.member(&group.owner).is_some();
-            self.expect(owners, stored, "the owner is a member");
-            let current = group.members.values().filter(|membership| membership.is_current()).count();
-            let counts_right =
-                matches!(fact.event, Event::MessageSent(_)) || current == group.member_count as usize;
-            self.expect(counts_right, stored, "the number of members is right");
+        if let Some(group) = slot.as_ref().filter(|_| !is_message) {
+            self.members(stored, group);
         }
         self.groups.insert(fact.group_id, slot);
     }
 
+    /// Who is in a group after an event that may have changed it.
+    fn members(&mut self, stored: &StoredRecord, group: &Group) {
+        let current = group.members.values().filter(|membership| membership.is_current());
+        let (mut count, mut owners) = (0, 0);
+        for membership in current {
+            count += 1;
+            owners += u32::from(membership.role == Role::Owner);
+        }
+        self.expect(count == group.member_count, stored, "the number of members is right");
+        let is_owner = group.member(&group.owner).is_some_and(|membership| membership.role == Role::Owner);
+        self.expect(is_owner && owners == 1, stored, "the owner is a member, and the only owner");
+    }
+
     fn event(&mut self, stored: &StoredRecord, group: Option<&Group>, fact: &Fact) {
         let Some(group) = group else {
-            let created = matches!(fact.event, Event::GroupCreated { .. });
-            return self.expect(created, stored, "a group begins with its creation");
+            return self.created(stored, &fact.event);
         };
         self.expect(group.dissolved.is_none(), stored, "nothing follows a dissolution");
         match &fact.event {
             Event::GroupCreated { .. } => self.expect(false, stored, "a group is created once"),
-            Event::MessageSent(message) => {
-                self.counts.messages += 1;
-                let member = group.member(&message.sender);
-                self.expect(member.is_some(), stored, "the sender is a member");
-                let nth = member.map_or(0, |membership| membership.sent) + 1;
-                self.expect(message.sender_nth == nth, stored, "the sender's running count is right");
-                let key = (fact.group_id, message.sender.clone(), message.client_message_id.clone());
-                let fresh = self.sent.insert(key);
-                self.expect(fresh, stored, "a client message id occurs once for its sender and group");
-            }
+            Event::MessageSent(message) => self.message(stored, group, fact, message),
             Event::MembersAdded { users, member_count, .. } => {
                 let none = users.iter().all(|user| group.member(user).is_none());
-                self.expect(none, stored, "who is added was no member");
+                self.expect(none && are_distinct(users), stored, "who is added was no member");
                 let right = *member_count as usize == group.member_count as usize + users.len();
                 self.expect(right, stored, "the number of members is right");
             }
             Event::MembersRemoved { users, member_count, .. } => {
                 let all = users.iter().all(|user| group.member(user).is_some());
-                self.expect(all, stored, "who is removed was a member");
+                self.expect(all && are_distinct(users), stored, "who is removed was a member");
                 let right = *member_count as usize + users.len() == group.member_count as usize;
                 self.expect(right, stored, "the number of members is right");
             }
             Event::RoleChanged { user, .. } | Event::OwnerTransferred { owner: user, .. } => {
                 self.expect(group.member(user).is_some(), stored, "a role is a member's");
             }
-            Event::MessageRolledBack { message_seq, .. } => {
-                self.expect(*message_seq < fact.seq, stored, "what is rolled back lies before");
+            Event::MessageRolledBack { message_id, message_seq, sender, .. } => {
+                let message = self.messages.get(&(fact.group_id, *message_seq));
+                let exists = message.is_some_and(|(id, by)| id == message_id && by == sender);
+                self.expect(exists, stored, "what is rolled back is a message before it");
+                let first = !group.rolled_back.contains(message_seq);
+                self.expect(first, stored, "a message is rolled back once");
             }
             Event::GroupUpdated { .. } | Event::GroupDissolved { .. } => {}
         }
+    }
+
+    fn created(&mut self, stored: &StoredRecord, event: &Event) {
+        let Event::GroupCreated { creator, members, .. } = event else {
+            return self.expect(false, stored, "a group begins with its creation");
+        };
+        let sound = members.first() == Some(creator) && are_distinct(members);
+        self.expect(sound, stored, "the creator is the first member, and nobody is twice");
+    }
+
+    fn message(&mut self, stored: &StoredRecord, group: &Group, fact: &Fact, message: &MessageSent) {
+        self.counts.messages += 1;
+        let member = group.member(&message.sender);
+        self.expect(member.is_some(), stored, "the sender is a member");
+        let nth = member.map_or(0, |membership| membership.sent) + 1;
+        self.expect(message.sender_nth == nth, stored, "the sender's running count is right");
+        let key = (fact.group_id, message.sender.clone(), message.client_message_id.clone());
+        let fresh = self.sent.insert(key);
+        self.expect(fresh, stored, "a client message id occurs once for its sender and group");
+        self.messages.insert((fact.group_id, fact.seq), (message.message_id, message.sender.clone()));
     }
 
     /// Only at the end of the events before them can cursors be judged; the embedded log has all in one order.
@@ -201,78 +237,4 @@ impl Checker {
 }
 
 #[cfg(test)]
-mod tests {
-    use parley_domain::{Stamp, Timestamp};
-    use parley_eventlog::Record;
-
-    use super::*;
-
-    const GROUP: GroupId = GroupId(uuid::Uuid::from_bytes([7; 16]));
-
-    fn stored(offset: u64, stamp: Stamp, fact: Option<&Fact>) -> StoredRecord {
-        let partition = partition_of(GROUP.to_string().as_bytes(), PartitionCount::DEFAULT);
-        let record = Record {
-            key: fact.map(|fact| fact.group_id.to_string().into()),
-            value: fact.map(event::encode_fact).unwrap_or_default(),
-            id: fact.map_or(EventId::from_bytes([0; 16]), |fact| fact.event_id),
-            kind: fact.map_or(event::CLAIM_TYPE, |fact| event::fact_type(&fact.event)).into(),
-            source: "test".into(),
-            time: Timestamp(0),
-            stamp,
-        };
-        StoredRecord { at: TopicPartition { topic: Topic::Events, partition }, offset, record }
-    }
-
-    fn fact(seq: u64, event: Event) -> Fact {
-        let id = EventId::from_bytes([u8::try_from(seq).unwrap(); 16]);
-        Fact { group_id: GROUP, seq, event_id: id, at: Timestamp(0), message_count: 0, event }
-    }
-
-    fn faults(facts: &[Fact]) -> Vec<String> {
-        let mut checker = Checker::new(PartitionCount::DEFAULT);
-        checker.record(&stored(0, Stamp::Claim, None));
-        for (index, fact) in (0..).zip(facts) {
-            checker.record(&stored(index + 1, Stamp::Event { claim: 0, index }, Some(fact)));
-        }
-        checker.faults
-    }
-
-    fn created() -> Fact {
-        let ann = UserId::parse("ann").unwrap();
-        let members = vec![ann.clone()];
-        let (name, description) = ("g".to_owned(), String::new());
-        fact(1, Event::GroupCreated { name, description, creator: ann, members, recipe: [0; 32] })
-    }
-
-    fn added(seq: u64, member_count: u32) -> Fact {
-        let (ann, bob) = (UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
-        fact(seq, Event::MembersAdded { actor: ann, users: vec![bob], member_count })
-    }
-
-    #[test]
-    fn a_sound_log_has_no_faults_and_each_planted_one_is_found() {
-        assert_eq!(faults(&[created(), added(2, 2)]), Vec::<String>::new());
-        let cases = [
-            (vec![created(), added(3, 2)], "seq is dense"),
-            (vec![added(1, 2)], "begins with its creation"),
-            (vec![created(), created()], "seq is dense"),
-            (vec![created(), added(2, 3)], "number of members"),
-            (vec![created(), added(2, 2), added(3, 3)], "was no member"),
-            (vec![created(), Fact { message_count: 1, ..added(2, 2) }], "count of messages"),
-            (vec![created(), Fact { event_id: created().event_id, ..added(2, 2) }], "occurs once"),
-        ];
-        for (facts, expected) in cases {
-            let found = faults(&facts);
-            assert!(found.iter().any(|fault| fault.contains(expected)), "{expected}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn void_records_are_counted_and_passed_over() {
-        let mut checker = Checker::new(PartitionCount::DEFAULT);
-        checker.record(&stored(0, Stamp::Claim, None));
-        checker.record(&stored(1, Stamp::Event { claim: 0, index: 0 }, Some(&created())));
-        checker.record(&stored(2, Stamp::Event { claim: 0, index: 5 }, Some(&added(9, 9))));
-        assert_eq!((checker.counts.void, checker.counts.faults), (1, 0));
-    }
-}
+mod tests;

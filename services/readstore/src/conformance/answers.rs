@@ -36,10 +36,10 @@ pub async fn check(model: &dyn ReadModel, world: &World) -> Result<(), Error> {
 
 async fn members(model: &dyn ReadModel, world: &World, group: &Group) -> Result<(), Error> {
     let expected = world.member_rows(group);
-    assert_eq!(model.members(group.id, None, ALL).await?, expected);
+    assert_eq!(model.members(group.id, None, ALL, true).await?, expected);
     let (mut paged, mut after) = (Vec::new(), None);
     loop {
-        let page = model.members(group.id, after.as_ref(), 2).await?;
+        let page = model.members(group.id, after.as_ref(), 2, true).await?;
         let Some(last) = page.last() else { break };
         assert!(page.len() <= 2);
         after = Some(last.user.clone());
@@ -145,7 +145,7 @@ async fn people(model: &dyn ReadModel, world: &World) -> Result<(), Error> {
 async fn strangers(model: &dyn ReadModel) -> Result<(), Error> {
     let (unknown, nobody) = (group(0xff), user("nobody"));
     assert_eq!(model.group(unknown).await?, None);
-    assert_eq!(model.members(unknown, None, ALL).await?, []);
+    assert_eq!(model.members(unknown, None, ALL, true).await?, []);
     assert_eq!(model.membership(unknown, &nobody).await?, None);
     assert_eq!(model.user_group(&nobody, unknown).await?, None);
     assert_eq!(model.user_groups(&nobody, None, ALL).await?, []);

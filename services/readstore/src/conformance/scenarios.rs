@@ -89,7 +89,7 @@ pub(super) async fn rejoining(model: &dyn ReadModel) -> Result<(), Error> {
 
     world.push(id, removal("bob", 1));
     apply(model, &world.log[world.log.len() - 1..], 1).await?;
-    assert_eq!(model.members(id, None, 10).await?.len(), 1);
+    assert_eq!(model.members(id, None, 10, true).await?.len(), 1);
     assert_eq!(unread_of(model, "bob").await?, 0, "no member any more");
     assert_eq!(model.group_count(&bob, 10).await?, 0);
     assert_eq!(model.user_groups(&bob, None, 10).await?.len(), 1, "a group that the user was in");
@@ -240,7 +240,7 @@ pub(super) async fn early_acknowledgements(model: &dyn ReadModel) -> Result<(), 
     assert_eq!(model.membership(id, &bob).await?, None);
     assert_eq!(model.user_group(&bob, id).await?, None);
     assert_eq!(model.user_groups(&bob, None, 10).await?, []);
-    assert_eq!(model.members(id, None, 10).await?, []);
+    assert_eq!(model.members(id, None, 10, true).await?, []);
     assert_eq!(model.receipts(id, seq, &user("ann")).await?, ReceiptCounts::default());
     apply(model, &events[..1], 1).await?;
     let row = model.user_group(&bob, id).await?.unwrap();

@@ -82,6 +82,7 @@ impl View {
         group: GroupId,
         after: Option<&UserId>,
         limit: usize,
+        cursors: bool,
     ) -> Result<Vec<MembershipRow>, Error> {
         let all = Key::of(Table::Members).group(group);
         let from = after.map_or_else(|| all.clone(), |after| all.clone().past_user(after));
@@ -93,7 +94,11 @@ impl View {
             let user = parse_user(member_key(key)?.user)?;
             let stay = steps_here(&mut scan, &user)?;
             if let Some(stay) = stay.filter(LastStay::is_current) {
-                members.push(self.membership_row(group, user, stay)?);
+                members.push(if cursors {
+                    self.membership_row(group, user, stay)?
+                } else {
+                    stay.without_cursors(user)
+                });
             }
         }
         Ok(members)

@@ -43,6 +43,12 @@ impl LastStay {
         Ok(())
     }
 
+    /// The stay as the port has it, both cursors at the joining event.
+    pub(super) fn without_cursors(self, user: UserId) -> MembershipRow {
+        let Self { role, joined, joined_at, added_by, kind, left } = self;
+        MembershipRow { user, role, joined, joined_at, added_by, kind, left, delivered: joined, read: joined }
+    }
+
     pub(super) fn is_current(&self) -> bool {
         self.left.is_none()
     }
@@ -109,8 +115,7 @@ impl View {
     ) -> Result<MembershipRow, Error> {
         let read = self.last_cursor(group, &user, READ, &stay)?;
         let delivered = self.last_cursor(group, &user, DELIVERED, &stay)?.max(read);
-        let LastStay { role, joined, joined_at, added_by, kind, left } = stay;
-        Ok(MembershipRow { user, role, joined, joined_at, added_by, kind, left, delivered, read })
+        Ok(MembershipRow { delivered, read, ..stay.without_cursors(user) })
     }
 
     /// The last step of a cursor within a stay; the joining, if there is none.

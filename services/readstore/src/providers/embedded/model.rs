@@ -96,9 +96,10 @@ impl Directory for EmbeddedModel {
         group: GroupId,
         after: Option<&UserId>,
         limit: usize,
+        cursors: bool,
     ) -> Result<Vec<MembershipRow>, Error> {
         let after = after.cloned();
-        self.read_long(move |view| view.members(group, after.as_ref(), limit)).await
+        self.read_long(move |view| view.members(group, after.as_ref(), limit, cursors)).await
     }
 
     async fn membership(&self, group: GroupId, user: &UserId) -> Result<Option<MembershipRow>, Error> {

@@ -1,0 +1,25 @@
+//! The core by its values: given events, when a command, then an event or a rejection; and properties of random
+//! histories. Nothing here needs a clock, a disk or a task.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests fail by panicking, and their numbers are small"
+)]
+
+mod access;
+mod cases;
+mod counting;
+mod cursors;
+mod folding;
+mod given;
+mod history;
+mod lifecycle;
+mod membership;
+mod message;
+mod projection;
+mod roll_back;
+mod tables;
+mod validity;

@@ -1,0 +1,130 @@
+use super::layers::load_from;
+use super::*;
+
+fn effective(file: Option<&str>, env: &[(&str, &str)], set: &[&str]) -> Result<Effective, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("parley.toml");
+    let mut args = ConfigArgs { set: set.iter().map(ToString::to_string).collect(), ..ConfigArgs::default() };
+    if let Some(text) = file {
+        std::fs::write(&path, text).unwrap();
+        args.config = Some(path);
+    }
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    load_from(&args, None, env)
+}
+
+fn with(file: Option<&str>, env: &[(&str, &str)], set: &[&str]) -> Result<Config, ConfigError> {
+    effective(file, env, set).map(|effective| effective.config)
+}
+
+#[test]
+fn each_layer_covers_the_one_below() {
+    assert_eq!(with(None, &[], &[]).unwrap(), Config::default());
+    let file = Some("[limits]\nsend_burst = 1\ntext_bytes = 1\n");
+    assert_eq!(with(file, &[], &[]).unwrap().limits.send_burst, 1);
+    let env = [("PARLEY_LIMITS__SEND_BURST", "2"), ("PARLEY_HTTP__ORIGINS", "https://a, https://b")];
+    let config = with(file, &env, &[]).unwrap();
+    assert_eq!((config.limits.send_burst, config.limits.text_bytes), (2, 1));
+    assert_eq!(config.http.origins, ["https://a", "https://b"]);
+    assert_eq!(with(file, &env, &["limits.send_burst=3"]).unwrap().limits.send_burst, 3);
+    let args = ConfigArgs {
+        set: vec!["data=/set".into(), "listen=1.1.1.1:1".into()],
+        data: Some("/flag".into()),
+        ..ConfigArgs::default()
+    };
+    let config = load_from(&args, Some("127.0.0.1:0"), Vec::new()).unwrap().config;
+    assert_eq!((config.data.as_str(), config.listen.as_str()), ("/flag", "127.0.0.1:0"));
+}
+
+#[test]
+fn texts_are_read_as_the_type_of_their_key() {
+    let set = [
+        "limits.sends_per_second=0",
+        r#"http.origins=["https://a","https://b,c"]"#,
+        "auth.issuer=7",
+        "writer.shards= 3",
+    ];
+    let config = with(None, &[], &set).unwrap();
+    assert_eq!((config.limits.sends_per_second, config.writer.shards), (0, 3));
+    assert_eq!(config.http.origins, ["https://a", "https://b,c"]);
+    assert_eq!(config.auth.issuer, "7");
+    assert!(with(None, &[], &["http.origins="]).unwrap().http.origins.is_empty());
+}
+
+#[test]
+fn the_log_filter_of_other_programs_is_below_our_own() {
+    let ours = ("PARLEY_TELEMETRY__FILTER", "warn");
+    assert_eq!(with(None, &[("RUST_LOG", "debug")], &[]).unwrap().telemetry.filter, "debug");
+    assert_eq!(with(None, &[ours, ("RUST_LOG", "debug")], &[]).unwrap().telemetry.filter, "warn");
+    assert_eq!(with(None, &[("RUST_LOG", "")], &[]).unwrap(), Config::default());
+}
+
+#[test]
+fn what_is_wrong_says_which_key_and_where() {
+    type Case = (
+        Option<&'static str>,
+        &'static [(&'static str, &'static str)],
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+    let cases: &[Case] = &[
+        (Some("nonsense = 1"), &[], &[], &["parley.toml", "unknown key \"nonsense\""]),
+        (Some("[limits]\nnonsense = 1"), &[], &[], &["parley.toml", "limits.nonsense"]),
+        (Some("[limits.send_burst]\nx = 1"), &[], &[], &["limits.send_burst", "not a section"]),
+        (Some("limits = 1"), &[], &[], &["parley.toml: limits: must be a section"]),
+        (Some("[limits]\nsend_burst = \"x\""), &[], &[], &["limits.send_burst: must be a whole number"]),
+        (Some("[limits]\nsend_burst = -1"), &[], &[], &["parley.toml: limits.send_burst"]),
+        (Some("[http]\norigins = [1]"), &[], &[], &["parley.toml: http.origins"]),
+        (Some("partitions = 3"), &[], &[], &["parley.toml: partitions", "power of two"]),
+        (Some("= ="), &[], &[], &["parley.toml"]),
+        (None, &[("PARLEY_LIMITS__NONSENSE", "1")], &[], &["PARLEY_LIMITS__NONSENSE: unknown key"]),
+        (None, &[("PARLEY_", "1")], &[], &["unknown key"]),
+        (None, &[("PARLEY_LIMITS__TEXT_BYTES", "0")], &[], &["PARLEY_LIMITS__TEXT_BYTES", "at least 1"]),
+        (None, &[], &["limits.send_burst=x"], &["--set: limits.send_burst", "must be a whole number"]),
+        (None, &[], &["limits.send_burst=-1"], &["--set: limits.send_burst"]),
+        (None, &[], &["limits.send_burst=4294967296"], &["--set: limits.send_burst"]),
+        (None, &[], &["http.origins=[1]"], &["--set: http.origins"]),
+        (None, &[], &["limits=1"], &["limits", "is a section"]),
+        (None, &[], &["limits.send_burst"], &["KEY=VALUE"]),
+        (None, &[], &["log=kafka://x"], &["--set: log", "not built into this version"]),
+        (None, &[], &["limits.ping_seconds=0"], &["--set: limits.ping_seconds", "at least 1"]),
+        (None, &[], &["auth.hs256_secret=short"], &["--set: auth.hs256_secret", "32 bytes"]),
+        (None, &[], &["auth.leeway_s=6"], &["--set: auth.leeway_s"]),
+        (None, &[], &["listen=nowhere"], &["--set: listen", "ADDR:PORT"]),
+        (None, &[], &["http.public_url=chat.example.com"], &["--set: http.public_url"]),
+        (None, &[], &["http.public_url=https://a/b"], &["--set: http.public_url"]),
+        (None, &[], &["telemetry.format=xml"], &["--set: telemetry.format"]),
+        (None, &[], &["telemetry.filter=a=b=c"], &["--set: telemetry.filter"]),
+        (None, &[], &["data="], &["--set: data"]),
+    ];
+    for (file, env, set, expected) in cases {
+        let error = with(*file, env, set).unwrap_err().to_string();
+        for part in *expected {
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
+    }
+}
+
+#[test]
+fn secrets_are_not_shown_and_neither_are_they_in_errors() {
+    let secret = "0123456789abcdef0123456789abcdef";
+    let shown = effective(None, &[("PARLEY_AUTH__HS256_SECRET", secret)], &[]).unwrap();
+    assert_eq!(shown.config.auth.hs256_secret, secret);
+    let text = shown.to_toml().unwrap();
+    assert!(!text.contains(secret) && text.contains("\"[secret]\"  # PARLEY_AUTH__HS256_SECRET"), "{text}");
+    assert!(!toml::to_string(&shown.config.redacted()).unwrap().contains(secret));
+    let error = with(None, &[("PARLEY_AUTH__HS256_SECRET", "hunter2")], &[]).unwrap_err();
+    assert!(!error.to_string().contains("hunter2"));
+    let url = with(None, &[], &["auth.jwks=https://me:hunter2@idp.example/keys?key=hunter3"]).unwrap();
+    assert!(!toml::to_string(&url.redacted()).unwrap().contains("hunter"));
+}
+
+#[test]
+fn what_is_shown_can_be_read_back_and_says_what_was_set() {
+    let shown = effective(None, &[("PARLEY_LIMITS__SEND_BURST", "2")], &["listen=127.0.0.1:1"]).unwrap();
+    let text = shown.to_toml().unwrap();
+    assert!(text.contains("listen = \"127.0.0.1:1\"  # --set\n"), "{text}");
+    assert!(text.contains("send_burst = 2  # PARLEY_LIMITS__SEND_BURST\n"), "{text}");
+    assert_eq!(text.matches('#').count(), 2);
+    assert_eq!(with(Some(&text), &[], &[]).unwrap(), shown.config);
+}

@@ -1,0 +1,129 @@
+//! The file: lines, gzipped or not, each checked before anything is sent.
+
+use std::io::{BufRead, BufReader, Read as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use flate2::read::MultiGzDecoder;
+use parley_domain::UserId;
+use serde::Deserialize;
+
+use super::plan::{Builder, Plan};
+use crate::Usage;
+
+/// The longest line.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
+#[derive(Deserialize)]
+struct Line {
+    group: String,
+    kind: Kind,
+    user: String,
+    text: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Message,
+    Join,
+    Leave,
+}
+
+/// Reads a transcript. A bad line is a [`Usage`] error that says which and why.
+pub(super) fn read(path: &Path) -> anyhow::Result<Plan> {
+    let cannot = || format!("{} can't be read", path.display());
+    let mut file = BufReader::new(std::fs::File::open(path).with_context(cannot)?);
+    if file.fill_buf().with_context(cannot)?.starts_with(&[0x1f, 0x8b]) {
+        lines(BufReader::new(MultiGzDecoder::new(file)), path)
+    } else {
+        lines(file, path)
+    }
+}
+
+fn lines(mut from: impl BufRead, path: &Path) -> anyhow::Result<Plan> {
+    let mut builder = Builder::default();
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        // Bounded: a file that is no transcript may have no line ends at all.
+        let bytes = from
+            .by_ref()
+            .take(LINE_BYTES_MAX + 1)
+            .read_until(b'\n', &mut line)
+            .with_context(|| format!("{}, line {number}, can't be read", path.display()))?;
+        if bytes == 0 {
+            break;
+        }
+        let added = if bytes as u64 > LINE_BYTES_MAX {
+            Err(format!("longer than {LINE_BYTES_MAX} bytes"))
+        } else {
+            add(&mut builder, number, line.trim_ascii())
+        };
+        added.map_err(|why| Usage(format!("{}, line {number}: {why}", path.display())))?;
+    }
+    Ok(builder.finish())
+}
+
+fn add(builder: &mut Builder, number: u64, line: &[u8]) -> Result<(), String> {
+    if line.is_empty() {
+        return Ok(());
+    }
+    let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let user = UserId::parse(&line.user).map_err(|error| format!("user: {error}"))?;
+    match (line.kind, line.text) {
+        (Kind::Join, _) => builder.join(number, &line.group, user),
+        (Kind::Leave, _) => builder.leave(number, &line.group, user),
+        (Kind::Message, Some(text)) => builder.say(number, &line.group, user, text),
+        (Kind::Message, None) => return Err("a message needs a text, which may be empty".into()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(bytes: &[u8]) -> anyhow::Result<Plan> {
+        lines(bytes, Path::new("some.jsonl"))
+    }
+
+    #[test]
+    fn empty_texts_blank_lines_and_a_missing_last_line_end_are_fine() {
+        let plan = parse(
+            b"{\"group\":\"g\",\"at\":\"x\",\"kind\":\"message\",\"user\":\"a\",\"text\":\"\"}\r\n\n\
+              {\"group\":\"g\",\"kind\":\"join\",\"user\":\"b\",\"more\":1}",
+        )
+        .unwrap();
+        assert_eq!((plan.groups.len(), plan.users, plan.messages), (1, 2, 1));
+    }
+
+    #[test]
+    fn a_bad_line_is_bad_usage_and_named() {
+        let good = br#"{"group":"g","kind":"join","user":"u"}"#;
+        let bad: [&[u8]; 6] = [
+            b"{",
+            br#"{"group":"g","kind":"x","user":"u"}"#,
+            br#"{"group":"g","kind":"message","user":"u"}"#,
+            br#"{"group":"g","kind":"join","user":""}"#,
+            b"{\"group\":\"g\xff\",\"kind\":\"join\",\"user\":\"u\"}",
+            &vec![b' '; 1024 * 1024 + 1],
+        ];
+        for line in bad {
+            let error = parse(&[good, b"\n".as_slice(), line].concat()).err().unwrap();
+            assert!(error.is::<Usage>() && error.to_string().starts_with("some.jsonl, line 2: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn gzipped_or_not_is_seen_by_the_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = br#"{"group":"g","kind":"message","user":"u","text":"t"}"#;
+        let mut gzipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzipped, text).unwrap();
+        for (name, bytes) in [("plain.gz", text.to_vec()), ("gzipped.jsonl", gzipped.finish().unwrap())] {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+            assert_eq!(read(&dir.path().join(name)).unwrap().messages, 1);
+        }
+    }
+}

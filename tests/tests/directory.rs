@@ -1,0 +1,171 @@
+//! Lists in pages, limits of groups and of users, and profiles.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use std::collections::BTreeSet;
+
+use parley_tests::chat::names;
+use parley_tests::{Rest, Server, ServerOptions, Value, fresh_id, json};
+
+fn keys(object: &Value) -> BTreeSet<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+fn assert_time(value: &Value) {
+    let text = value.as_str().unwrap_or_else(|| panic!("no time: {value}"));
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000Z");
+}
+
+async fn is(rest: &Rest, method: &str, path: &str, body: Value, status: u16, code: &str) {
+    let refused = rest.refused(method, path, (!body.is_null()).then_some(body)).await;
+    assert_eq!(refused, (status, code.to_owned()), "{method} {path}");
+}
+
+async fn head(rest: &Rest, group: &str) -> u64 {
+    rest.get(&format!("/groups/{group}")).await["head_seq"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_are_added_a_thousand_a_call_and_listed_in_pages() {
+    let server = Server::start().await;
+    let (ann, all) = (server.rest("ann").await, names("u", 5_000));
+    let group = ann.must(201, "POST", "/groups", json!({"name": "Crowd", "members": all[..1_000]})).await;
+    let path = format!("/groups/{}", group["group_id"].as_str().unwrap());
+    for (n, thousand) in (2..).zip(all[1_000..].chunks(1_000)) {
+        for _ in 0..2 {
+            let wish = json!({"user_ids": thousand});
+            let added = ann.must(200, "POST", &format!("{path}/members"), wish).await;
+            assert_eq!((&added["member_count"], &added["head_seq"]), (&json!(n * 1_000 + 1), &json!(n)));
+        }
+    }
+    let shown = ann.get(&path).await;
+    assert_eq!((shown["members"].as_array().unwrap().len(), &shown["member_count"]), (100, &json!(5_001)));
+    let (members, pages) = ann.all_pages(&format!("{path}/members"), "members", 200).await;
+    assert_eq!(pages, 26);
+    let listed: Vec<&str> = members.iter().map(|member| member["user_id"].as_str().unwrap()).collect();
+    let expected: Vec<&str> = std::iter::once("ann").chain(all.iter().map(String::as_str)).collect();
+    assert_eq!(listed, expected);
+    assert!(members.iter().all(|member| keys(member) == BTreeSet::from(["user_id", "role", "joined_at"])));
+    is(&ann, "GET", &format!("{path}/members?limit=0"), Value::Null, 400, "bad_request").await;
+    is(&ann, "GET", &format!("{path}/members?cursor=!"), Value::Null, 400, "bad_request").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_cursors_are_listed_up_to_200_members() {
+    let server = Server::start().await;
+    let ann = server.rest("ann").await;
+    let group = ann.must(201, "POST", "/groups", json!({"name": "200", "members": names("u", 199)})).await;
+    let members = format!("/groups/{}/members", group["group_id"].as_str().unwrap());
+    let listed = ann.get(&format!("{members}?limit=200")).await;
+    assert_eq!((listed["members"].as_array().unwrap().len(), &listed["next_cursor"]), (200, &Value::Null));
+    for member in listed["members"].as_array().unwrap() {
+        assert_eq!((&member["delivered_seq"], &member["read_seq"]), (&json!(1), &json!(1)), "{member}");
+    }
+    ann.must(200, "POST", &members, json!({"user_ids": ["one more"]})).await;
+    let (listed, pages) = ann.all_pages(&members, "members", 50).await;
+    assert_eq!((listed.len(), pages), (201, 5));
+    assert!(
+        listed.iter().all(|member| member.get("delivered_seq").is_none() && member.get("read_seq").is_none())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_group_takes_nobody_and_all_or_none_are_added() {
+    let server = Server::start_with(ServerOptions::set(&["limits.group_members=4"])).await;
+    let ann = server.rest("ann").await;
+    is(&ann, "POST", "/groups", json!({"name": "x", "members": ["a", "b", "c", "d"]}), 409, "group_full")
+        .await;
+    let id = ann.group("x", &["a", "b"]).await;
+    let members = format!("/groups/{id}/members");
+    is(&ann, "POST", &members, json!({"user_ids": ["c", "d"]}), 409, "group_full").await;
+    assert_eq!(head(&ann, &id).await, 1);
+    ann.must(200, "POST", &members, json!({"user_ids": ["a", "c"]})).await;
+    is(&ann, "POST", &members, json!({"user_ids": ["d"]}), 409, "group_full").await;
+    ann.must(204, "DELETE", &format!("{members}/a"), Value::Null).await;
+    ann.must(200, "POST", &members, json!({"user_ids": ["d"]})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_in_so_many_groups_and_no_more() {
+    let server = Server::start_with(ServerOptions::set(&["limits.user_groups=2"])).await;
+    let (ann, cem) = (server.rest("ann").await, server.rest("cem").await);
+    let wish = json!({"name": "one", "members": ["bob"], "group_id": fresh_id()});
+    let one = ann.must(201, "POST", "/groups", wish.clone()).await;
+    ann.group("two", &["bob"]).await;
+    let wished = json!({"name": "three", "members": []});
+    is(&ann, "POST", "/groups", wished.clone(), 409, "too_many_groups").await;
+    is(&cem, "POST", "/groups", json!({"name": "three", "members": ["bob"]}), 409, "too_many_groups").await;
+    assert_eq!(
+        ann.must(200, "POST", "/groups", wish).await["group_id"],
+        one["group_id"],
+        "a repeat is none more"
+    );
+    let id = cem.group("three", &[]).await;
+    is(
+        &cem,
+        "POST",
+        &format!("/groups/{id}/members"),
+        json!({"user_ids": ["dan", "bob"]}),
+        409,
+        "too_many_groups",
+    )
+    .await;
+    assert_eq!(head(&cem, &id).await, 1);
+    ann.must(204, "DELETE", &format!("/groups/{}", one["group_id"].as_str().unwrap()), Value::Null).await;
+    cem.must(200, "POST", &format!("/groups/{id}/members"), json!({"user_ids": ["dan", "bob"]})).await;
+    ann.must(201, "POST", "/groups", wished).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ones_groups_are_listed_in_pages_with_cursors_and_last_message() {
+    let server = Server::start().await;
+    let (ann, bob) = (server.rest("ann").await, server.rest("bob").await);
+    let mut ids = Vec::new();
+    for n in 0..7 {
+        ids.push(ann.group(&format!("g{n}"), &["bob"]).await);
+    }
+    ann.group("not bob's", &["cem"]).await;
+    bob.must(204, "DELETE", &format!("/groups/{}/members/bob", ids.pop().unwrap()), Value::Null).await;
+    let mut socket = server.quiet_client("ann").await;
+    socket.text(&ids[2], "first").await;
+    let last = socket.text(&ids[2], "last").await;
+    let (groups, pages) = bob.all_pages("/groups", "groups", 2).await;
+    assert_eq!(pages, 3);
+    let mut listed: Vec<&str> = groups.iter().map(|group| group["group_id"].as_str().unwrap()).collect();
+    listed.sort_unstable();
+    ids.sort_unstable();
+    assert_eq!(listed, ids);
+    for group in &groups {
+        assert!(group.get("members").is_none() && group["member_count"] == 2, "{group}");
+        assert_eq!((&group["delivered_seq"], &group["read_seq"]), (&json!(1), &json!(1)));
+        let talked = group["group_id"] == last["group_id"];
+        let (head, unread) = if talked { (3, 2) } else { (1, 0) };
+        assert_eq!((&group["head_seq"], &group["unread"]), (&json!(head), &json!(unread)));
+        let message = &group["last_message"];
+        assert_eq!(message.is_null(), !talked, "{message}");
+        if talked {
+            assert_eq!((&message["text"], &message["message_id"]), (&json!("last"), &last["message_id"]));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_are_set_by_oneself_and_seen_by_all() {
+    let mut server = Server::start().await;
+    let (ann, bob) = (server.rest("ann").await, server.rest("bob").await);
+    assert_eq!(ann.get("/users/me").await["user_id"], "ann");
+    is(&ann, "GET", "/users/nobody", Value::Null, 404, "user_not_found").await;
+    let wish = json!({"display_name": "Ann 🦜", "avatar_url": "https://example.com/a.png"});
+    let set = ann.must(200, "PUT", "/users/me", wish).await;
+    assert_eq!(keys(&set), BTreeSet::from(["user_id", "display_name", "avatar_url", "updated_at"]));
+    assert_eq!((&set["user_id"], &set["display_name"]), (&json!("ann"), &json!("Ann 🦜")));
+    assert_time(&set["updated_at"]);
+    assert_eq!(bob.get("/users/ann").await, set);
+    assert_eq!(ann.get("/users/me").await, set);
+    is(&ann, "PUT", "/users/me", json!({"display_name": ""}), 400, "bad_request").await;
+    is(&ann, "PUT", "/users/me", json!({}), 400, "bad_request").await;
+    server.kill().await;
+    server.restart().await;
+    assert_eq!(server.rest("bob").await.get("/users/ann").await, set, "after a crash too");
+}
