@@ -107,6 +107,8 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         };
         let keeping_time = reader.keep_time();
         tokio::select! {
+            // In this order, so that the session has been entered when its clock looks at the token.
+            biased;
             close = outbox.write_all(write.as_mut(), stall_wait) => close,
             () = reading => None,
             () = keeping_time => None,

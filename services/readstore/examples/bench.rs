@@ -128,7 +128,7 @@ async fn main() {
         .await;
     time("500 events", 200, async || model.events(GROUP, head - 5_000, head, 500).await.unwrap()).await;
     time("200 statuses", 200, async || {
-        model.statuses(GROUP, 908, &sender, Some(&user(50_000)), 200, true).await.unwrap()
+        model.statuses(GROUP, 908, &sender, Some(&user(50_000)), 200).await.unwrap()
     })
     .await;
     time("200 members", 200, async || model.members(GROUP, Some(&user(50_000)), 200, true).await.unwrap())
