@@ -39,7 +39,8 @@ pub fn sources() -> Vec<Source> {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let entry = entry.unwrap();
             let (path, name) = (entry.path(), entry.file_name());
-            let is_left_out = LEFT_OUT.iter().any(|left_out| *left_out == name) || name.to_string_lossy().ends_with(".log");
+            let is_left_out =
+                LEFT_OUT.iter().any(|left_out| *left_out == name) || name.to_string_lossy().ends_with(".log");
             if is_left_out {
                 continue;
             }

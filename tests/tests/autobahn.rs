@@ -13,7 +13,11 @@ const STARTER: &str = "import site, sys; site.addsitedir(sys.argv.pop(1)); from 
 fn python() -> Option<Vec<(String, String)>> {
     let works = |env: &[(String, String)]| {
         let mut command = Command::new("python2.7");
-        command.args(["-m", "pip", "--version"]).envs(env.iter().cloned()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(["-m", "pip", "--version"])
+            .envs(env.iter().cloned())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
     let pyenv = vec![("PYENV_VERSION".to_owned(), "2.7.18".to_owned())];
@@ -25,7 +29,10 @@ fn install(env: &[(String, String)], dir: &Path) {
         return;
     }
     let mut command = Command::new("python2.7");
-    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(dir).arg(SUITE);
+    command
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
+        .arg(dir)
+        .arg(SUITE);
     assert!(command.envs(env.iter().cloned()).status().unwrap().success(), "{SUITE} can't be installed");
 }
 
@@ -40,7 +47,9 @@ fn echo_server() -> (std::process::Child, u16) {
 #[test]
 fn no_case_of_autobahn_fails() {
     let Some(env) = python() else {
-        eprintln!("\n#### NOT RUN: Autobahn needs Python 2.7 with pip, and there is none on this machine ####\n");
+        eprintln!(
+            "\n#### NOT RUN: Autobahn needs Python 2.7 with pip, and there is none on this machine ####\n"
+        );
         return;
     };
     let work: PathBuf = parley_tests::binary().with_file_name("autobahn");

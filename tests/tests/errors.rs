@@ -32,19 +32,36 @@ async fn ten_malformed_frames_in_a_row_close_with_3501_and_nine_do_not() {
             "round {round}: a good one resets the count"
         );
     }
-    for _ in 0..10 {
-        ann.raw(Message::text("nonsense")).await;
+    let texts = [
+        "nonsense",
+        "",
+        "[1]",
+        "[]",
+        r#"["ping","a",{}]"#,
+        r#""ping""#,
+        "7",
+        "null",
+        r#"{"event":"ping"} x"#,
+    ];
+    for text in texts {
+        ann.raw(Message::text(text)).await;
+        assert_eq!(ann.expect("error").await["data"]["code"], "bad_request", "{text:?}");
     }
+    ann.raw(Message::binary(r#"{"event":"ping","id":"p"}"#)).await;
     assert_eq!(ann.closed().await, 3501);
+    assert_eq!(ann.expect("error").await["data"]["code"], "bad_request", "the tenth is answered too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_understood_is_a_bad_request_with_the_requests_id() {
     let server = Server::start().await;
     let mut ann = server.client("ann").await;
-    for (event, data) in
-        [("nonsense", json!({})), ("subscribe_to_group", json!({})), ("resume", json!({"groups": 5}))]
-    {
+    for (event, data) in [
+        ("nonsense", json!({})),
+        ("subscribe_to_group", json!([fresh_id()])),
+        ("subscribe_to_group", json!({})),
+        ("resume", json!({"groups": 5})),
+    ] {
         assert_eq!(ann.refused(event, data).await, "bad_request", "{event}");
     }
     for id in [json!("x".repeat(65)), json!("é".repeat(33)), json!(7)] {
@@ -54,7 +71,6 @@ async fn what_cannot_be_understood_is_a_bad_request_with_the_requests_id() {
     let longest = "x".repeat(64);
     ann.raw(Message::text(json!({"event": "ping", "id": longest}).to_string())).await;
     assert_eq!(ann.wait(|frame| frame["id"] == longest.as_str()).await["event"], "pong");
-    assert_eq!(ann.expect("error").await["data"]["code"], "bad_request");
     ann.raw(Message::text(r#"{"event":"ping","id":"p","future":{"a":[1]},"data":{"unknown":1}}"#)).await;
     assert_eq!(ann.wait(|frame| frame["id"] == "p").await["event"], "pong", "unknown fields are ignored");
     let unknown = ann.ask("subscribe_to_group", json!({"group_id": fresh_id()})).await;
@@ -208,7 +224,9 @@ async fn rest_errors_have_their_body_and_status() {
         assert!(error["message"].is_string() && error["retryable"] == false, "{body}");
         (status, error["code"].as_str().unwrap().to_owned())
     };
-    for (body, kind) in [("", "application/json"), ("{", "application/json"), ("[]", "application/json")] {
+    for (body, kind) in
+        [("", "application/json"), ("{", "application/json"), (r#"["g",null,[]]"#, "application/json")]
+    {
         assert_eq!(post(body, kind).await, (400, "bad_request".into()), "{body}");
     }
     assert_eq!(post(r#"{"name":"g","members":[]}"#, "text/plain").await, (400, "bad_request".into()));

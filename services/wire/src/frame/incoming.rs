@@ -184,6 +184,9 @@ struct Envelope<'a> {
 /// [`Malformed`] if it is no JSON object; everything else wrong is in [`Incoming::event`], so that the reply can carry
 /// the request's id.
 pub fn parse(text: &str) -> Result<Incoming, Malformed> {
+    if !is_object(text) {
+        return Err(Malformed);
+    }
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Malformed)?;
     let id = match envelope.id.filter(|id| id.get() != "null") {
         None => None,
@@ -202,7 +205,15 @@ pub fn parse(text: &str) -> Result<Incoming, Malformed> {
     Ok(Incoming { id, event: client_event(&event, data) })
 }
 
+/// Derived deserializers take an array for a struct, its fields in their order; the contract knows objects only.
+fn is_object(text: &str) -> bool {
+    text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{')
+}
+
 fn data<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Rejection> {
+    if !is_object(text) {
+        return Err(Rejection::bad_request("data must be an object"));
+    }
     serde_json::from_str(text).map_err(|error| Rejection::bad_request(format!("data: {error}")))
 }
 
@@ -284,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_malformed_and_all_else_keeps_its_id() {
-        for text in ["", "null", "[]", "1", "{", "\"event\"", "{}x"] {
+        for text in ["", "null", "[]", "1", "{", "\"event\"", "{}x", r#"["ping"]"#] {
             assert!(parse(text).is_err(), "{text}");
         }
         for text in ["{}", r#"{"event":1}"#, r#"{"event":"nonsense"}"#, r#"{"event":"typing"}"#] {

@@ -1,0 +1,289 @@
+//! The command line: configuration, tokens, the log's tools, rebuilding, exit codes.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parley_tests::chat::{seqs, text_data};
+use parley_tests::{Rest, Server, Value, binary, handshake_status, json};
+use tokio::process::Command;
+
+/// Runs the binary as a shell would: exit code, standard output, standard error.
+async fn run(args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
+    let output = Command::new(binary()).args(args).envs(env.iter().copied()).output().await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+async fn talked(server: &Server, texts: &[&str]) -> String {
+    let group = server.rest("ann").await.group("g", &["bob"]).await;
+    let mut ann = server.quiet_client("ann").await;
+    for text in texts {
+        ann.text(&group, text).await;
+    }
+    let seq = u64::try_from(texts.len()).unwrap() + 1;
+    server.quiet_client("bob").await.acknowledge(&group, seq, "read").await;
+    group
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configuration_is_laid_in_layers_and_shows_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("parley.toml");
+    std::fs::write(
+        &file,
+        "listen = \"127.0.0.1:1\"\n[limits]\nsend_burst = 1\ntext_bytes = 1\nframe_bytes = 1\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    let secret = "0123456789abcdef0123456789abcdef";
+    let env = [
+        ("PARLEY_LIMITS__TEXT_BYTES", "2"),
+        ("PARLEY_LIMITS__FRAME_BYTES", "2"),
+        ("PARLEY_AUTH__HS256_SECRET", secret),
+    ];
+    let args = ["config", "--json", "--config", file, "--set", "limits.frame_bytes=3"];
+    let (code, out, err) = run(&args, &env).await;
+    assert_eq!((code, err.as_str()), (0, ""));
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    let limit = |name: &str| shown["limits"][name].as_u64().unwrap();
+    assert_eq!(
+        (limit("send_burst"), limit("text_bytes"), limit("frame_bytes"), limit("user_sockets")),
+        (1, 2, 3, 20),
+        "file, environment, flag, default"
+    );
+    assert_eq!(shown["listen"], "127.0.0.1:1");
+    for args in [&["config", "--json"][..], &["config"]] {
+        let (code, out, err) = run(args, &env).await;
+        assert_eq!(code, 0, "{err}");
+        assert!(out.contains("hs256_secret") && !out.contains(secret), "{out}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_meant_is_a_clear_error_and_exit_code_64() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("parley.toml");
+    std::fs::write(&file, "[limits]\nsend_brust = 1\n").unwrap();
+    let (file, data) = (file.to_str().unwrap(), dir.path().join("data"));
+    let data = data.to_str().unwrap();
+    for (args, env, part) in [
+        (vec!["config", "--config", file], None, "limits.send_brust"),
+        (vec!["config", "--config", "/nowhere.toml"], None, "/nowhere.toml"),
+        (vec!["config", "--set", "nonsense=1"], None, "nonsense"),
+        (vec!["config", "--set", "limits.send_burst=many"], None, "limits.send_burst"),
+        (vec!["config"], Some(("PARLEY_NONSENSE", "1")), "PARLEY_NONSENSE"),
+        (vec!["serve", "--data", data, "--set", "limits.text_bytes=0"], None, "limits.text_bytes"),
+        (vec!["serve", "--data", data, "--listen", "nowhere"], None, "nowhere"),
+        (vec!["serve", "--data", data, "--nonsense"], None, "--nonsense"),
+        (vec!["token", "--data", data], None, "--user"),
+        (vec!["token", "--data", data, "--user", "a", "--ttl", "soon"], None, "soon"),
+        (vec!["token", "--data", data, "--user", ""], None, "user id"),
+        (vec!["nonsense"], None, "nonsense"),
+        (vec!["log"], None, "Usage"),
+    ] {
+        let (code, out, err) = run(&args, env.as_slice()).await;
+        assert_eq!((code, out.as_str()), (64, ""), "{args:?}: {err}");
+        assert!(err.contains(part), "{args:?}: {err}");
+    }
+    assert!(!Path::new(data).exists(), "nothing was made for what was refused");
+    for args in [&["help"][..], &["--version"], &["serve", "--help"]] {
+        let (code, out, _) = run(args, &[]).await;
+        assert!(code == 0 && !out.is_empty(), "{args:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_come_in_the_order_of_their_users_and_count_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    // `token` makes the key; the server that starts later takes it.
+    let users = dir.path().join("users");
+    std::fs::write(&users, "cem\nzoë /?\n\ndan\n").unwrap();
+    let (data_arg, users) = (data.to_str().unwrap(), users.to_str().unwrap());
+    let args = ["token", "--user", "ann", "--user", "bob", "--users-from", users, "--data", data_arg];
+    let (code, out, err) = run(&args, &[]).await;
+    assert_eq!(code, 0, "{err}");
+    let tokens: Vec<&str> = out.lines().collect();
+    assert_eq!(tokens.len(), 5, "{out}");
+    let modes: Vec<u32> = std::fs::read_dir(&data)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap())
+        .filter(std::fs::Metadata::is_file)
+        .map(|file| file.permissions().mode() & 0o777)
+        .collect();
+    assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o600), "{modes:o?}");
+    let server = Server::start_on(&data, parley_tests::ServerOptions::default()).await;
+    for (token, user) in tokens.iter().zip(["ann", "bob", "cem", "zoë /?", "dan"]) {
+        assert_eq!(Rest::new(&server.url, token).get("/users/me").await["user_id"], user);
+    }
+    assert_eq!(server.rest("eva").await.get("/users/me").await["user_id"], "eva", "while it runs, too");
+    let short = parley_tests::token(&data, "ann", "1s").await;
+    assert_eq!(handshake_status(&server.url, Some(&short), &[]).await, 101);
+    let other = tempfile::tempdir().unwrap();
+    let foreign = parley_tests::token(other.path(), "ann", "1h").await;
+    assert_eq!(handshake_status(&server.url, Some(&foreign), &[]).await, 401, "another directory's key");
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut dirs, mut files) = (vec![dir.to_owned()], Vec::new());
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() {
+                dirs.push(entry.path());
+            } else if kind.is_file() {
+                files.push(entry.path());
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_read_as_consumers_read_it_and_no_text_lies_in_clear() {
+    let mut server = Server::start().await;
+    let secret = "xylophone-quartz-7421";
+    let group = talked(&server, &[secret, "two", "three"]).await;
+    let other = server.rest("ann").await.group("another", &[]).await;
+    let (code, out, err) = server.run(&["log", "cat"]).await;
+    assert_eq!((code, out.as_str()), (1, ""));
+    assert!(err.contains("while no server holds it"), "{err}");
+    let (code, _, err) = server.run(&["log", "verify"]).await;
+    assert!(code == 1 && err.contains("while no server holds it"), "{err}");
+    assert_eq!(server.terminate().await, Some(0));
+
+    let (code, out, err) = server.run(&["log", "cat", "--json"]).await;
+    assert_eq!(code, 0, "{err}");
+    let records: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut next: BTreeMap<(String, u64), u64> = BTreeMap::new();
+    let mut claims: HashMap<(String, u64), (u64, u64)> = HashMap::new();
+    for record in &records {
+        let at = (record["topic"].as_str().unwrap().to_owned(), record["partition"].as_u64().unwrap());
+        let offset = record["offset"].as_u64().unwrap();
+        let expected = next.entry(at.clone()).or_insert(offset);
+        assert_eq!(offset, *expected, "the order of the log: {record}");
+        *expected += 1;
+        if record["type"] == "parley.writer.claimed.v1" {
+            claims.insert(at, (offset, 0));
+        } else if record["void"] == false {
+            let (claim, index) = claims.get_mut(&at).expect("a claim comes first");
+            assert_eq!((&record["claim"], &record["index"]), (&json!(*claim), &json!(*index)), "{record}");
+            *index += 1;
+        }
+    }
+    let (code, out, _) = server.run(&["log", "cat", "--json", "--group", &group]).await;
+    assert_eq!(code, 0);
+    let ours: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(ours.iter().all(|record| record["subject"] == group.as_str()), "{out}");
+    let events: Vec<Value> = ours
+        .iter()
+        .filter(|record| record["topic"] == "parley.events")
+        .map(|record| record["value"].clone())
+        .collect();
+    assert_eq!(seqs(&events), [1, 2, 3, 4]);
+    assert!(ours.iter().any(|record| record["topic"] == "parley.acks"), "{out}");
+    assert!(records.iter().any(|record| record["subject"] == other.as_str()));
+    let last = ours.iter().rfind(|record| record["topic"] == "parley.events").unwrap()["offset"].to_string();
+    let (_, out, _) = server.run(&["log", "cat", "--group", &group, "--from", &last]).await;
+    assert!(out.lines().count() < ours.len() && out.contains(&group), "{out}");
+
+    let (code, out, _) = server.run(&["log", "verify", "--json"]).await;
+    let verified: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &verified["ok"], &verified["messages"]), (0, &json!(true), &json!(3)), "{out}");
+    for path in files(&server.data) {
+        let bytes = std::fs::read(&path).unwrap();
+        let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!found, "the text lies in clear in {}", path.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_and_missing_directories_are_told_with_exit_code_1() {
+    let mut server = Server::start().await;
+    talked(&server, &["one", "two", "three"]).await;
+    server.terminate().await;
+    let log =
+        files(&server.data.join("log")).into_iter().find(|path| path.extension().is_some_and(|e| e == "log"));
+    let log = log.unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(&log, bytes).unwrap();
+    for args in [&["log", "verify"][..], &["log", "cat"], &["rebuild"], &["serve", "--listen", "127.0.0.1:0"]]
+    {
+        let (code, _, err) = server.run(args).await;
+        assert_eq!(code, 1, "{args:?}: {err}");
+        assert!(err.contains("damaged"), "{args:?}: {err}");
+    }
+    let nowhere = server.data.join("nowhere");
+    for args in [&["log", "verify"][..], &["log", "cat"], &["rebuild"]] {
+        let all = [args, &["--data", nowhere.to_str().unwrap()]].concat();
+        let (code, _, err) = run(&all, &[]).await;
+        assert!(code != 0 && err.contains("nowhere"), "{args:?}: {err}");
+        assert!(!nowhere.exists(), "{args:?} makes no directory");
+    }
+}
+
+/// The outcome of `rebuild --json`.
+async fn rebuild(server: &Server, verify: bool) -> Value {
+    let args = if verify { vec!["rebuild", "--json", "--verify"] } else { vec!["rebuild", "--json"] };
+    let (code, out, err) = server.run(&args).await;
+    assert_eq!(code, 0, "{out}{err}");
+    serde_json::from_str(out.trim()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_models_are_rebuilt_and_equal_on_a_stopped_server_and_on_a_running_one_under_load() {
+    let mut server =
+        Server::start_with(parley_tests::ServerOptions::set(&["limits.sends_per_second=0"])).await;
+    let texts: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let group = talked(&server, &texts).await;
+    let before = server.rest("bob").await.history(&group, 200).await;
+    assert_eq!(server.terminate().await, Some(0));
+    for verify in [true, false, true] {
+        let outcome = rebuild(&server, verify).await;
+        assert_eq!((&outcome["equal"], &outcome["different"]), (&json!(true), &json!(0)), "{outcome}");
+        assert!(outcome["rows"].as_u64().unwrap() > 50, "{outcome}");
+    }
+    server.restart().await;
+    assert_eq!(server.rest("bob").await.history(&group, 200).await, before);
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut ann, mut bob) = (server.quiet_client("ann").await, server.quiet_client("bob").await);
+    let sending = tokio::spawn({
+        let (stop, group) = (stop.clone(), group.clone());
+        async move {
+            let mut sent = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let id = format!("n{}", sent.len());
+                let data = text_data(&group, &id, &id);
+                let accepted = ann.must("send_group_message", data, "group_message_accepted").await;
+                bob.acknowledge(&group, accepted["seq"].as_u64().unwrap(), "delivered").await;
+                sent.push(accepted["message_id"].clone());
+            }
+            sent
+        }
+    });
+    for verify in [true, false, false, true] {
+        let outcome = rebuild(&server, verify).await;
+        assert_eq!(outcome["equal"], true, "verify {verify}: {outcome}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let sent = sending.await.unwrap();
+    assert!(!sent.is_empty());
+    let history = server.rest("bob").await.history(&group, 200).await;
+    let all: Vec<&Value> = history.iter().skip(before.len()).map(|message| &message["message_id"]).collect();
+    assert_eq!(all, sent.iter().collect::<Vec<&Value>>(), "the read models that took over lack nothing");
+    let shown = server.rest("bob").await.get("/groups").await["groups"][0].clone();
+    assert_eq!((&shown["delivered_seq"], &shown["read_seq"]), (&shown["head_seq"], &json!(51)));
+    assert_eq!(rebuild(&server, true).await["equal"], true);
+    server.kill().await;
+    assert_eq!(rebuild(&server, true).await["equal"], true, "after a crash, offline");
+}
