@@ -116,7 +116,7 @@ async fn tokens_come_in_the_order_of_their_users_and_count_at_once() {
         .filter(std::fs::Metadata::is_file)
         .map(|file| file.permissions().mode() & 0o777)
         .collect();
-    assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o600), "{modes:o?}");
+    assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
     let server = Server::start_on(&data, parley_tests::ServerOptions::default()).await;
     for (token, user) in tokens.iter().zip(["ann", "bob", "cem", "zoë /?", "dan"]) {
         assert_eq!(Rest::new(&server.url, token).get("/users/me").await["user_id"], user);

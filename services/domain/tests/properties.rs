@@ -1,5 +1,7 @@
 //! Properties of decide, evolve and the cursors, over random sequences of commands.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::collections::HashMap;
 
 use parley_domain::{
