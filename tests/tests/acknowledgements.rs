@@ -359,3 +359,20 @@ async fn unread_counts_others_messages_exactly_up_to_a_thousand() {
     bob.acknowledge(&group, 12, "read").await;
     assert_eq!(unread(&server, "bob", &group).await, 999, "exact again");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_is_told_without_being_subscribed() {
+    let server = Server::start().await;
+    let mut ann = server.client("ann").await; // online before the group exists
+    let group = server.rest("ann").await.group("g", &["bob"]).await;
+    let seq = ann.text(&group, "x").await["seq"].clone();
+    let mut bob = server.quiet_client("bob").await;
+    bob.must(
+        "acknowledge_group_message",
+        json!({"group_id": group, "seq": seq}),
+        "group_message_acknowledged",
+    )
+    .await;
+    let status = ann.expect("group_message_status").await["data"].clone();
+    assert_eq!((&status["seq"], &status["read_count"]), (&seq, &json!(1)));
+}

@@ -107,6 +107,24 @@ impl Hub {
         for group in session.take_subscribed() {
             self.unsubscribe(group, session.id);
         }
+        for group in session.take_sent_to() {
+            let Some(shard) = self.shard(group) else { continue };
+            let mut channels = shard.lock();
+            if channels.get(&group).is_some_and(|channel| channel.remove_sender(session.id)) {
+                channels.remove(&group);
+            }
+        }
+    }
+
+    /// A session that isn't subscribed has sent a message: acknowledgements of the group are looked at from now on.
+    pub(crate) fn has_sent(&self, group: GroupId, session: &Session) {
+        if session.outbox.is_closing() || !session.add_sent_to(group) {
+            return;
+        }
+        if let Some(shard) = self.shard(group) {
+            let mut channels = shard.lock();
+            channels.entry(group).or_insert_with(|| Arc::new(Channel::new(group))).add_sender(session.id);
+        }
     }
 
     pub(crate) fn sessions_of(&self, user: &UserId) -> Vec<Arc<Session>> {

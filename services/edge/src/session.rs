@@ -40,6 +40,8 @@ pub(crate) struct Session {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) replay: Mutex<Queue>,
     subscribed: Mutex<HashSet<GroupId>>,
+    /// Groups that it has sent to without being subscribed.
+    sent_to: Mutex<HashSet<GroupId>>,
     /// End of the token, in milliseconds.
     expires_at: AtomicI64,
 }
@@ -51,6 +53,15 @@ impl Session {
 
     pub(crate) fn remove_subscribed(&self, group: GroupId) {
         self.subscribed.lock().remove(&group);
+    }
+
+    /// Whether that is new.
+    pub(crate) fn add_sent_to(&self, group: GroupId) -> bool {
+        self.sent_to.lock().insert(group)
+    }
+
+    pub(crate) fn take_sent_to(&self) -> HashSet<GroupId> {
+        std::mem::take(&mut *self.sent_to.lock())
     }
 
     pub(crate) fn take_subscribed(&self) -> HashSet<GroupId> {
@@ -200,6 +211,7 @@ impl Connection<'_> {
             outbox: self.outbox.clone(),
             replay: Mutex::new(Queue::default()),
             subscribed: Mutex::new(HashSet::new()),
+            sent_to: Mutex::new(HashSet::new()),
             expires_at: AtomicI64::new(identity.expires_at.as_millis()),
         });
         self.shared.hub.enter(&session, self.shared.options.limits.user_sockets);

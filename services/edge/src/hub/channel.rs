@@ -1,6 +1,6 @@
 //! One group's subscriptions on this edge.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -46,6 +46,8 @@ struct State {
     tail: VecDeque<TailFrame>,
     recent: VecDeque<RecentMessage>,
     subscriptions: IndexMap<Uuid, Subscription>,
+    /// Sessions that sent something without being subscribed, and are to be told who has it.
+    senders: HashSet<Uuid>,
 }
 
 /// A group that somebody listens to.
@@ -114,7 +116,18 @@ impl Channel {
     pub(super) fn unsubscribe(&self, session: Uuid) -> (bool, bool) {
         let mut state = self.state.lock();
         let was_there = state.subscriptions.swap_remove(&session).is_some();
-        (was_there, state.subscriptions.is_empty())
+        (was_there, state.is_unused())
+    }
+
+    pub(super) fn add_sender(&self, session: Uuid) {
+        self.state.lock().senders.insert(session);
+    }
+
+    /// Whether nobody is left.
+    pub(super) fn remove_sender(&self, session: Uuid) -> bool {
+        let mut state = self.state.lock();
+        state.senders.remove(&session);
+        state.is_unused()
     }
 
     /// The next event of the group, as a frame, for all who are live. Called by delivery only, in order of `seq`.
@@ -229,6 +242,10 @@ impl Channel {
 }
 
 impl State {
+    fn is_unused(&self) -> bool {
+        self.subscriptions.is_empty() && self.senders.is_empty()
+    }
+
     fn remember(&mut self, fact: &Fact, frame: &Bytes) {
         if let Event::MessageSent(message) = &fact.event {
             if self.recent.len() == RECENT_MESSAGES_MAX {

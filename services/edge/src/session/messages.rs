@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{Session, subscriptions};
 use crate::edge::{Shared, broken};
+use crate::hub::Hub;
 use crate::{media, ws};
 
 /// Sends a message; the reply comes when it is durable.
@@ -25,7 +26,14 @@ pub(super) async fn send(
     let client_message_id = message.client_message_id.clone();
     match prepare(shared, session, message).await {
         Ok(send) => {
-            let answer = answer(session.clone(), id, group.0, client_message_id, shared.opener.epoch());
+            let answer = answer(
+                shared.hub.clone(),
+                session.clone(),
+                id,
+                group.0,
+                client_message_id,
+                shared.opener.epoch(),
+            );
             let wish = Wish::Send(Box::new(send));
             let request = Request { group_id: group, actor: session.user.clone(), wish };
             shared.engines.commands.submit(request, answer);
@@ -67,6 +75,7 @@ async fn prepare(shared: &Arc<Shared>, session: &Session, message: SendMessage) 
 }
 
 fn answer(
+    hub: Arc<Hub>,
     session: Arc<Session>,
     id: Option<String>,
     group_id: Uuid,
@@ -87,6 +96,9 @@ fn answer(
                     created_at: time::format(created_at),
                     duplicate,
                 };
+                if !session.is_subscribed(GroupId(group_id)) {
+                    hub.has_sent(GroupId(group_id), &session);
+                }
                 session.outbox.push(ws::text(names::GROUP_MESSAGE_ACCEPTED, id, &body));
             }
             Ok(_) => session
