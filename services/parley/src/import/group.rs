@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 use parley_domain::UserId;
+use parley_wire::frame::names;
 use serde::Serialize;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 use uuid::Uuid;
@@ -99,7 +100,8 @@ struct Data<'a> {
 /// Sends until it is accepted; the same id is the same message, however often it is sent.
 async fn say(importer: &Importer, group: Uuid, user: &UserId, id: &str, text: &str) -> anyhow::Result<()> {
     let data = Data { group_id: group, client_message_id: id, r#type: "text", text };
-    let frame: Utf8Bytes = serde_json::to_string(&Frame { event: "send_group_message", id, data })?.into();
+    let frame: Utf8Bytes =
+        serde_json::to_string(&Frame { event: names::SEND_GROUP_MESSAGE, id, data })?.into();
     let mut patience = Patience::default();
     loop {
         let (told, why) = match importer.sockets.ask(user, id, frame.clone()).await {

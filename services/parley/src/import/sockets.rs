@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use parley_domain::UserId;
+use parley_wire::frame::names;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
@@ -232,7 +233,7 @@ fn answer(text: &str, waiting: &mut Waiting) {
     let Ok(Frame { event, id: Some(id), data: Some(data) }) = serde_json::from_str(text) else { return };
     let Some(at) = waiting.iter().position(|(asked, _)| *asked == id) else { return };
     let read = match &*event {
-        "group_message_accepted" => serde_json::from_str(data.get()).map(Answer::Accepted),
+        names::GROUP_MESSAGE_ACCEPTED => serde_json::from_str(data.get()).map(Answer::Accepted),
         "error" => serde_json::from_str(data.get()).map(Answer::Refused),
         _ => return,
     };
@@ -255,6 +256,10 @@ fn closed(close: Option<CloseFrame>, waiting: Waiting) {
 mod tests {
     use super::*;
 
+    fn accepted(id: &str, data: &serde_json::Value) -> String {
+        serde_json::json!({"event": names::GROUP_MESSAGE_ACCEPTED, "id": id, "data": data}).to_string()
+    }
+
     fn wait(id: &str) -> (Waiting, oneshot::Receiver<Reply>) {
         let (tx, rx) = oneshot::channel();
         (vec![(id.to_owned(), tx)], rx)
@@ -266,16 +271,13 @@ mod tests {
         for other in [
             r#"{"event":"welcome","data":{"groups":[]}}"#,
             r#"{"event":"error","data":{"code":"bad_request"}}"#,
-            r#"{"event":"group_message_accepted","id":"2","data":{"duplicate":true}}"#,
+            &accepted("2", &serde_json::json!({"duplicate": true})),
             "no JSON",
         ] {
             answer(other, &mut waiting);
             assert!(replied.try_recv().is_err(), "{other}");
         }
-        answer(
-            r#"{"event":"group_message_accepted","id":"1","data":{"duplicate":true,"seq":9}}"#,
-            &mut waiting,
-        );
+        answer(&accepted("1", &serde_json::json!({"duplicate": true, "seq": 9})), &mut waiting);
         assert!(matches!(replied.try_recv(), Ok(Ok(Answer::Accepted(Accepted { duplicate: true })))));
         let (mut waiting, mut replied) = wait("1");
         answer(
