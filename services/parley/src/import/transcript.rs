@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use flate2::read::MultiGzDecoder;
 use parley_domain::UserId;
 use serde::Deserialize;
+use serde_json::error::Category;
 
 use super::plan::{Builder, Plan};
 use crate::Usage;
@@ -65,14 +66,27 @@ fn lines(mut from: impl BufRead, path: &Path) -> anyhow::Result<Plan> {
     Ok(builder.finish())
 }
 
+/// What is wrong with a line, without the library's words, which may quote what somebody said.
+fn why(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Data => "not an object with group, kind (message, join or leave), user and text",
+        Category::Syntax | Category::Eof | Category::Io => "no JSON",
+    };
+    format!("{what} (column {})", error.column())
+}
+
 fn add(builder: &mut Builder, number: u64, line: &[u8]) -> Result<(), String> {
     if line.is_empty() {
         return Ok(());
     }
-    let line: Line = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let line: Line = serde_json::from_slice(line).map_err(|error| why(&error))?;
     let user = UserId::parse(&line.user).map_err(|error| format!("user: {error}"))?;
     match (line.kind, line.text) {
         (Kind::Join, _) => builder.join(number, &line.group, user),
+        // Every URL library takes these for steps in a path, so there is no call that names them.
+        (Kind::Leave, _) if matches!(user.as_str(), "." | "..") => {
+            return Err(format!("a user named {user} can't leave: no URL can name it"));
+        }
         (Kind::Leave, _) => builder.leave(number, &line.group, user),
         (Kind::Message, Some(text)) => builder.say(number, &line.group, user, text),
         (Kind::Message, None) => return Err("a message needs a text, which may be empty".into()),
@@ -101,17 +115,21 @@ mod tests {
     #[test]
     fn a_bad_line_is_bad_usage_and_named() {
         let good = br#"{"group":"g","kind":"join","user":"u"}"#;
-        let bad: [&[u8]; 6] = [
+        let bad: [&[u8]; 9] = [
             b"{",
             br#"{"group":"g","kind":"x","user":"u"}"#,
             br#"{"group":"g","kind":"message","user":"u"}"#,
             br#"{"group":"g","kind":"join","user":""}"#,
+            br#"{"group":"g","kind":"leave","user":".."}"#,
+            br#"{"group":"g","kind":"secret","user":"u"}"#,
+            br#""secret""#,
             b"{\"group\":\"g\xff\",\"kind\":\"join\",\"user\":\"u\"}",
             &vec![b' '; 1024 * 1024 + 1],
         ];
         for line in bad {
             let error = parse(&[good, b"\n".as_slice(), line].concat()).err().unwrap();
             assert!(error.is::<Usage>() && error.to_string().starts_with("some.jsonl, line 2: "), "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
         }
     }
 
