@@ -52,9 +52,12 @@ struct UserGroup {
 impl View {
     pub(super) fn group(&self, group: GroupId) -> Result<Option<GroupRow>, Error> {
         let mut cells = Cells::default();
-        let mut scan = self.prefix(Key::of(Table::Groups).group(group))?;
-        while let Some((_, value)) = scan.take()? {
-            cells.set(decode(&value)?)?;
+        // Looked up one by one: the head and its like are written with every message, and a scan would walk over all of
+        // their versions that are in memory still, where a look goes straight to the newest.
+        for tag in 1..=DISSOLVED {
+            if let Some(value) = self.get(&Key::of(Table::Groups).group(group).tag(tag))? {
+                cells.set(decode(&value)?)?;
+            }
         }
         let (Some((creator, created_at)), Some((name, description))) = (cells.origin, cells.description)
         else {
