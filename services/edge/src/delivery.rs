@@ -124,9 +124,8 @@ impl Delivery {
         let frame = self.shared.opener.frame(&fact, position, false).await?;
         let delivered = channel.deliver(&fact, &frame);
         self.keep(channel, fact.seq, frame.len());
-        for session in delivered.ended {
-            session.remove_subscribed(channel.group);
-            self.shared.hub.unsubscribe(channel.group, session.id);
+        for (session, subscription) in delivered.ended {
+            self.shared.hub.end_subscription(channel.group, &session, subscription);
         }
         for (session, subscription) in delivered.behind {
             replay::behind(&self.shared, &session, channel.group, subscription);

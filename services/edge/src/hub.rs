@@ -24,8 +24,8 @@ use uuid::Uuid;
 use crate::session::Session;
 use crate::ws;
 
-pub(crate) use channel::{Channel, Crossed, Step, SubscriptionId, is_last_for};
-pub(crate) use notice::{group_body, notification_name};
+pub(crate) use channel::{Channel, Crossed, Step, SubscriptionId, is_last_for, newest_of_each};
+pub(crate) use notice::notification_name;
 
 /// Locks that share the channels, so that deliveries and subscriptions rarely meet.
 const CHANNEL_SHARDS: usize = 64;
@@ -105,14 +105,10 @@ impl Hub {
             }
         }
         for group in session.take_subscribed() {
-            self.unsubscribe(group, session.id);
+            self.release(group, |channel| channel.unsubscribe(session.id, None).1);
         }
         for group in session.take_sent_to() {
-            let Some(shard) = self.shard(group) else { continue };
-            let mut channels = shard.lock();
-            if channels.get(&group).is_some_and(|channel| channel.remove_sender(session.id)) {
-                channels.remove(&group);
-            }
+            self.release(group, |channel| channel.remove_sender(session.id));
         }
     }
 
@@ -121,9 +117,22 @@ impl Hub {
         if session.outbox.is_closing() || !session.add_sent_to(group) {
             return;
         }
+        self.hold(group, |channel| channel.add_sender(session.id));
+    }
+
+    /// Adds somebody to a channel, which is made if need be, before anybody else can find it unused.
+    fn hold(&self, group: GroupId, add: impl FnOnce(&Channel)) {
         if let Some(shard) = self.shard(group) {
-            let mut channels = shard.lock();
-            channels.entry(group).or_insert_with(|| Arc::new(Channel::new(group))).add_sender(session.id);
+            add(shard.lock().entry(group).or_insert_with(|| Arc::new(Channel::new(group))));
+        }
+    }
+
+    /// Takes somebody out of a channel, which goes if nobody is left (then `take_out` says so).
+    fn release(&self, group: GroupId, take_out: impl FnOnce(&Channel) -> bool) {
+        let Some(shard) = self.shard(group) else { return };
+        let mut channels = shard.lock();
+        if channels.get(&group).is_some_and(|channel| take_out(channel)) {
+            channels.remove(&group);
         }
     }
 
@@ -147,25 +156,31 @@ impl Hub {
     /// Subscribes a session from an event on, behind at first; an earlier subscription of it is replaced.
     pub(crate) fn subscribe(&self, group: GroupId, session: &Arc<Session>, next: Seq) -> SubscriptionId {
         let id = SubscriptionId(self.subscriptions.fetch_add(1, Ordering::Relaxed));
-        if let Some(shard) = self.shard(group) {
-            let mut channels = shard.lock();
-            let channel = channels.entry(group).or_insert_with(|| Arc::new(Channel::new(group)));
+        self.hold(group, |channel| {
             channel.subscribe(id, session, next);
             session.add_subscribed(group);
-        }
+        });
         id
     }
 
-    /// Ends a subscription; a channel that nobody listens to goes.
-    pub(crate) fn unsubscribe(&self, group: GroupId, session: Uuid) -> bool {
-        let Some(shard) = self.shard(group) else { return false };
-        let mut channels = shard.lock();
-        let Some(channel) = channels.get(&group) else { return false };
-        let (was_there, is_empty) = channel.unsubscribe(session);
-        if is_empty {
-            channels.remove(&group);
-        }
-        was_there
+    /// Ends a session's subscription of a group, whichever it is.
+    pub(crate) fn unsubscribe(&self, group: GroupId, session: &Session) {
+        self.end(group, session, None);
+    }
+
+    /// Ends a subscription, unless another one has taken its place.
+    pub(crate) fn end_subscription(&self, group: GroupId, session: &Session, id: SubscriptionId) {
+        self.end(group, session, Some(id));
+    }
+
+    fn end(&self, group: GroupId, session: &Session, only: Option<SubscriptionId>) {
+        self.release(group, |channel| {
+            let (ended, is_unused) = channel.unsubscribe(session.id, only);
+            if ended {
+                session.remove_subscribed(group);
+            }
+            is_unused
+        });
     }
 
     /// Whether a user's typing may be passed on now.

@@ -12,6 +12,7 @@
 
 mod acks;
 pub mod auth;
+mod body;
 mod delivery;
 mod edge;
 mod hub;

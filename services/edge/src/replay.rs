@@ -133,8 +133,7 @@ async fn subscription(
             Some(false) | None => break,
         }
         if is_last_for(&fact, &session.user) {
-            session.remove_subscribed(group);
-            shared.hub.unsubscribe(group, session.id);
+            shared.hub.end_subscription(group, session, id);
             return None;
         }
     }

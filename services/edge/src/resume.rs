@@ -95,7 +95,6 @@ pub(crate) fn plan(
     };
     let (after, mut reset) = match from {
         From::After(after, of) if of.is_some_and(|of| of != epoch) || after > row.head => {
-            let _ = after;
             (membership.joined - 1, Some(Reset::EpochChanged))
         }
         From::After(after, _) => (after, None),

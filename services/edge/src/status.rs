@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::edge::Shared;
-use crate::hub::Crossed;
+use crate::hub::{Crossed, newest_of_each};
 use crate::ws;
 
 /// Events of acknowledgements that may wait to be counted. Beyond that statuses are dropped: they are live only.
@@ -170,15 +170,10 @@ async fn crossed(shared: &Shared, group: GroupId, advance: &CursorAdvance) -> Op
     }
     let model = shared.engines.reads.live();
     let (rows, _) = model.messages(group, advance.before, after + 1, true, LOOKED_THROUGH_MAX).await.ok()?;
-    let mut found: Vec<Crossed> = Vec::new();
-    for row in rows.into_iter().rev() {
-        let Ok(fact) = event::untagged(row.value) else { continue };
-        let Event::MessageSent(message) = fact.event else { continue };
-        if found.iter().all(|known| known.sender != message.sender) {
-            found.push(Crossed { seq: row.seq, message_id: message.message_id, sender: message.sender });
-        }
-    }
-    Some(found)
+    Some(newest_of_each(rows.into_iter().rev().filter_map(|row| {
+        let Event::MessageSent(message) = event::untagged(row.value).ok()?.event else { return None };
+        Some(Crossed { seq: row.seq, message_id: message.message_id, sender: message.sender })
+    })))
 }
 
 /// The sender of a message that was rolled back gets an `error` beside the event that everybody gets.

@@ -64,12 +64,11 @@ pub async fn rebuild(
 ) -> Result<Comparison, RebuildError> {
     let next = reads.create_next().await?;
     let mut applier = Applier::resume(log.as_ref(), next.clone()).await?;
-    let mut records = 0;
     let mut total = 0;
     for at in crate::apply::places(log.as_ref()) {
         total += log.end_offset(at).await?;
     }
-    records += project_all(&mut applier, |done| step(RebuildStep::Projected(done, total))).await?;
+    let mut records = project_all(&mut applier, |done| step(RebuildStep::Projected(done, total))).await?;
     // Both must stand at the same place: the live one halts (without a projector it is brought to the end first), the next
     // one reads the little that came meanwhile, and not a record more.
     let _paused = match live {
@@ -79,12 +78,11 @@ pub async fn rebuild(
     let mut halted = Applier::resume(log.as_ref(), reads.live()).await?;
     project_all(&mut halted, |_| {}).await?;
     records += project_upto(&mut applier, halted.reached()).await?;
-    let mut comparison = compare(reads.live().as_ref(), next.as_ref(), &mut step).await?;
-    comparison.records = records;
+    let compared = compare(reads.live().as_ref(), next.as_ref(), &mut step).await?;
     if !verify_only {
         reads.switch().await?;
     }
-    Ok(comparison)
+    Ok(Comparison { records, ..compared })
 }
 
 async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result<u64, RebuildError> {

@@ -33,18 +33,12 @@ struct TailFrame {
     frame: Bytes,
 }
 
-struct RecentMessage {
-    seq: Seq,
-    message_id: MessageId,
-    sender: UserId,
-}
-
 #[derive(Default)]
 struct State {
     /// The last event that delivery brought; `None`: none since the channel was made.
     head: Option<Seq>,
     tail: VecDeque<TailFrame>,
-    recent: VecDeque<RecentMessage>,
+    recent: VecDeque<Crossed>,
     subscriptions: IndexMap<Uuid, Subscription>,
     /// Sessions that sent something without being subscribed, and are to be told who has it.
     senders: HashSet<Uuid>,
@@ -63,8 +57,8 @@ pub(crate) struct Delivered {
     pub(crate) count: u64,
     /// Sessions that fell behind with it.
     pub(crate) behind: Vec<(Arc<Session>, SubscriptionId)>,
-    /// Sessions whose subscription ended with it.
-    pub(crate) ended: Vec<Arc<Session>>,
+    /// Subscriptions that ended with it.
+    pub(crate) ended: Vec<(Arc<Session>, SubscriptionId)>,
 }
 
 /// How a session that is behind can go on.
@@ -79,7 +73,7 @@ pub(crate) enum Step {
     Full,
 }
 
-/// A message that an acknowledgement has newly covered, the newest of its sender.
+/// A message that an acknowledgement may newly cover.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Crossed {
     pub(crate) seq: Seq,
@@ -112,11 +106,15 @@ impl Channel {
         self.state.lock().subscriptions.insert(session.id, subscription);
     }
 
-    /// Whether it was there, and whether nobody is left.
-    pub(super) fn unsubscribe(&self, session: Uuid) -> (bool, bool) {
+    /// Ends a session's subscription, or only that very one; whether it did, and whether nobody is left.
+    pub(super) fn unsubscribe(&self, session: Uuid, only: Option<SubscriptionId>) -> (bool, bool) {
         let mut state = self.state.lock();
-        let was_there = state.subscriptions.swap_remove(&session).is_some();
-        (was_there, state.is_unused())
+        let present = state.subscriptions.get(&session);
+        let ends = present.is_some_and(|present| only.is_none_or(|only| only == present.id));
+        if ends {
+            state.subscriptions.swap_remove(&session);
+        }
+        (ends, state.is_unused())
     }
 
     pub(super) fn add_sender(&self, session: Uuid) {
@@ -147,7 +145,7 @@ impl Channel {
             subscription.next = fact.seq + 1;
             delivered.count += 1;
             if may_end && ends_for(&fact.event, &subscription.session.user) {
-                delivered.ended.push(subscription.session.clone());
+                delivered.ended.push((subscription.session.clone(), subscription.id));
             }
         }
         delivered
@@ -223,16 +221,9 @@ impl Channel {
         if state.recent.front().is_none_or(|oldest| oldest.seq > before + 1) {
             return None;
         }
-        let mut crossed: Vec<Crossed> = Vec::new();
-        for message in
-            state.recent.iter().rev().filter(|message| message.seq > before && message.seq <= after)
-        {
-            if crossed.iter().all(|known| known.sender != message.sender) {
-                let RecentMessage { seq, message_id, sender } = message;
-                crossed.push(Crossed { seq: *seq, message_id: *message_id, sender: sender.clone() });
-            }
-        }
-        Some(crossed)
+        let covered =
+            state.recent.iter().rev().filter(|message| message.seq > before && message.seq <= after);
+        Some(newest_of_each(covered.cloned()))
     }
 
     /// Sessions that are subscribed.
@@ -252,7 +243,7 @@ impl State {
                 self.recent.pop_front();
             }
             let (message_id, sender) = (message.message_id, message.sender.clone());
-            self.recent.push_back(RecentMessage { seq: fact.seq, message_id, sender });
+            self.recent.push_back(Crossed { seq: fact.seq, message_id, sender });
         }
         if let Event::MessageRolledBack { message_seq, .. } = fact.event {
             // From now on a replay must withhold its content.
@@ -272,6 +263,17 @@ impl State {
         }
         bytes
     }
+}
+
+/// The first one of each sender.
+pub(crate) fn newest_of_each(newest_first: impl Iterator<Item = Crossed>) -> Vec<Crossed> {
+    let mut newest: Vec<Crossed> = Vec::new();
+    for message in newest_first {
+        if newest.iter().all(|known| known.sender != message.sender) {
+            newest.push(message);
+        }
+    }
+    newest
 }
 
 /// Whether a fact is the last one that a user sees.

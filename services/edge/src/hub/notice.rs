@@ -3,30 +3,10 @@
 use async_trait::async_trait;
 use parley_domain::{NotificationKind, UserId, notification_id};
 use parley_wire::frame::{NotificationBody, names};
-use parley_wire::rest::GroupBody;
-use parley_wire::service::{GroupSummary, Notice, Notices};
-use parley_wire::time;
-use uuid::Uuid;
+use parley_wire::service::{Notice, Notices};
 
 use super::Hub;
-use crate::ws;
-
-/// A group without its members.
-pub(crate) fn group_body(group: &GroupSummary, epoch: Uuid) -> GroupBody {
-    GroupBody {
-        group_id: group.group_id.0,
-        name: group.name.clone(),
-        description: group.description.clone(),
-        owner: group.owner.to_string(),
-        created_by: group.created_by.to_string(),
-        created_at: time::format(group.created_at),
-        updated_at: time::format(group.updated_at),
-        member_count: group.member_count,
-        members: None,
-        head_seq: group.head,
-        epoch,
-    }
-}
+use crate::{body, ws};
 
 /// The frame's name.
 pub(crate) fn notification_name(kind: NotificationKind) -> &'static str {
@@ -39,7 +19,7 @@ pub(crate) fn notification_name(kind: NotificationKind) -> &'static str {
 #[async_trait]
 impl Notices for Hub {
     async fn notify(&self, notice: Notice) -> Vec<UserId> {
-        let group = group_body(&notice.group, self.epoch());
+        let group = body::of_summary(notice.group.clone(), self.epoch());
         let mut online = Vec::new();
         for user in notice.users.iter() {
             let sessions = self.sessions_of(user);

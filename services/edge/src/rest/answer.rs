@@ -9,27 +9,11 @@ use uuid::Uuid;
 
 use super::access::may_see;
 use super::fault::Fault;
+use crate::body;
 use crate::edge::Shared;
 
 /// Members that a group is shown with.
 const SHOWN_MEMBERS_MAX: usize = 100;
-
-/// A group without its members.
-pub(crate) fn row_body(group: &GroupRow, epoch: Uuid) -> GroupBody {
-    GroupBody {
-        group_id: group.group_id.0,
-        name: group.name.clone(),
-        description: group.description.clone(),
-        owner: group.owner.to_string(),
-        created_by: group.creator.to_string(),
-        created_at: time::format(group.created_at),
-        updated_at: time::format(group.updated_at),
-        member_count: group.member_count,
-        members: None,
-        head_seq: group.head,
-        epoch,
-    }
-}
 
 /// A member without its cursors.
 pub(super) fn member_body(member: &MembershipRow) -> MemberBody {
@@ -50,7 +34,7 @@ pub(super) async fn group_with_members(
 ) -> Result<GroupBody, Fault> {
     let members = reads.members(group.group_id, None, SHOWN_MEMBERS_MAX, false).await?;
     let members = Some(members.iter().map(member_body).collect());
-    Ok(GroupBody { members, ..row_body(group, epoch) })
+    Ok(GroupBody { members, ..body::of_row(group, epoch) })
 }
 
 /// The answer to a write, and whether it made the group. Waiting for the read models here means that whatever the client
@@ -71,13 +55,13 @@ pub(super) async fn written(
     let body = match read_back(shared, &summary, caller).await {
         Ok(Some(body)) => body,
         // It happened: a read model that can't be read must not make the client believe otherwise.
-        Ok(None) | Err(_) => summary_body(shared, &summary),
+        Ok(None) | Err(_) => summary_body(shared, summary),
     };
     Ok((body, created))
 }
 
-fn summary_body(shared: &Shared, summary: &GroupSummary) -> GroupBody {
-    GroupBody { members: Some(Vec::new()), ..crate::hub::group_body(summary, shared.opener.epoch()) }
+fn summary_body(shared: &Shared, summary: GroupSummary) -> GroupBody {
+    GroupBody { members: Some(Vec::new()), ..body::of_summary(summary, shared.opener.epoch()) }
 }
 
 /// `None` for who may not see the group any more: its creator, say, who repeats the call that made it.

@@ -13,10 +13,11 @@ use parley_wire::rest::{GroupBody, Groups, ListedGroup, UpdateGroup};
 use parley_wire::service::Wish;
 
 use super::access::{group_id, seen};
-use super::answer::{group_with_members, row_body, written};
+use super::answer::{group_with_members, written};
 use super::extract::{Body, Caller, Path, Query};
 use super::fault::Fault;
 use super::page::{self, Page};
+use crate::body;
 use crate::edge::Shared;
 
 /// Groups of a page that are read at once.
@@ -76,7 +77,7 @@ async fn listed(
     let Some(group) = reads.group(row.group_id).await? else { return Ok(None) };
     let last_message = last_message(shared, reads, &group, row.membership.joined).await?;
     Ok(Some(ListedGroup {
-        group: GroupBody { head_seq: row.head, ..row_body(&group, shared.opener.epoch()) },
+        group: GroupBody { head_seq: row.head, ..body::of_row(&group, shared.opener.epoch()) },
         delivered_seq: row.membership.delivered,
         read_seq: row.membership.read,
         unread: row.unread,

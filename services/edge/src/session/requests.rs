@@ -56,8 +56,7 @@ pub(super) async fn handle(
             (None, subscriptions::resume(shared, session, id.as_deref(), &groups, all, limit).await)
         }
         Ok(ClientEvent::Unsubscribe(group)) => {
-            session.remove_subscribed(group);
-            shared.hub.unsubscribe(group, session.id);
+            shared.hub.unsubscribe(group, session);
             let body = GroupRef { group_id: group.0, user_id: None };
             session.outbox.push(ws::text(names::UNSUBSCRIBED_FROM_GROUP, id.as_deref(), &body));
             (Some(group), Ok(()))

@@ -67,7 +67,7 @@ pub(super) async fn subscribe(
         resumed: plan.body(group.0),
     };
     // What the replaced subscription still has to send must not come behind the answer.
-    shared.hub.unsubscribe(group, session.id);
+    shared.hub.unsubscribe(group, session);
     session.outbox.push(ws::text(names::SUBSCRIBED_TO_GROUP, id, &body));
     welcome::follow(shared, session, group, &plan);
     if !row.notified {
@@ -105,7 +105,7 @@ pub(super) async fn resume(
         plans.push((group, plan(row.as_ref(), exists, from, epoch, limit)));
     }
     for (group, _) in &plans {
-        shared.hub.unsubscribe(*group, session.id);
+        shared.hub.unsubscribe(*group, session);
     }
     let groups = plans.iter().map(|(group, plan)| plan.body(group.0)).collect();
     session.outbox.push(ws::text(names::RESUMED, id, &Resumed { groups }));

@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use parley_domain::{GroupId, Rejection, notification_id};
-use parley_readstore::{GroupRow, UserGroupRow};
+use parley_readstore::UserGroupRow;
 use parley_wire::clock;
 use parley_wire::frame::{NotificationBody, Resumed, StandingBody, Welcome, names};
-use parley_wire::rest::GroupBody;
 use parley_wire::time;
-use uuid::Uuid;
 
 use super::Session;
 use crate::edge::{Shared, broken};
 use crate::hub::notification_name;
 use crate::replay::{self, Behind, Phase};
 use crate::resume::{Follow, From, Plan, plan};
-use crate::ws;
+use crate::{body, ws};
 
 /// Groups read in one go.
 const PAGE_GROUPS: usize = 500;
@@ -122,24 +120,8 @@ async fn notify(shared: &Shared, session: &Session, row: &UserGroupRow) -> Resul
     let membership = &row.membership;
     let notification_id =
         notification_id(row.group_id, &session.user, membership.joined, membership.joined_at);
-    let group = group_body(&group, shared.opener.epoch());
+    let group = body::of_row(&group, shared.opener.epoch());
     let body = NotificationBody { notification_id, group: &group, added_by: membership.added_by.as_str() };
     session.outbox.push(ws::text(notification_name(membership.kind), None, &body));
     Ok(())
-}
-
-fn group_body(group: &GroupRow, epoch: Uuid) -> GroupBody {
-    GroupBody {
-        group_id: group.group_id.0,
-        name: group.name.clone(),
-        description: group.description.clone(),
-        owner: group.owner.to_string(),
-        created_by: group.creator.to_string(),
-        created_at: time::format(group.created_at),
-        updated_at: time::format(group.updated_at),
-        member_count: group.member_count,
-        members: None,
-        head_seq: group.head,
-        epoch,
-    }
 }
