@@ -383,3 +383,22 @@ async fn no_text_lies_in_clear_in_any_file() {
         assert_eq!(files_with(&server.data, secret), 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_who_is_removed_sees_nothing_after_its_removal() {
+    let server = Server::start().await;
+    let group = server.rest("ann").await.group("g", &["bob"]).await;
+    let mut bob = server.client("bob").await;
+    bob.ask("ping", json!({})).await;
+    let mut ann = server.quiet_client("ann").await;
+    // More than sockets and outbox hold, so that Bob falls behind.
+    ann.flood(&group, 0..5_000, 2_048).await;
+    let (gone, _) =
+        server.rest("ann").await.call("DELETE", &format!("/groups/{group}/members/bob"), None).await;
+    assert_eq!(gone, 204);
+    ann.text(&group, "not for Bob").await;
+    let events = bob.events_to(&group, 5_002).await;
+    assert_run(&events, 2, 5_002, "bob");
+    assert_eq!(events.last().unwrap()["kind"], "member_removed");
+    bob.nothing_of(&group).await;
+}

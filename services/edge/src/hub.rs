@@ -24,7 +24,7 @@ use uuid::Uuid;
 use crate::session::Session;
 use crate::ws;
 
-pub(crate) use channel::{Channel, Crossed, Step, SubscriptionId, is_last_for, newest_of_each};
+pub(crate) use channel::{Channel, Crossed, Step, SubscriptionId, Taken, newest_of_each};
 pub(crate) use notice::notification_name;
 
 /// Locks that share the channels, so that deliveries and subscriptions rarely meet.

@@ -10,7 +10,7 @@ use parley_domain::{GroupId, Seq};
 use parley_wire::event;
 
 use crate::edge::Shared;
-use crate::hub::{Step, SubscriptionId, is_last_for};
+use crate::hub::{Step, SubscriptionId, Taken};
 use crate::session::Session;
 
 /// Events read in one go.
@@ -98,6 +98,10 @@ async fn subscription(
     phase: Phase,
 ) -> Option<Behind> {
     let left = |phase| Some(Behind::Subscription(group, id, phase));
+    let over = || {
+        shared.hub.end_subscription(group, session, id);
+        None
+    };
     let channel = shared.hub.channel(group)?;
     let next = match phase {
         Phase::Fresh => {
@@ -109,6 +113,7 @@ async fn subscription(
         Phase::Reading => channel.next_of(session, id)?,
         Phase::Known => match channel.catch_up(session, id) {
             Step::Gone | Step::Live => return None,
+            Step::Over => return over(),
             Step::Full => return left(phase),
             Step::Read(next) => next,
         },
@@ -129,12 +134,9 @@ async fn subscription(
             return Some(retry(session, Behind::Subscription(group, id, phase)).await);
         };
         match channel.replayed(session, id, &fact, &frame) {
-            Some(true) => {}
-            Some(false) | None => break,
-        }
-        if is_last_for(&fact, &session.user) {
-            shared.hub.end_subscription(group, session, id);
-            return None;
+            Taken::On => {}
+            Taken::Over => return over(),
+            Taken::Full | Taken::Stale => break,
         }
     }
     left(phase)

@@ -28,11 +28,6 @@ struct Subscription {
     live: bool,
 }
 
-struct TailFrame {
-    seq: Seq,
-    frame: Bytes,
-}
-
 #[derive(Default)]
 struct State {
     /// The last event that delivery brought; `None`: none since the channel was made.
@@ -67,6 +62,8 @@ pub(crate) enum Step {
     Gone,
     /// It is live now.
     Live,
+    /// It got the last event that its user sees: it must be ended.
+    Over,
     /// The tail doesn't reach back that far: read from this event on.
     Read(Seq),
     /// Its outbox is full.
@@ -81,18 +78,73 @@ pub(crate) struct Crossed {
     pub(crate) sender: UserId,
 }
 
-/// Whether an event ends a user's subscription.
-fn ends_for(event: &Event, user: &UserId) -> bool {
-    match event {
-        Event::GroupDissolved { .. } => true,
-        Event::MembersRemoved { users, .. } => users.contains(user),
-        Event::GroupCreated { .. }
-        | Event::MembersAdded { .. }
-        | Event::RoleChanged { .. }
-        | Event::OwnerTransferred { .. }
-        | Event::GroupUpdated { .. }
-        | Event::MessageSent(_)
-        | Event::MessageRolledBack { .. } => false,
+/// Whose subscription an event ends, after it.
+enum Ending {
+    Nobodys,
+    Everybodys,
+    Of(Vec<UserId>),
+}
+
+impl Ending {
+    fn of(event: &Event) -> Self {
+        match event {
+            Event::GroupDissolved { .. } => Self::Everybodys,
+            Event::MembersRemoved { users, .. } => Self::Of(users.clone()),
+            Event::GroupCreated { .. }
+            | Event::MembersAdded { .. }
+            | Event::RoleChanged { .. }
+            | Event::OwnerTransferred { .. }
+            | Event::GroupUpdated { .. }
+            | Event::MessageSent(_)
+            | Event::MessageRolledBack { .. } => Self::Nobodys,
+        }
+    }
+
+    fn is_for(&self, user: &UserId) -> bool {
+        match self {
+            Self::Nobodys => false,
+            Self::Everybodys => true,
+            Self::Of(users) => users.contains(user),
+        }
+    }
+}
+
+/// An event on its way to subscriptions.
+struct TailFrame {
+    seq: Seq,
+    frame: Bytes,
+    ending: Ending,
+}
+
+impl TailFrame {
+    fn new(fact: &Fact, frame: &Bytes) -> Self {
+        Self { seq: fact.seq, frame: frame.clone(), ending: Ending::of(&fact.event) }
+    }
+}
+
+/// What a subscription made of an event.
+pub(crate) enum Taken {
+    /// Queued; more may follow.
+    On,
+    /// Queued, and it is the last one that this user sees: the subscription must be ended.
+    Over,
+    /// The outbox is full.
+    Full,
+    /// It isn't what the subscription must get next.
+    Stale,
+}
+
+impl Subscription {
+    /// The one way by which an event gets to a session, live, from the tail or replayed.
+    fn take(&mut self, event: &TailFrame) -> Taken {
+        if self.next != event.seq {
+            return Taken::Stale;
+        }
+        if !self.session.outbox.offer(event.frame.clone()) {
+            return Taken::Full;
+        }
+        self.next = event.seq + 1;
+        if event.ending.is_for(&self.session.user) { Taken::Over } else { Taken::On }
     }
 }
 
@@ -134,20 +186,22 @@ impl Channel {
         let mut state = self.state.lock();
         let state = &mut *state;
         state.head = Some(fact.seq);
-        state.remember(fact, frame);
-        let may_end = matches!(fact.event, Event::GroupDissolved { .. } | Event::MembersRemoved { .. });
+        let event = TailFrame::new(fact, frame);
         for subscription in state.subscriptions.values_mut().filter(|subscription| subscription.live) {
-            if subscription.next != fact.seq || !subscription.session.outbox.offer(frame.clone()) {
-                subscription.live = false;
-                delivered.behind.push((subscription.session.clone(), subscription.id));
-                continue;
-            }
-            subscription.next = fact.seq + 1;
-            delivered.count += 1;
-            if may_end && ends_for(&fact.event, &subscription.session.user) {
-                delivered.ended.push((subscription.session.clone(), subscription.id));
+            let whose = |subscription: &Subscription| (subscription.session.clone(), subscription.id);
+            match subscription.take(&event) {
+                Taken::On => delivered.count += 1,
+                Taken::Over => {
+                    delivered.count += 1;
+                    delivered.ended.push(whose(subscription));
+                }
+                Taken::Full | Taken::Stale => {
+                    subscription.live = false;
+                    delivered.behind.push(whose(subscription));
+                }
             }
         }
+        state.remember(fact, event);
         delivered
     }
 
@@ -172,10 +226,12 @@ impl Channel {
         }
         let skip = state.tail.front().map_or(0, |oldest| subscription.next - oldest.seq);
         for tail in state.tail.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)) {
-            if !session.outbox.offer(tail.frame.clone()) {
-                return Step::Full;
+            match subscription.take(tail) {
+                Taken::On => {}
+                Taken::Over => return Step::Over,
+                Taken::Full => return Step::Full,
+                Taken::Stale => return Step::Read(subscription.next),
             }
-            subscription.next = tail.seq + 1;
         }
         subscription.live = true;
         Step::Live
@@ -188,30 +244,23 @@ impl Channel {
         subscription.filter(|subscription| subscription.id == id && !subscription.live).map(|s| s.next)
     }
 
-    /// A replayed frame: queued and counted if it is still what the session must get next. `None`: it isn't;
-    /// `Some(false)`: the outbox is full.
+    /// A replayed frame, for a subscription that is behind.
     pub(crate) fn replayed(
         &self,
         session: &Session,
         id: SubscriptionId,
         fact: &Fact,
         frame: &Bytes,
-    ) -> Option<bool> {
+    ) -> Taken {
         let mut state = self.state.lock();
-        let subscription = state.subscriptions.get_mut(&session.id)?;
-        if subscription.id != id || subscription.live || subscription.next != fact.seq {
-            return None;
-        }
-        if !session.outbox.offer(frame.clone()) {
-            return Some(false);
-        }
-        subscription.next = fact.seq + 1;
-        Some(true)
+        let subscription = state.subscriptions.get_mut(&session.id);
+        let behind = subscription.filter(|subscription| subscription.id == id && !subscription.live);
+        behind.map_or(Taken::Stale, |subscription| subscription.take(&TailFrame::new(fact, frame)))
     }
 
-    /// Drops what the tail has up to an event; returns the bytes that this freed.
-    pub(crate) fn forget(&self, upto: Seq) -> usize {
-        self.state.lock().forget(upto)
+    /// Drops what the tail has up to an event.
+    pub(crate) fn forget(&self, upto: Seq) {
+        self.state.lock().forget(upto);
     }
 
     /// Messages that a cursor covers which moved from `before` to `after`, the newest of each sender; `None` if they lie
@@ -237,7 +286,7 @@ impl State {
         self.subscriptions.is_empty() && self.senders.is_empty()
     }
 
-    fn remember(&mut self, fact: &Fact, frame: &Bytes) {
+    fn remember(&mut self, fact: &Fact, event: TailFrame) {
         if let Event::MessageSent(message) = &fact.event {
             if self.recent.len() == RECENT_MESSAGES_MAX {
                 self.recent.pop_front();
@@ -252,16 +301,13 @@ impl State {
         if self.tail.back().is_some_and(|newest| newest.seq + 1 != fact.seq) {
             self.tail.clear();
         }
-        self.tail.push_back(TailFrame { seq: fact.seq, frame: frame.clone() });
+        self.tail.push_back(event);
     }
 
-    fn forget(&mut self, upto: Seq) -> usize {
-        let mut bytes = 0;
-        while let Some(oldest) = self.tail.front().filter(|oldest| oldest.seq <= upto) {
-            bytes += oldest.frame.len();
+    fn forget(&mut self, upto: Seq) {
+        while self.tail.front().is_some_and(|oldest| oldest.seq <= upto) {
             self.tail.pop_front();
         }
-        bytes
     }
 }
 
@@ -274,9 +320,4 @@ pub(crate) fn newest_of_each(newest_first: impl Iterator<Item = Crossed>) -> Vec
         }
     }
     newest
-}
-
-/// Whether a fact is the last one that a user sees.
-pub(crate) fn is_last_for(fact: &Fact, user: &UserId) -> bool {
-    ends_for(&fact.event, user)
 }
