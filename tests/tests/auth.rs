@@ -70,7 +70,11 @@ async fn a_socket_lives_no_longer_than_its_token() {
     let mut ann = parley_tests::connect(&server.url, &short, "").await.unwrap();
     let mut renewed = parley_tests::connect(&server.url, &short, "").await.unwrap();
     renewed.must("authenticate", json!({"token": server.token("ann").await}), "authenticated").await;
+    let mut shortened = server.client("ann").await;
+    let shorter = json!({"token": token(&server.data, "ann", "2s").await});
+    shortened.must("authenticate", shorter, "authenticated").await;
     assert_eq!(ann.closed().await, 3005);
+    assert_eq!(shortened.closed().await, 3005, "a shorter token counts at once");
     assert_eq!(renewed.ask("ping", json!({})).await["event"], "pong");
     let others = json!({"token": server.token("bob").await});
     assert_eq!(renewed.refused("authenticate", others).await, "unauthenticated");

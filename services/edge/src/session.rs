@@ -7,7 +7,7 @@ mod welcome;
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use parley_wire::code::Close;
 use parley_wire::frame::{Authenticated, ErrorBody, names, parse};
 use parley_wire::{frame::ClientEvent, time};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -42,8 +43,8 @@ pub(crate) struct Session {
     subscribed: Mutex<HashSet<GroupId>>,
     /// Groups that it has sent to without being subscribed.
     sent_to: Mutex<HashSet<GroupId>>,
-    /// End of the token, in milliseconds.
-    expires_at: AtomicI64,
+    /// End of the token.
+    expires_at: Expiry,
 }
 
 impl Session {
@@ -78,15 +79,22 @@ impl Session {
     }
 }
 
-/// When a connection was last heard of, shared by its reader and its clock.
+/// When a connection's token ends, once it has shown one; its clock is told of every change.
+type Expiry = Arc<watch::Sender<Option<Timestamp>>>;
+
+/// What a connection's reader tells its clock.
 struct Pulse {
     begun: Instant,
     /// Since `begun`. Whole milliseconds would put a quick pong before its ping.
     heard_ns: AtomicU64,
-    authenticated: AtomicBool,
+    expires_at: Expiry,
 }
 
 impl Pulse {
+    fn new() -> Self {
+        Self { begun: Instant::now(), heard_ns: AtomicU64::new(0), expires_at: Expiry::default() }
+    }
+
     fn heard(&self) {
         let nanos = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.heard_ns.store(nanos, Ordering::Relaxed);
@@ -102,11 +110,7 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
     let (mut read, mut write) = halves;
     let _counted = shared.hub.count_socket();
     let outbox = Arc::new(Outbox::new(shared.options.limits.outbox_bytes));
-    let pulse = Pulse {
-        begun: Instant::now(),
-        heard_ns: AtomicU64::new(0),
-        authenticated: AtomicBool::new(identity.is_some()),
-    };
+    let pulse = Pulse::new();
     let session = Mutex::new(None);
     let close = {
         let reader = Connection { shared: &shared, outbox: &outbox, pulse: &pulse, session: &session };
@@ -118,8 +122,6 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         };
         let keeping_time = reader.keep_time();
         tokio::select! {
-            // In this order, so that the session has been entered when its clock looks at the token.
-            biased;
             close = outbox.write_all(write.as_mut(), stall_wait) => close,
             () = reading => None,
             () = keeping_time => None,
@@ -212,11 +214,11 @@ impl Connection<'_> {
             replay: Mutex::new(Queue::default()),
             subscribed: Mutex::new(HashSet::new()),
             sent_to: Mutex::new(HashSet::new()),
-            expires_at: AtomicI64::new(identity.expires_at.as_millis()),
+            expires_at: self.pulse.expires_at.clone(),
         });
         self.shared.hub.enter(&session, self.shared.options.limits.user_sockets);
         *self.session.lock() = Some(session.clone());
-        self.pulse.authenticated.store(true, Ordering::Relaxed);
+        session.renew(identity.expires_at);
         session
     }
 
@@ -250,34 +252,31 @@ impl Connection<'_> {
     /// Pings, and closes when a pong, a token or a first frame is late.
     async fn keep_time(&self) {
         let options = &self.shared.options;
-        if !self.pulse.authenticated.load(Ordering::Relaxed) {
-            tokio::time::sleep(options.first_frame_wait).await;
-            if !self.pulse.authenticated.load(Ordering::Relaxed) {
-                self.outbox.close(Some(Close::TokenExpired));
-                return std::future::pending().await;
-            }
+        let mut expires_at = self.pulse.expires_at.subscribe();
+        let shown = tokio::time::timeout(options.first_frame_wait, expires_at.wait_for(Option::is_some));
+        if shown.await.is_err() {
+            return self.close_late(Close::TokenExpired).await;
         }
         let every = Duration::from_secs(options.limits.ping_seconds.max(1));
         let mut next_ping = Instant::now() + every;
         let mut pinged: Option<Instant> = None;
         loop {
-            let left = self.token_left();
+            let left = left_until(*expires_at.borrow_and_update());
             if left.is_zero() {
-                self.outbox.close(Some(Close::TokenExpired));
-                return std::future::pending().await;
+                return self.close_late(Close::TokenExpired).await;
             }
             let wake = pinged.map_or(next_ping, |at| at + options.pong_wait).min(Instant::now() + left);
-            tokio::time::sleep_until(wake).await;
+            tokio::select! {
+                () = tokio::time::sleep_until(wake) => {}
+                Ok(()) = expires_at.changed() => continue,
+            }
             let now = Instant::now();
             match pinged {
                 Some(at) if self.pulse.heard_since(at) => {
                     pinged = None;
                     next_ping = next_ping.max(now);
                 }
-                Some(at) if now >= at + options.pong_wait => {
-                    self.outbox.close(Some(Close::NoPong));
-                    return std::future::pending().await;
-                }
+                Some(at) if now >= at + options.pong_wait => return self.close_late(Close::NoPong).await,
                 None if now >= next_ping => {
                     self.outbox.push(ws::ping_frame());
                     pinged = Some(now);
@@ -288,18 +287,23 @@ impl Connection<'_> {
         }
     }
 
-    fn token_left(&self) -> Duration {
-        let session = self.session.lock();
-        let Some(session) = session.as_ref() else { return Duration::from_secs(60) };
-        let left = session.expires_at.load(Ordering::Relaxed) - clock::now().as_millis();
-        Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    /// Closes; the writer ends the connection once it has said so.
+    async fn close_late(&self, close: Close) {
+        self.outbox.close(Some(close));
+        std::future::pending().await
     }
 }
 
+/// How long a token lives yet; not at all if there is none.
+fn left_until(expires_at: Option<Timestamp>) -> Duration {
+    let left = expires_at.map_or(0, |at| at.as_millis() - clock::now().as_millis());
+    Duration::from_millis(u64::try_from(left).unwrap_or(0))
+}
+
 impl Session {
-    /// A fresh token for the same user lets the session live longer.
+    /// A token of this user: the session lives as long as it.
     pub(super) fn renew(&self, expires_at: Timestamp) {
-        self.expires_at.store(expires_at.as_millis(), Ordering::Relaxed);
+        self.expires_at.send_replace(Some(expires_at));
     }
 }
 
@@ -309,8 +313,7 @@ mod tests {
 
     #[test]
     fn a_quick_pong_is_heard_since_its_ping() {
-        let begun = Instant::now();
-        let pulse = Pulse { begun, heard_ns: AtomicU64::new(0), authenticated: AtomicBool::new(true) };
+        let pulse = Pulse::new();
         for _ in 0..20 {
             std::thread::sleep(Duration::from_micros(130));
             assert!(!pulse.heard_since(Instant::now()));
