@@ -55,10 +55,6 @@ pub(super) fn recover(
     if let Some(cut) = &outcome.report.cut {
         use super::storage::Storage as _;
         disk.truncate(cut.at).map_err(OpenError::io("cut the torn end off", &cut.file))?;
-        tracing::warn!(
-            file = %cut.file.display(), at = cut.at, bytes_lost = cut.bytes_lost, reason = cut.reason,
-            "the log's end was torn by a crash and has been cut off; nothing in it had been acknowledged"
-        );
     }
     // The records of the last batch may be whole without ever having been synced; from here on they are shown.
     disk.rewrite(outcome.last_batch_at, last.len).map_err(OpenError::io("sync", &last.path))?;
