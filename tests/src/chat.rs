@@ -36,6 +36,24 @@ pub fn assert_run(events: &[Value], from: u64, to: u64, who: impl Display) {
     assert_eq!(seqs(events), (from..=to).collect::<Vec<u64>>(), "{who}");
 }
 
+/// Fails unless this is a time as the contract writes it.
+pub fn assert_time(value: &Value) {
+    let text = value.as_str().unwrap_or_else(|| panic!("no time: {value}"));
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000Z");
+}
+
+/// Fails unless a call is refused with this status and code.
+pub async fn is(rest: &Rest, method: &str, path: &str, body: Value, status: u16, code: &str) {
+    let refused = rest.refused(method, path, (!body.is_null()).then_some(body)).await;
+    assert_eq!(refused, (status, code.to_owned()), "{method} {path}");
+}
+
+/// The last event of a group.
+pub async fn head(rest: &Rest, group: &str) -> u64 {
+    rest.get(&format!("/groups/{group}")).await["head_seq"].as_u64().unwrap()
+}
+
 impl Server {
     /// Tokens of many users, in their order, by one run of the binary.
     pub async fn tokens(&self, users: &[String]) -> Vec<String> {

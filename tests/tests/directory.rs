@@ -4,26 +4,11 @@
 
 use std::collections::BTreeSet;
 
-use parley_tests::chat::names;
-use parley_tests::{Rest, Server, ServerOptions, Value, fresh_id, json};
+use parley_tests::chat::{assert_time, head, is, names};
+use parley_tests::{Server, ServerOptions, Value, fresh_id, json};
 
 fn keys(object: &Value) -> BTreeSet<&str> {
     object.as_object().unwrap().keys().map(String::as_str).collect()
-}
-
-fn assert_time(value: &Value) {
-    let text = value.as_str().unwrap_or_else(|| panic!("no time: {value}"));
-    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    assert_eq!(shape, "0000-00-00T00:00:00.000Z");
-}
-
-async fn is(rest: &Rest, method: &str, path: &str, body: Value, status: u16, code: &str) {
-    let refused = rest.refused(method, path, (!body.is_null()).then_some(body)).await;
-    assert_eq!(refused, (status, code.to_owned()), "{method} {path}");
-}
-
-async fn head(rest: &Rest, group: &str) -> u64 {
-    rest.get(&format!("/groups/{group}")).await["head_seq"].as_u64().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

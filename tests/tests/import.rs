@@ -63,20 +63,8 @@ async fn groups(server: &Server) -> HashMap<String, String> {
 }
 
 async fn history(server: &Server, group: &str) -> Vec<String> {
-    let rest = server.rest("archive").await;
-    let (mut texts, mut after) = (Vec::new(), 0);
-    loop {
-        let page = rest.get(&format!("/groups/{group}/messages?after_seq={after}&limit=200")).await;
-        for message in page["messages"].as_array().unwrap() {
-            let seq = message["seq"].as_u64().unwrap();
-            assert!(seq > after);
-            after = seq;
-            texts.push(message["text"].as_str().unwrap().to_owned());
-        }
-        if page["has_more"] == false {
-            return texts;
-        }
-    }
+    let messages = server.rest("archive").await.history(group, 200).await;
+    messages.iter().map(|message| message["text"].as_str().unwrap().to_owned()).collect()
 }
 
 /// `archive` was never online; one resume gives it everything, dense and in order.

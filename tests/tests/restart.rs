@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parley_tests::chat::head;
 use parley_tests::{Server, ServerOptions, Value, connect, json};
 
 /// What a sender was told: client message id → seq, in the order of its sends.
@@ -93,12 +94,26 @@ async fn stopped(stop: &AtomicBool, senders: Vec<tokio::task::JoinHandle<Told>>)
     told
 }
 
+/// Ends the load and checks what everybody was told against the history and the log.
+async fn nothing_is_lost(
+    mut server: Server,
+    group: &str,
+    stop: &AtomicBool,
+    senders: Vec<tokio::task::JoinHandle<Told>>,
+) {
+    grown(&server, group, 4).await;
+    let told = stopped(stop, senders).await;
+    check(&history(&server, "s0", group).await, &told);
+    assert_eq!(server.terminate().await, Some(0));
+    let (code, out, err) = server.run(&["log", "verify"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+}
+
 /// Waits until the group has grown by so many events.
 async fn grown(server: &Server, group: &str, by: u64) {
     let rest = server.rest("s0").await;
-    let head = async || rest.get(&format!("/groups/{group}")).await["head_seq"].as_u64().unwrap();
-    let from = head().await;
-    while head().await < from + by {
+    let from = head(&rest, group).await;
+    while head(&rest, group).await < from + by {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -133,12 +148,7 @@ async fn twenty_kills_under_load_lose_and_double_nothing() {
             "cursors that were told stay"
         );
     }
-    grown(&server, &group, 4).await;
-    let told = stopped(&stop, senders).await;
-    check(&history(&server, "s0", &group).await, &told);
-    assert_eq!(server.terminate().await, Some(0));
-    let (code, out, err) = server.run(&["log", "verify"]).await;
-    assert_eq!(code, 0, "{out}{err}");
+    nothing_is_lost(server, &group, &stop, senders).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,12 +181,7 @@ async fn sigterm_under_load_sends_everybody_away_and_ends_with_zero() {
         "different for each session, so that not all come at once: {waits:?}"
     );
     assert_eq!(server.quiet_client("s1").await.welcome["epoch"], epoch);
-    grown(&server, &group, 4).await;
-    let told = stopped(&stop, senders).await;
-    check(&history(&server, "s0", &group).await, &told);
-    assert_eq!(server.terminate().await, Some(0));
-    let (code, out, err) = server.run(&["log", "verify"]).await;
-    assert_eq!(code, 0, "{out}{err}");
+    nothing_is_lost(server, &group, &stop, senders).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
