@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use parley_tests::chat::{assert_time, head, is, names, text_data};
-use parley_tests::{Rest, Server, Value, fresh_id, json};
+use parley_tests::{Server, Value, fresh_id, json};
 
 fn keys(object: &Value) -> BTreeSet<&str> {
     object.as_object().unwrap().keys().map(String::as_str).collect()
