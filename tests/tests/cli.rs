@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parley_tests::chat::{seqs, text_data};
-use parley_tests::{Rest, Server, Value, binary, handshake_status, json};
+use parley_tests::chat::{assert_run, seqs, text_data};
+use parley_tests::{Rest, Server, ServerOptions, Value, binary, handshake_status, json};
 use tokio::process::Command;
+
+/// `ce_type` of a claim.
+const CLAIM: &str = "parley.writer.claimed.v1";
 
 /// Runs the binary as a shell would: exit code, standard output, standard error.
 async fn run(args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
@@ -78,6 +81,7 @@ async fn what_cannot_be_meant_is_a_clear_error_and_exit_code_64() {
         (vec!["config", "--set", "limits.send_burst=many"], None, "limits.send_burst"),
         (vec!["config"], Some(("PARLEY_NONSENSE", "1")), "PARLEY_NONSENSE"),
         (vec!["serve", "--data", data, "--set", "limits.text_bytes=0"], None, "limits.text_bytes"),
+        (vec!["serve", "--data", data, "--set", "writer.claim_seconds=3601"], None, "writer.claim_seconds"),
         (vec!["serve", "--data", data, "--listen", "nowhere"], None, "nowhere"),
         (vec!["serve", "--data", data, "--nonsense"], None, "--nonsense"),
         (vec!["token", "--data", data], None, "--user"),
@@ -117,7 +121,7 @@ async fn tokens_come_in_the_order_of_their_users_and_count_at_once() {
         .map(|file| file.permissions().mode() & 0o777)
         .collect();
     assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
-    let server = Server::start_on(&data, parley_tests::ServerOptions::default()).await;
+    let server = Server::start_on(&data, ServerOptions::default()).await;
     for (token, user) in tokens.iter().zip(["ann", "bob", "cem", "zoë /?", "dan"]) {
         assert_eq!(Rest::new(&server.url, token).get("/users/me").await["user_id"], user);
     }
@@ -145,6 +149,55 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Claims follow each other while clients talk; who reads the log from any of them on gets all that follows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_claims_again_and_again_and_a_reader_may_start_at_any_claim() {
+    let options = ServerOptions::set(&["writer.claim_seconds=1", "limits.sends_per_second=0"]);
+    let mut server = Server::start_with(options).await;
+    let group = server.rest("ann").await.group("g", &["bob"]).await;
+    let (mut ann, mut bob) = (server.quiet_client("ann").await, server.client("bob").await);
+    // A claim is a record as well: where the next message's offset leaps, there was one.
+    let (mut offsets, mut leaps) = (Vec::<u64>::new(), 0);
+    while leaps < 3 {
+        let accepted = ann.text(&group, "and again").await;
+        let offset = accepted["position"]["offset"].as_u64().unwrap();
+        leaps += usize::from(offsets.last().is_some_and(|last| offset > last + 1));
+        offsets.push(offset);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let sent = u64::try_from(offsets.len()).unwrap();
+    assert_run(&bob.events_to(&group, sent + 1).await, 2, sent + 1, "a member who is online");
+    bob.acknowledge(&group, sent + 1, "read").await;
+    assert_eq!(server.terminate().await, Some(0));
+
+    let (code, out, err) = server.run(&["log", "cat", "--json"]).await;
+    assert_eq!(code, 0, "{err}");
+    let all: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let event = all.iter().find(|record| record["subject"] == group.as_str()).unwrap();
+    let ours = |record: &&Value| ["topic", "partition"].iter().all(|field| record[field] == event[field]);
+    let ours: Vec<&Value> = all.iter().filter(ours).collect();
+    let mut claims = 0;
+    for (from, _) in ours.iter().enumerate().filter(|(_, record)| record["type"] == CLAIM) {
+        claims += 1;
+        let (mut claim, mut index) = (Value::Null, 0);
+        for record in ours.iter().skip(from) {
+            if record["type"] == CLAIM {
+                (claim, index) = (record["offset"].clone(), 0);
+            } else {
+                assert_eq!((&record["claim"], &record["index"]), (&claim, &json!(index)), "void: {record}");
+                index += 1;
+            }
+        }
+    }
+    assert!(claims >= 4, "the first, and one for each leap");
+    let (code, out, _) = server.run(&["log", "verify", "--json"]).await;
+    assert_eq!(code, 0, "{out}");
+    server.restart().await;
+    let mut bob = server.quiet_client("bob").await;
+    bob.subscribe(&group, json!({"after_seq": 0})).await;
+    assert_run(&bob.events_to(&group, sent + 1).await, 1, sent + 1, "a replay");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_read_as_consumers_read_it_and_no_text_lies_in_clear() {
     let mut server = Server::start().await;
@@ -169,7 +222,7 @@ async fn the_log_is_read_as_consumers_read_it_and_no_text_lies_in_clear() {
         let expected = next.entry(at.clone()).or_insert(offset);
         assert_eq!(offset, *expected, "the order of the log: {record}");
         *expected += 1;
-        if record["type"] == "parley.writer.claimed.v1" {
+        if record["type"] == CLAIM {
             claims.insert(at, (offset, 0));
         } else if record["void"] == false {
             let (claim, index) = claims.get_mut(&at).expect("a claim comes first");
@@ -240,8 +293,7 @@ async fn rebuild(server: &Server, verify: bool) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn read_models_are_rebuilt_and_equal_on_a_stopped_server_and_on_a_running_one_under_load() {
-    let mut server =
-        Server::start_with(parley_tests::ServerOptions::set(&["limits.sends_per_second=0"])).await;
+    let mut server = Server::start_with(ServerOptions::set(&["limits.sends_per_second=0"])).await;
     let texts: Vec<String> = (0..50).map(|n| n.to_string()).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let group = talked(&server, &texts).await;

@@ -132,6 +132,8 @@ pub(crate) struct Limits {
 pub(crate) struct Writer {
     /// Tasks that share the partitions; 0: one a core.
     pub(crate) shards: usize,
+    /// How long it writes under one claim, at most an hour: a reader of the log may start at any claim.
+    pub(crate) claim_seconds: u64,
 }
 
 /// What is logged.
@@ -157,7 +159,7 @@ impl Default for Config {
             http: Http::default(),
             keys: Keys::default(),
             limits: Limits::default(),
-            writer: Writer { shards: 0 },
+            writer: Writer { shards: 0, claim_seconds: parley_writer::Options::default().claim_seconds },
             telemetry: Telemetry { filter: "info,fjall=warn,lsm_tree=warn".into(), format: "text".into() },
         }
     }
@@ -271,6 +273,7 @@ impl Config {
                 group_members_max: self.limits.group_members,
                 text_bytes_max: self.limits.text_bytes,
             },
+            claim_seconds: self.writer.claim_seconds,
             ..parley_writer::Options::default()
         }
     }

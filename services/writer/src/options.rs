@@ -27,6 +27,8 @@ pub struct Options {
     pub recent_ids_max: usize,
     /// How long a creator may take to notify; then the server does it.
     pub notify_after_ms: u64,
+    /// How long a shard writes under one claim; then it claims anew, so that a reader may start that near to any record.
+    pub claim_seconds: u64,
 }
 
 impl Default for Options {
@@ -40,6 +42,7 @@ impl Default for Options {
             in_flight_batches_max: 4,
             recent_ids_max: 200_000,
             notify_after_ms: 10_000,
+            claim_seconds: 3_000,
         }
     }
 }

@@ -76,14 +76,26 @@ impl Shard {
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Queued>, stop: CancellationToken) {
         let mut in_flight = InFlight::new();
         let mut batch = Vec::new();
+        let mut claim_at = self.next_claim();
         loop {
             let may_take = in_flight.len() < self.options.in_flight_batches_max;
             let next_notice = self.to_notify.first_key_value().map(|((at, _), ())| *at);
             tokio::select! {
-                biased;
+                biased; // what is rare comes first, so that a full queue can't hold it up
+                () = stop.cancelled(), if !requests.is_closed() => requests.close(),
+                () = tokio::time::sleep_until(claim_at) => {
+                    if !self.claim_anew(&mut in_flight).await {
+                        self.fail_and_recover(&mut in_flight, &mut requests, &stop).await;
+                    }
+                    claim_at = self.next_claim();
+                }
+                () = tokio::time::sleep_until(next_notice.unwrap_or_else(Instant::now)), if next_notice.is_some() => {
+                    self.notify_overdue();
+                }
                 Some(landed) = in_flight.next(), if !in_flight.is_empty() => {
                     if !self.landed(landed, &mut in_flight) {
                         self.fail_and_recover(&mut in_flight, &mut requests, &stop).await;
+                        claim_at = self.next_claim();
                     }
                 }
                 count = requests.recv_many(&mut batch, self.options.batch_requests_max), if may_take => {
@@ -92,10 +104,6 @@ impl Shard {
                     }
                     self.take(std::mem::take(&mut batch), &mut in_flight).await;
                 }
-                () = tokio::time::sleep_until(next_notice.unwrap_or_else(Instant::now)), if next_notice.is_some() => {
-                    self.notify_overdue();
-                }
-                () = stop.cancelled(), if !requests.is_closed() => requests.close(),
             }
         }
         while let Some(landed) = in_flight.next().await {

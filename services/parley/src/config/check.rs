@@ -10,6 +10,9 @@ use super::{Config, Limits};
 /// The shortest secret of HS256: the length of the hash, as RFC 7518 section 3.2 demands.
 const SECRET_BYTES_MIN: usize = 32;
 
+/// The contract promises readers of the log a claim an hour.
+const CLAIM_SECONDS_MAX: u64 = 3_600;
+
 /// The key that is wrong, and why.
 type Wrong = (String, String);
 
@@ -53,6 +56,9 @@ impl Config {
             if port.is_none() && (key == "listen" || !text.is_empty()) {
                 return bad(key, &format!("{text:?} is no ADDR:PORT"));
             }
+        }
+        if !(1..=CLAIM_SECONDS_MAX).contains(&self.writer.claim_seconds) {
+            return bad("writer.claim_seconds", &format!("must be from 1 to {CLAIM_SECONDS_MAX}"));
         }
         self.limits.check()
     }

@@ -25,6 +25,11 @@ impl Lane {
         (stamp, offset)
     }
 
+    /// Whether this one's claim came right after the last record of the other.
+    pub(super) fn follows(&self, before: &Self) -> bool {
+        self.claim == before.next_offset && self.next_index == 0
+    }
+
     /// The offset that the next record will get.
     pub(super) fn next_offset(&self) -> u64 {
         self.next_offset

@@ -1,15 +1,18 @@
 //! Taking partitions over: claim, read up to the claim, only then serve.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use futures::StreamExt as _;
 use parley_domain::{Event, EventId, Group, Stamp, Validity, Verdict};
-use parley_eventlog::{Record, StoredRecord, Topic, TopicPartition};
+use parley_eventlog::{AppendError, Record, StoredRecord, Topic, TopicPartition};
 use parley_wire::{clock, event};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::lane::Lane;
-use super::{Shard, State};
+use super::{InFlight, Shard, State};
 use crate::dedupe::{Dedupe, Sent};
 use crate::options::{Engines, Options, StartError};
 
@@ -41,17 +44,7 @@ impl Shard {
         engines: &Engines,
         owned: &[u32],
     ) -> Result<State, StartError> {
-        let places: Vec<TopicPartition> = Topic::ALL
-            .iter()
-            .flat_map(|topic| {
-                owned.iter().map(|partition| TopicPartition { topic: *topic, partition: *partition })
-            })
-            .collect();
-        let claims = places.iter().map(|at| (*at, claim(options))).collect();
-        let appended = engines.log.append(claims).await;
-        let unknown = |_| parley_eventlog::AppendError::Unknown("the log gave no answer".into());
-        let offsets = appended.map_err(unknown).and_then(|result| result).map_err(StartError::Claim)?;
-        let lanes = places.iter().zip(&offsets).map(|(at, offset)| (*at, Lane::claimed(*offset))).collect();
+        let lanes = claim_all(options, engines, owned).await.map_err(StartError::Claim)?;
         let mut state = State { lanes, groups: HashMap::new(), dedupe: Dedupe::new(options.recent_ids_max) };
         // Cursors name events, so the events come first: between topics the log has no order.
         for topic in [Topic::Events, Topic::Acks] {
@@ -62,6 +55,59 @@ impl Shard {
         }
         Ok(state)
     }
+
+    /// When the claims of now are to be followed by new ones.
+    pub(super) fn next_claim(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.options.claim_seconds)
+    }
+
+    /// Claims the partitions once more and goes on under the new claims; what was folded stays, as nobody else wrote.
+    /// `false` if that isn't so, and everything is to be folded anew.
+    ///
+    /// With nothing in flight: an event may name a claim only once its offset is known. One that named a claim still
+    /// under way could count as another writer's first, if that writer's claim got the offset.
+    pub(super) async fn claim_anew(&mut self, in_flight: &mut InFlight) -> bool {
+        while let Some(landed) = in_flight.next().await {
+            if !self.landed(landed, in_flight) {
+                return false;
+            }
+        }
+        match claim_all(&self.options, &self.engines, &self.owned).await {
+            Ok(lanes) => {
+                let follows = |(at, lane): (&TopicPartition, &Lane)| {
+                    self.state.lanes.get(at).is_some_and(|before| lane.follows(before))
+                };
+                if !lanes.iter().all(follows) {
+                    tracing::error!("somebody else wrote to this writer's partitions: folding them anew");
+                    return false;
+                }
+                self.state.lanes = lanes;
+                true
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "the partitions can't be claimed anew: folding them anew");
+                false
+            }
+        }
+    }
+}
+
+/// Claims partitions of every topic.
+async fn claim_all(
+    options: &Options,
+    engines: &Engines,
+    owned: &[u32],
+) -> Result<HashMap<TopicPartition, Lane>, AppendError> {
+    let places: Vec<TopicPartition> = Topic::ALL
+        .iter()
+        .flat_map(|topic| {
+            owned.iter().map(|partition| TopicPartition { topic: *topic, partition: *partition })
+        })
+        .collect();
+    let claims = places.iter().map(|at| (*at, claim(options))).collect();
+    let appended = engines.log.append(claims).await;
+    let offsets = appended.map_err(|_| AppendError::Unknown("the log gave no answer".into()))??;
+    Ok(places.iter().zip(&offsets).map(|(at, offset)| (*at, Lane::claimed(*offset))).collect())
 }
 
 fn claim(options: &Options) -> Record {
