@@ -3,9 +3,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use parley_domain::{Event, GroupId, Position, Seq, Timestamp, Validity, Verdict};
-use parley_eventlog::{EventLog, ReadError, StoredRecord, Tail, Topic, TopicPartition};
+use parley_domain::{Event, GroupId, Position, Seq, Timestamp, Verdict};
+use parley_eventlog::{EventLog, ReadError, Resume, StoredRecord, Tail, Topic, TopicPartition};
 use parley_wire::{clock, event};
 
 use crate::edge::Shared;
@@ -16,12 +17,15 @@ use crate::replay;
 const RECORDS_MAX: usize = 512;
 /// Encoded frames kept in memory for those who are a little behind, over all groups.
 const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long it waits after the log couldn't be read.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The delivering task.
 pub(crate) struct Delivery {
     shared: Arc<Shared>,
     tail: Box<dyn Tail>,
-    validity: HashMap<TopicPartition, Validity>,
+    /// Where it stands, and so where it goes on if the tail breaks.
+    at: HashMap<TopicPartition, Resume>,
     kept: VecDeque<(Weak<Channel>, Seq, usize)>,
     kept_bytes: usize,
     delivered: metrics::Counter,
@@ -33,26 +37,35 @@ impl Delivery {
     /// what was delivered before is passed over.
     pub(crate) async fn start(shared: Arc<Shared>) -> Result<Self, ReadError> {
         let log: &dyn EventLog = shared.engines.log.as_ref();
-        let checkpoints = shared.engines.reads.live().checkpoints().await.unwrap_or_default();
-        let mut from = Vec::new();
-        let mut validity = HashMap::new();
+        let checkpoints = match shared.engines.reads.live().checkpoints().await {
+            Ok(checkpoints) => checkpoints,
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the read models can't be asked: tailing the log from its beginning"
+                );
+                Vec::new()
+            }
+        };
+        let mut at = HashMap::new();
         for topic in [Topic::Events, Topic::Acks] {
             for partition in 0..log.partitions().get() {
-                let at = TopicPartition { topic, partition };
+                let place = TopicPartition { topic, partition };
                 let known = checkpoints.iter().find(|(key, _)| *key == (topic as u8, partition));
-                let (offset, state) = match known {
-                    Some((_, checkpoint)) => (checkpoint.offset, checkpoint.validity),
-                    None => (log.start_offset(at).await?, Validity::default()),
+                let resume = match known {
+                    Some((_, checkpoint)) => {
+                        Resume { offset: checkpoint.offset, validity: checkpoint.validity }
+                    }
+                    None => Resume { offset: log.start_offset(place).await?, ..Resume::default() },
                 };
-                from.push((at, offset));
-                validity.insert(at, state);
+                at.insert(place, resume);
             }
         }
-        let tail = log.tail(from).await?;
+        let tail = tail_from(log, &at).await?;
         Ok(Self {
             shared,
             tail,
-            validity,
+            at,
             kept: VecDeque::new(),
             kept_bytes: 0,
             delivered: metrics::counter!("parley_deliveries_total"),
@@ -60,35 +73,46 @@ impl Delivery {
         })
     }
 
-    /// Delivers until the log is closed or the edge stops.
+    /// Delivers until the log is closed or the edge stops. If the log can't be read, it tries on from where it stood.
     pub(crate) async fn run(mut self) {
         let stop = self.shared.stop.clone();
+        let mut logged = false;
         loop {
             let records = tokio::select! {
                 () = stop.cancelled() => return,
                 records = self.tail.next(RECORDS_MAX) => records,
             };
-            match records {
+            let error = match records {
                 Ok(records) => {
+                    logged = false;
                     for stored in records {
                         self.record(&stored).await;
                     }
+                    continue;
                 }
                 Err(ReadError::Closed) => return,
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the log can't be tailed: no live delivery"
-                    );
-                    return;
-                }
+                Err(error) => error,
+            };
+            if !std::mem::replace(&mut logged, true) {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the log can't be tailed: no live delivery; trying on"
+                );
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(RETRY_AFTER) => {}
+            }
+            if let Ok(tail) = tail_from(self.shared.engines.log.as_ref(), &self.at).await {
+                self.tail = tail;
             }
         }
     }
 
     async fn record(&mut self, stored: &StoredRecord) {
-        let validity = self.validity.entry(stored.at).or_default();
-        if validity.admit(stored.offset, stored.record.stamp) != Verdict::Valid {
+        let place = self.at.entry(stored.at).or_default();
+        place.offset = stored.offset + 1;
+        if place.validity.admit(stored.offset, stored.record.stamp) != Verdict::Valid {
             return;
         }
         let Some(group) = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else {
@@ -155,6 +179,13 @@ impl Delivery {
             }
         }
     }
+}
+
+async fn tail_from(
+    log: &dyn EventLog,
+    at: &HashMap<TopicPartition, Resume>,
+) -> Result<Box<dyn Tail>, ReadError> {
+    log.tail(at.iter().map(|(place, resume)| (*place, resume.offset)).collect()).await
 }
 
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a latency are far below 2^52")]

@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::{Applier, StartError};
 use crate::progress::Reached;
 
-/// Waits between tries while the read store fails.
-const RETRY_MS: [u64; 5] = [50, 200, 500, 1_000, 2_000];
+/// Waits between tries while an engine fails, at first.
+const RETRY_MS: [u64; 4] = [50, 200, 500, 1_000];
+/// Waits after those.
+const RETRY_MS_MAX: u64 = 2_000;
 
 /// A pause that was asked for: sent when the projector stands still; it goes on when the other end is dropped.
 type Pause = oneshot::Sender<oneshot::Sender<()>>;
@@ -45,6 +47,10 @@ impl Handle {
         self.pauses.send(tx).await.ok()?;
         rx.await.ok()
     }
+}
+
+fn waits() -> impl Iterator<Item = Duration> {
+    RETRY_MS.into_iter().chain(std::iter::repeat(RETRY_MS_MAX)).map(Duration::from_millis)
 }
 
 struct Task {
@@ -98,30 +104,52 @@ impl Task {
                     let (resume, resumed) = oneshot::channel();
                     if pause.send(resume).is_ok() {
                         drop(resumed.await);
-                        match self.open().await {
-                            Ok(fresh) => applier = fresh,
-                            Err(error) => {
-                                tracing::error!(error = &error as &dyn std::error::Error, "the projector can't go on");
-                                return;
-                            }
-                        }
+                        let Some(fresh) = self.open_again().await else { return };
+                        applier = fresh;
                     }
                 }
                 records = applier.next() => match records {
                     Ok(records) => self.apply(&mut applier, &records).await,
                     Err(ReadError::Closed) => return,
                     Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "the projector can't read the log");
-                        return;
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "the projector can't read the log; trying on"
+                        );
+                        tokio::time::sleep(Duration::from_millis(RETRY_MS_MAX)).await;
+                        let Some(fresh) = self.open_again().await else { return };
+                        applier = fresh;
                     }
                 },
             }
         }
     }
 
+    /// Goes on from the checkpoints, however long it takes until it can; `None`: it is to stop.
+    async fn open_again(&mut self) -> Option<Applier> {
+        let mut waits = waits();
+        let mut logged = false;
+        loop {
+            match self.open().await {
+                Ok(fresh) => return Some(fresh),
+                Err(StartError::Log(ReadError::Closed)) => return None,
+                Err(error) => {
+                    if !std::mem::replace(&mut logged, true) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, "the projector can't go on; trying on");
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
+            }
+        }
+    }
+
     async fn apply(&self, applier: &mut Applier, records: &[Arc<StoredRecord>]) {
         let (writes, moved) = applier.project(records);
-        let mut waits = RETRY_MS.iter().copied().chain(std::iter::repeat(2_000));
+        let mut waits = waits();
         let mut logged = false;
         while let Err(error) = applier.write(writes.clone(), &moved).await {
             if !logged {
@@ -133,7 +161,7 @@ impl Task {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(Duration::from_millis(waits.next().unwrap_or(2_000))) => {}
+                () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
             }
         }
         metrics::counter!("parley_projector_records_total").increment(records.len() as u64);
