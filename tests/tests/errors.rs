@@ -256,8 +256,10 @@ fn resident_kib(server: &Server) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_its_answers_cannot_fill_the_server() {
-    /// 15 MB of answers: more than the kernel's buffers hold.
+    /// 15 MB of answers to 85 MB of requests: each more than the kernel's buffers hold, which grow to some 36 MB here.
     const PINGS: usize = 100_000;
+    /// The server passes unknown fields over.
+    const PAD: usize = 750;
     let server = Server::start().await;
     let mut request = format!("{}/v1/ws?replay=none", server.url.replace("http://", "ws://"))
         .into_client_request()
@@ -274,8 +276,8 @@ async fn a_client_that_does_not_read_its_answers_cannot_fill_the_server() {
     let counter = sent.clone();
     let writer = tokio::spawn(async move {
         for n in 0..PINGS {
-            let ping = json!({"event": "ping", "id": format!("{n:064}"), "data": {}}).to_string();
-            write.send(Message::text(ping)).await.unwrap();
+            let ping = json!({"event": "ping", "id": format!("{n:064}"), "data": {"pad": ".".repeat(PAD)}});
+            write.send(Message::text(ping.to_string())).await.unwrap();
             counter.fetch_add(1, Ordering::Relaxed);
         }
         write

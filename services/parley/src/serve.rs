@@ -1,5 +1,6 @@
 //! `parley serve`: every role in one process.
 
+mod http;
 mod probes;
 
 use std::net::SocketAddr;
@@ -7,8 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
-use axum::serve::ListenerExt as _;
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parley_edge::auth::Authenticator;
@@ -182,22 +181,14 @@ async fn start(
     let probes = probes::router(edge.clone(), metrics.clone());
     match apart {
         None => app = app.merge(probes),
-        Some(apart) => drop(tasks.spawn(serve(apart, probes, stop.clone()))),
+        Some(apart) => drop(tasks.spawn(http::serve(apart, probes, stop.clone()))),
     }
     let app = app.layer(parley_edge::cors(&config.http.origins));
-    tasks.spawn(serve(listener, app, stop.clone()));
+    tasks.spawn(http::serve(listener, app, stop.clone()));
     tasks.spawn(probes::gauges(live.reached(), hub, metrics, GAUGES_EVERY, stop.clone()));
     let admin = admin::Server::bind(&engines, live)?;
     tasks.spawn(admin.run(stop.clone()));
     Ok(Roles { engines, edge, writer, projector, tasks, stop })
-}
-
-async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) {
-    // Frames are written whole, so that waiting to fill packets only delays them.
-    let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
-    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "HTTP can't be served any more");
-    }
 }
 
 impl Roles {
