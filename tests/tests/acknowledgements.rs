@@ -275,7 +275,13 @@ async fn senders_of_small_groups_are_told_who_has_what() {
     assert_eq!(ann.expect(STATUS).await["data"], entry(&anns[1], (2, 2), "bob", (3, 3)));
     bob.acknowledge(&group, 5, "delivered").await;
     assert_eq!(ann.expect(STATUS).await["data"], entry(&anns[2], (2, 1), "bob", (5, 3)));
-    for _ in 0..4 {
+    bob.acknowledge(&group, 4, "read").await;
+    assert_eq!(
+        ann.expect(STATUS).await["data"],
+        entry(&anns[2], (2, 2), "bob", (5, 4)),
+        "reading what was delivered long before moves nothing back"
+    );
+    for _ in 0..5 {
         anns_other.expect(STATUS).await;
     }
     ann.acknowledge(&group, 5, "read").await;

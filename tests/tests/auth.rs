@@ -32,7 +32,7 @@ async fn every_bad_token_is_refused_on_rest_handshake_and_first_frame() {
         let mut browser = Client::open(&server.url, None, "", &[]).await.unwrap();
         assert_eq!(
             browser.refused("authenticate", json!({"token": token})).await,
-            code,
+            "unauthenticated",
             "{name} as first frame"
         );
         assert_eq!(browser.closed().await, 3500, "{name} as first frame");

@@ -310,6 +310,23 @@ async fn sends_beyond_the_rate_are_refused_and_can_be_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sends_that_cannot_be_understood_count_too_and_say_which_they_were() {
+    let options = ServerOptions::set(&["limits.sends_per_second=1", "limits.send_burst=5"]);
+    let server = Server::start_with(options).await;
+    let group = server.rest("ann").await.group("Crew", &[]).await;
+    let mut ann = server.quiet_client("ann").await;
+    for n in 0..5 {
+        let data = json!({"group_id": group, "client_message_id": n.to_string(), "type": "text", "text": n});
+        let reply = ann.ask(SEND, data).await;
+        assert_eq!((&reply["event"], &reply["data"]["code"]), (&json!("error"), &json!("bad_request")));
+        let of = (&reply["data"]["group_id"], &reply["data"]["client_message_id"]);
+        assert_eq!(of, (&json!(group), &json!(n.to_string())));
+        assert!(reply["data"]["message"].as_str().unwrap().contains("data.text"), "{reply}");
+    }
+    assert_eq!(ann.refused(SEND, text_data(&group, "c", "x")).await, "rate_limited");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn typing_is_passed_on_once_in_three_seconds_and_never_kept() {
     let server = Server::start().await;
     let rest = server.rest("ann").await;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parley_tests::chat::head;
-use parley_tests::{Server, ServerOptions, Value, connect, json};
+use parley_tests::{Client, Server, ServerOptions, Value, connect, json};
 
 /// What a sender was told: client message id → seq, in the order of its sends.
 type Told = Vec<(String, u64)>;
@@ -182,6 +182,19 @@ async fn sigterm_under_load_sends_everybody_away_and_ends_with_zero() {
     );
     assert_eq!(server.quiet_client("s1").await.welcome["epoch"], epoch);
     nothing_is_lost(server, &group, &stop, senders).await;
+}
+
+/// Who has not said who it is, and who takes nothing any more: neither holds a stop up, and the first is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_sockets_that_nobody_listens_at() {
+    let mut server = Server::start_with(ServerOptions::set(&["limits.sends_per_second=0"])).await;
+    let group = server.rest("ann").await.group("g", &["bob"]).await;
+    let mut unknown = Client::open(&server.url, None, "", &[]).await.unwrap();
+    let stalled = server.client("bob").await;
+    server.quiet_client("ann").await.flood(&group, 0..3_000, 4_000).await;
+    assert_eq!(server.terminate().await, Some(0));
+    assert_eq!(unknown.closed().await, 3001);
+    drop(stalled);
 }
 
 #[tokio::test(flavor = "multi_thread")]

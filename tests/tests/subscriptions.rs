@@ -125,6 +125,46 @@ async fn a_client_that_stores_messages_gets_nothing_before_it_resumes() {
     ann.text(&two, "live").await;
     assert_run(&bob.events(&one, 1).await, 6, 6, "still there");
     assert_run(&bob.events(&two, 1).await, 5, 5, "live");
+    // A client that has lost its state asks once more; the group that it named goes on from where it named.
+    let answer = bob.must("resume", json!({"all": true}), "resumed").await;
+    assert_eq!((resumed(&answer, &one), resumed(&answer, &two)), (None, Some((2, 5, None))));
+    assert_run(&bob.events(&two, 4).await, 2, 5, "all again");
+    // Unsubscribing takes the name back.
+    bob.must("unsubscribe_from_group", json!({"group_id": one}), "unsubscribed_from_group").await;
+    let answer = bob.must("resume", json!({"all": true}), "resumed").await;
+    assert_eq!(resumed(&answer, &one), Some((2, 6, None)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_subscribed_by_connecting_can_ask_for_everything_again() {
+    let server = Server::start().await;
+    let group = server.rest("ann").await.group("One", &["bob"]).await;
+    talk(&mut server.client("ann").await, &group, 3).await;
+    let mut bob = server.client("bob").await;
+    assert_run(&bob.events(&group, 3).await, 2, 4, "at the connection");
+    let answer = bob.must("resume", json!({"all": true}), "resumed").await;
+    assert_eq!(resumed(&answer, &group), Some((2, 4, None)));
+    assert_run(&bob.events(&group, 3).await, 2, 4, "again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_is_answered_in_the_order_in_which_it_names() {
+    let server = Server::start().await;
+    let rest = server.rest("ann").await;
+    let mut groups = Vec::new();
+    for n in 0..5 {
+        groups.push(rest.group(&format!("g{n}"), &["bob"]).await);
+    }
+    let mut bob = server.quiet_client("bob").await;
+    let order = [2, 0, 4, 1].map(|n: usize| groups[n].clone());
+    let epoch = bob.welcome["epoch"].clone();
+    let entries: Vec<Value> =
+        order.iter().map(|group| json!({"group_id": group, "epoch": epoch, "after_seq": 1})).collect();
+    let answer = bob.must("resume", json!({"groups": entries, "all": true}), "resumed").await;
+    let answered: Vec<&str> =
+        answer["groups"].as_array().unwrap().iter().map(|one| one["group_id"].as_str().unwrap()).collect();
+    assert_eq!(answered[..4], order);
+    assert_eq!(answered[4..], [groups[3].as_str()], "and then all others");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,6 +349,14 @@ async fn who_unsubscribes_gets_nothing_more_of_that_group_alone() {
     bob.nothing_of(&one).await;
     bob.subscribe(&one, json!({"after_seq": 3})).await;
     assert_run(&bob.events(&one, 2).await, 4, 5, "again");
+    let data = json!({"group_id": one});
+    let mut eve = server.client("eve").await;
+    assert_eq!(eve.refused("unsubscribe_from_group", data.clone()).await, "not_a_member");
+    let unknown = json!({"group_id": fresh_id()});
+    assert_eq!(eve.refused("unsubscribe_from_group", unknown).await, "group_not_found");
+    rest.must(204, "DELETE", &format!("/groups/{one}"), json!({})).await;
+    assert_eq!(bob.event_of(&one).await["kind"], "group_dissolved");
+    assert_eq!(bob.refused("unsubscribe_from_group", data).await, "group_dissolved");
 }
 
 /// Bob is away when a group ends for him: three messages, the end, and three more events if there can be.

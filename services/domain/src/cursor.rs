@@ -93,11 +93,7 @@ fn decide_one(
         user: wish.user.clone(),
         delivered: if after.delivered > now.delivered { after.delivered } else { 0 },
         read: if after.read > now.read { after.read } else { 0 },
-        before: if after.delivered > now.delivered && after.read == now.read {
-            now.delivered
-        } else {
-            now.read
-        },
+        delivered_before: now.delivered,
         read_before: now.read,
         at,
         notified: notify,

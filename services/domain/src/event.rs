@@ -1,5 +1,6 @@
 //! Facts, in past tense. Once in the log they never change.
 
+use crate::cursor::Cursors;
 use crate::group::Role;
 use crate::ids::{ClientMessageId, EventId, GroupId, KeyId, MessageId, Seq, UserId};
 use crate::media::MediaDescription;
@@ -182,14 +183,29 @@ pub struct CursorAdvance {
     pub delivered: Seq,
     /// Everything up to here was read; 0: as before. Read implies delivered: if it passes the other, both move.
     pub read: Seq,
-    /// Where the lower of the cursors that moved stood before.
-    pub before: Seq,
+    /// Where the delivered cursor stood before.
+    pub delivered_before: Seq,
     /// Where the read cursor stood before.
     pub read_before: Seq,
     /// When the owner of the partition took it.
     pub at: Timestamp,
     /// The notification of the joining at this `seq` was acknowledged.
     pub notified: Option<Seq>,
+}
+
+impl CursorAdvance {
+    /// Where the lower of the cursors that moved stood before: everything after it, up to the higher one, is news.
+    #[must_use]
+    pub fn before(&self) -> Seq {
+        if self.read > 0 { self.read_before } else { self.delivered_before }
+    }
+
+    /// Where both stand now.
+    #[must_use]
+    pub fn after(&self) -> Cursors {
+        let read = self.read.max(self.read_before);
+        Cursors { delivered: self.delivered.max(self.delivered_before).max(read), read }
+    }
 }
 
 /// A user's profile, in full.

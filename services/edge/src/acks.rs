@@ -8,7 +8,7 @@ use std::time::Duration;
 use parley_domain::{Code, CursorWish, Cursors, GroupId, Limits, Rejection, UserId};
 use parley_wire::frame::{Acknowledged, ErrorBody, names};
 use parley_wire::service::{Reply, ReplyTo, Request, Wish};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::edge::Shared;
 use crate::session::Session;
@@ -21,8 +21,15 @@ const WAITING_MAX: usize = 65_536;
 pub(crate) struct Acknowledgement {
     pub(crate) group: GroupId,
     pub(crate) wish: CursorWish,
-    /// Who is answered, and under which id; `None`: nobody waits for it.
-    pub(crate) answer: Option<(Arc<Session>, Option<String>, What)>,
+    pub(crate) answer: Answer,
+}
+
+/// Who waits for it.
+pub(crate) enum Answer {
+    /// A client, under the id of its request.
+    Client(Arc<Session>, Option<String>, What),
+    /// Something here; it is told whether it was taken.
+    Here(oneshot::Sender<bool>),
 }
 
 /// What the answer is.
@@ -103,7 +110,10 @@ fn submit(shared: &Arc<Shared>, group: GroupId, some: Vec<Acknowledgement>) {
         };
         for Acknowledgement { group, wish, answer: to } in some {
             let Some(result) = answers.next() else { return };
-            let origin = to.as_ref().map(|(session, _, _)| session.id);
+            let origin = match &to {
+                Answer::Client(session, ..) => Some(session.id),
+                Answer::Here(_) => None,
+            };
             if let Ok(cursors) = &result
                 && moved(&wish, *cursors)
             {
@@ -135,12 +145,15 @@ fn tell_others(sessions: &[Arc<Session>], origin: Option<uuid::Uuid>, group: Gro
     }
 }
 
-fn answer(
-    to: Option<(Arc<Session>, Option<String>, What)>,
-    group: GroupId,
-    result: &Result<Cursors, Rejection>,
-) {
-    let Some((session, id, what)) = to else { return };
+fn answer(to: Answer, group: GroupId, result: &Result<Cursors, Rejection>) {
+    let (session, id, what) = match to {
+        Answer::Client(session, id, what) => (session, id, what),
+        Answer::Here(waiting) => {
+            // Whoever asked may be gone.
+            let _: Result<(), bool> = waiting.send(result.is_ok());
+            return;
+        }
+    };
     let id = id.as_deref();
     session.outbox.push(match (result, what) {
         (Ok(cursors), What::Cursors) => {
@@ -157,8 +170,11 @@ fn answer(
     });
 }
 
-/// A notification counts as acknowledged once the member subscribes; nobody waits for that.
-pub(crate) fn acknowledge_notification(shared: &Shared, group: GroupId, user: &UserId) {
+/// A notification counts as acknowledged once the member subscribes. Waits until that is durable, so that no later session
+/// gets it again; whether it is.
+pub(crate) async fn acknowledge_notification(shared: &Shared, group: GroupId, user: &UserId) -> bool {
     let wish = CursorWish { user: user.clone(), delivered: 0, read: 0, notified: true };
-    shared.acks.add(Acknowledgement { group, wish, answer: None });
+    let (tx, rx) = oneshot::channel();
+    shared.acks.add(Acknowledgement { group, wish, answer: Answer::Here(tx) });
+    rx.await.unwrap_or(false)
 }

@@ -1,7 +1,6 @@
 //! What all parts of an edge share, and its life.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -26,7 +25,8 @@ pub(crate) struct Shared {
     pub(crate) statuses: Statuses,
     pub(crate) tracker: TaskTracker,
     pub(crate) stop: CancellationToken,
-    pub(crate) draining: AtomicBool,
+    /// Nobody is let in any more.
+    pub(crate) draining: CancellationToken,
     limiter: Option<DefaultKeyedRateLimiter<UserId>>,
 }
 
@@ -66,7 +66,7 @@ impl Shared {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.is_cancelled()
     }
 }
 
@@ -112,7 +112,7 @@ impl Edge {
             statuses,
             tracker: tracker.clone(),
             stop: stop.clone(),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
             limiter,
         });
         let delivery = crate::delivery::Delivery::start(shared.clone()).await?;
@@ -164,7 +164,7 @@ impl Edge {
 
     /// Sends everybody away: `go_away`, then close code 3001. New handshakes are refused from now on.
     pub async fn drain(&self) {
-        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.draining.cancel();
         self.shared.hub.send_away().await;
     }
 

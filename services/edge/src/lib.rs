@@ -15,6 +15,7 @@ pub mod auth;
 mod body;
 mod delivery;
 mod edge;
+mod http;
 mod hub;
 mod media;
 mod opener;
@@ -28,6 +29,7 @@ mod status;
 pub mod ws;
 
 pub use edge::{Edge, Readiness};
+pub use http::serve;
 pub use hub::Hub;
 pub use options::{Engines, Limits, Options};
 pub use rest::cors;

@@ -10,8 +10,8 @@ use uuid::Uuid;
 pub(crate) enum From {
     /// Everything up to this event of this epoch (`None`: the present one).
     After(Seq, Option<Uuid>),
-    /// What the member acknowledged as delivered.
-    Delivered,
+    /// What the member acknowledged as delivered, in this epoch (`None`: the present one).
+    Delivered(Option<Uuid>),
 }
 
 /// What the session will get.
@@ -83,7 +83,7 @@ pub(crate) fn plan(
     let Some(row) = row else {
         let after = match from {
             From::After(after, _) => after,
-            From::Delivered => 0,
+            From::Delivered(_) => 0,
         };
         return Plan::nothing(after, if exists { Reset::NotAMember } else { Reset::NotFound });
     };
@@ -93,12 +93,12 @@ pub(crate) fn plan(
         (None, Some(dissolved)) => (dissolved, Some(Reset::Dissolved)),
         (None, None) => (row.head, None),
     };
+    let beginning = (membership.joined - 1, Some(Reset::EpochChanged));
     let (after, mut reset) = match from {
-        From::After(after, of) if of.is_some_and(|of| of != epoch) || after > row.head => {
-            (membership.joined - 1, Some(Reset::EpochChanged))
-        }
+        From::After(_, Some(of)) | From::Delivered(Some(of)) if of != epoch => beginning,
+        From::After(after, _) if after > row.head => beginning,
         From::After(after, _) => (after, None),
-        From::Delivered => (membership.delivered, None),
+        From::Delivered(_) => (membership.delivered, None),
     };
     if let Some(ended) = ended
         && membership.delivered >= end
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_member_goes_on_where_it_was() {
         let member = row(1, None, 4, 9, None);
-        assert_eq!(planned(&member, From::Delivered, None), (5, 9, None, Follow::Live(5)));
+        assert_eq!(planned(&member, From::Delivered(None), None), (5, 9, None, Follow::Live(5)));
         assert_eq!(planned(&member, From::After(9, Some(EPOCH)), None), (10, 9, None, Follow::Live(10)));
         assert_eq!(planned(&member, From::After(0, None), None), (1, 9, None, Follow::Live(1)));
     }
@@ -187,16 +187,27 @@ mod tests {
             planned(&late, From::After(7, Some(OTHER)), None),
             (5, 9, reset(Reset::EpochChanged), Follow::Live(5))
         );
-        assert_eq!(planned(&late, From::Delivered, Some(2)), (8, 9, reset(Reset::Limit), Follow::Live(8)));
-        assert_eq!(planned(&late, From::Delivered, Some(4)), (6, 9, None, Follow::Live(6)));
-        assert_eq!(planned(&late, From::Delivered, Some(0)), (10, 9, reset(Reset::Limit), Follow::Live(10)));
+        assert_eq!(
+            planned(&late, From::Delivered(Some(OTHER)), None),
+            (5, 9, reset(Reset::EpochChanged), Follow::Live(5))
+        );
+        assert_eq!(planned(&late, From::Delivered(Some(EPOCH)), None), (6, 9, None, Follow::Live(6)));
+        assert_eq!(
+            planned(&late, From::Delivered(None), Some(2)),
+            (8, 9, reset(Reset::Limit), Follow::Live(8))
+        );
+        assert_eq!(planned(&late, From::Delivered(None), Some(4)), (6, 9, None, Follow::Live(6)));
+        assert_eq!(
+            planned(&late, From::Delivered(None), Some(0)),
+            (10, 9, reset(Reset::Limit), Follow::Live(10))
+        );
     }
 
     #[test]
     fn who_is_gone_gets_the_rest_until_it_is_acknowledged() {
         let gone = row(1, Some(7), 3, 9, None);
         assert_eq!(
-            planned(&gone, From::Delivered, None),
+            planned(&gone, From::Delivered(None), None),
             (4, 7, Some(Reset::NotAMember), Follow::Range(4, 7))
         );
         assert_eq!(
@@ -204,10 +215,10 @@ mod tests {
             (8, 7, Some(Reset::NotAMember), Follow::Nothing)
         );
         let acknowledged = row(1, Some(7), 7, 9, None);
-        assert_eq!(planned(&acknowledged, From::Delivered, None).3, Follow::Nothing);
+        assert_eq!(planned(&acknowledged, From::Delivered(None), None).3, Follow::Nothing);
         let over = row(1, None, 3, 9, Some(9));
         assert_eq!(
-            planned(&over, From::Delivered, None),
+            planned(&over, From::Delivered(None), None),
             (4, 9, Some(Reset::Dissolved), Follow::Range(4, 9))
         );
     }

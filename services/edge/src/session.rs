@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::auth::Identity;
 use crate::edge::Shared;
-use crate::outbox::Outbox;
+use crate::outbox::{Ended, Outbox, say_goodbye};
 use crate::replay::Queue;
 use crate::ws::{self, Inbound, Reader};
 
@@ -32,6 +32,8 @@ use crate::ws::{self, Inbound, Reader};
 const MALFORMED_MAX: u32 = 10;
 /// How long, and how much, is read on after a close frame was sent, so that the client can read it.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a client that was too slow may take to begin reading again, to learn that it was.
+const SLOW_GOODBYE_WAIT: Duration = Duration::from_secs(30);
 const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A client's connection.
@@ -43,6 +45,8 @@ pub(crate) struct Session {
     subscribed: Mutex<HashSet<GroupId>>,
     /// Groups that it has sent to without being subscribed.
     sent_to: Mutex<HashSet<GroupId>>,
+    /// Groups that it has named in `resume`, whose frames add up; of those that its user is or was in.
+    resumed: Mutex<HashSet<GroupId>>,
     /// End of the token.
     expires_at: Expiry,
 }
@@ -112,7 +116,7 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
     let outbox = Arc::new(Outbox::new(shared.options.limits.outbox_bytes));
     let pulse = Pulse::new();
     let session = Mutex::new(None);
-    let close = {
+    let Ended { close, cut } = {
         let reader = Connection { shared: &shared, outbox: &outbox, pulse: &pulse, session: &session };
         let stall_wait = shared.options.stall_wait;
         let reading = async {
@@ -122,9 +126,9 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         };
         let keeping_time = reader.keep_time();
         tokio::select! {
-            close = outbox.write_all(write.as_mut(), stall_wait) => close,
-            () = reading => None,
-            () = keeping_time => None,
+            ended = outbox.write_all(write.as_mut(), stall_wait) => ended,
+            () = reading => Ended::silently(),
+            () = keeping_time => Ended::silently(),
         }
     };
     let session: Option<Arc<Session>> = session.into_inner();
@@ -134,6 +138,13 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
     let code = close.map_or(0, Close::code);
     metrics::counter!("parley_disconnects_total", "code" => code.to_string()).increment(1);
     tracing::debug!(session = ?session.map(|session| session.id), code, "disconnected");
+    if close == Some(Close::TooSlow) {
+        // It costs nothing but the socket to let a client that reads on learn why.
+        tokio::select! {
+            () = say_goodbye(write.as_mut(), close, cut, SLOW_GOODBYE_WAIT) => {}
+            () = shared.draining.cancelled() => return,
+        }
+    }
     // Unread bytes at a close would reset the connection and take the close frame with them.
     let linger = async {
         let mut rest = read.take(LINGER_BYTES_MAX);
@@ -214,6 +225,7 @@ impl Connection<'_> {
             replay: Mutex::new(Queue::default()),
             subscribed: Mutex::new(HashSet::new()),
             sent_to: Mutex::new(HashSet::new()),
+            resumed: Mutex::new(HashSet::new()),
             expires_at: self.pulse.expires_at.clone(),
         });
         self.shared.hub.enter(&session, self.shared.options.limits.user_sockets);
@@ -236,7 +248,7 @@ impl Connection<'_> {
             Err(Some(Close::BadToken))
         };
         let Some(Ok(ClientEvent::Authenticate(token))) = incoming.map(|incoming| incoming.event) else {
-            let why = "the first frame must be authenticate, if the handshake had no Authorization header";
+            let why = "the first frame must be authenticate with a token, if the handshake had no Authorization header";
             return refused(&Rejection::new(Code::Unauthenticated, why));
         };
         match self.shared.engines.auth.verify(&token, clock::now()).await {
@@ -253,9 +265,12 @@ impl Connection<'_> {
     async fn keep_time(&self) {
         let options = &self.shared.options;
         let mut expires_at = self.pulse.expires_at.subscribe();
-        let shown = tokio::time::timeout(options.first_frame_wait, expires_at.wait_for(Option::is_some));
-        if shown.await.is_err() {
-            return self.close_late(Close::TokenExpired).await;
+        let shown = async { drop(expires_at.wait_for(Option::is_some).await) };
+        tokio::select! {
+            () = shown => {}
+            () = tokio::time::sleep(options.first_frame_wait) => return self.close_late(Close::TokenExpired).await,
+            // Nobody knows it yet, so nobody else sends it away.
+            () = self.shared.draining.cancelled() => return self.close_late(Close::GoingAway).await,
         }
         let every = Duration::from_secs(options.limits.ping_seconds.max(1));
         let mut next_ping = Instant::now() + every;
@@ -269,6 +284,7 @@ impl Connection<'_> {
             tokio::select! {
                 () = tokio::time::sleep_until(wake) => {}
                 Ok(()) = expires_at.changed() => continue,
+                () = self.shared.stop.cancelled() => return self.close_late(Close::GoingAway).await,
             }
             let now = Instant::now();
             match pinged {

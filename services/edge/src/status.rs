@@ -94,7 +94,8 @@ impl Count {
                 Some(known) => {
                     known.delivered = known.delivered.max(advance.delivered);
                     known.read = known.read.max(advance.read);
-                    known.before = known.before.min(advance.before);
+                    known.delivered_before = known.delivered_before.min(advance.delivered_before);
+                    known.read_before = known.read_before.min(advance.read_before);
                 }
                 None => pending.push(advance),
             }
@@ -152,8 +153,8 @@ fn send(
         read_count: counts.read,
         member_count: counts.members,
         user_id: by.map(|advance| advance.user.as_str()),
-        delivered_seq: by.map(|advance| advance.delivered.max(advance.before).max(advance.read)),
-        read_seq: by.map(|advance| if advance.read > 0 { advance.read } else { advance.read_before }),
+        delivered_seq: by.map(|advance| advance.after().delivered),
+        read_seq: by.map(|advance| advance.after().read),
     };
     let frame = ws::text(names::GROUP_MESSAGE_STATUS, None, &body);
     for session in shared.hub.sessions_of(&message.sender) {
@@ -165,11 +166,12 @@ fn send(
 async fn crossed(shared: &Shared, group: GroupId, advance: &CursorAdvance) -> Option<Vec<Crossed>> {
     let after = advance.delivered.max(advance.read);
     let channel = shared.hub.channel(group)?;
-    if let Some(crossed) = channel.crossed(advance.before, after) {
+    if let Some(crossed) = channel.crossed(advance.before(), after) {
         return Some(crossed);
     }
     let model = shared.engines.reads.live();
-    let (rows, _) = model.messages(group, advance.before, after + 1, true, LOOKED_THROUGH_MAX).await.ok()?;
+    let (rows, _) =
+        model.messages(group, advance.before(), after + 1, true, LOOKED_THROUGH_MAX).await.ok()?;
     Some(newest_of_each(rows.into_iter().rev().filter_map(|row| {
         let Event::MessageSent(message) = event::untagged(row.value).ok()?.event else { return None };
         Some(Crossed { seq: row.seq, message_id: message.message_id, sender: message.sender })

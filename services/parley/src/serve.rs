@@ -1,6 +1,5 @@
 //! `parley serve`: every role in one process.
 
-mod http;
 mod probes;
 
 use std::net::SocketAddr;
@@ -181,10 +180,10 @@ async fn start(
     let probes = probes::router(edge.clone(), metrics.clone());
     match apart {
         None => app = app.merge(probes),
-        Some(apart) => drop(tasks.spawn(http::serve(apart, probes, stop.clone()))),
+        Some(apart) => drop(tasks.spawn(parley_edge::serve(apart, probes, stop.clone()))),
     }
     let app = app.layer(parley_edge::cors(&config.http.origins));
-    tasks.spawn(http::serve(listener, app, stop.clone()));
+    tasks.spawn(parley_edge::serve(listener, app, stop.clone()));
     tasks.spawn(probes::gauges(live.reached(), hub, metrics, GAUGES_EVERY, stop.clone()));
     let admin = admin::Server::bind(&engines, live)?;
     tasks.spawn(admin.run(stop.clone()));

@@ -83,7 +83,7 @@ async fn receipts(model: &dyn ReadModel, name: &str, seq: u64) {
 
 fn cursors(members: usize, seq: u64) -> Vec<Write> {
     let advance = |number| CursorAdvance {
-        before: 0,
+        delivered_before: 0,
         read_before: 0,
         user: user(number),
         delivered: seq,

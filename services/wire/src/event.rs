@@ -351,7 +351,7 @@ pub fn encode_cursors(cursors: &CursorsAdvanced) -> Bytes {
         delivered_seq: advance.delivered,
         read_seq: advance.read,
         notified_seq: advance.notified.unwrap_or(0),
-        before_seq: advance.before,
+        delivered_before_seq: advance.delivered_before,
         read_before_seq: advance.read_before,
     });
     let message = proto::CursorsAdvanced {
@@ -375,7 +375,7 @@ pub fn decode_cursors(value: Bytes) -> Result<CursorsAdvanced, DecodeError> {
             user: user(&advance.user)?,
             delivered: advance.delivered_seq,
             read: advance.read_seq,
-            before: advance.before_seq,
+            delivered_before: advance.delivered_before_seq,
             read_before: advance.read_before_seq,
             at,
             notified: (advance.notified_seq > 0).then_some(advance.notified_seq),

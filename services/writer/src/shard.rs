@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
-use parley_domain::{Code, CursorWish, Group, GroupId, NotificationKind, ProfileChanged, Rejection, Seq};
+use parley_domain::{
+    Code, CursorWish, Group, GroupId, Membership, NotificationKind, ProfileChanged, Rejection, Seq,
+};
 use parley_eventlog::{AppendError, TopicPartition};
 use parley_wire::service::{GroupSummary, Notice, Reply, ReplyTo, Request, outcome_unknown};
 use tokio::sync::mpsc;
@@ -192,19 +194,23 @@ impl Shard {
         let now = Instant::now();
         while let Some(entry) = self.to_notify.first_entry().filter(|entry| entry.key().0 <= now) {
             let ((_, group), ()) = entry.remove_entry();
-            if let Some(notice) = self.creation_notice(group) {
+            // Who acknowledged it at connecting isn't told again.
+            if let Some(notice) = self.creation_notice(group, |membership| !membership.notified) {
                 let notices = self.engines.notices.clone();
                 self.tracker.spawn(async move { drop(notices.notify(notice).await) });
             }
         }
     }
 
-    /// The notice to those who are members since the creation, the creator not among them.
-    fn creation_notice(&self, group: GroupId) -> Option<Notice> {
+    /// The notice to `those` who are members since the creation, the creator not among them.
+    fn creation_notice(&self, group: GroupId, those: impl Fn(&Membership) -> bool) -> Option<Notice> {
         let group =
             self.state.groups.get(&group)?.group.as_ref().filter(|group| group.dissolved.is_none())?;
         let told = group.members.iter().filter(|(user, membership)| {
-            membership.is_current() && membership.stay.joined == 1 && **user != group.creator
+            membership.is_current()
+                && membership.stay.joined == 1
+                && **user != group.creator
+                && those(membership)
         });
         Some(Notice {
             group: summary(group),

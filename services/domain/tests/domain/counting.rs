@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use parley_domain::{Event, ReceiptCounts, Seq, UserId};
+use parley_domain::{Cursors, Event, ReceiptCounts, Seq, UserId};
 use proptest::prelude::*;
 
 use crate::history::{History, config, histories};
@@ -98,12 +98,13 @@ proptest! {
             let (user, joined, _) = stay.unwrap();
             let (delivered, read) = stood.entry((user, joined)).or_insert((joined, joined));
             prop_assert_eq!(advance.read_before, *read);
-            let lower = if advance.read > 0 { *read } else { *delivered };
-            prop_assert_eq!(advance.before, lower);
+            prop_assert_eq!(advance.delivered_before, *delivered);
+            prop_assert_eq!(advance.before(), if advance.read > 0 { *read } else { *delivered });
             prop_assert!(advance.delivered == 0 || advance.delivered > *delivered, "only what moved");
             prop_assert!(advance.read == 0 || advance.read > *read, "only what moved");
             *read = advance.read.max(*read);
             *delivered = advance.delivered.max(*delivered);
+            prop_assert_eq!(advance.after(), Cursors { delivered: *delivered, read: *read });
             prop_assert!(*read <= *delivered, "if read passes delivered, both are in the entry");
         }
     }

@@ -28,8 +28,16 @@ fn codes(outcome: &CursorOutcome) -> Vec<Result<(Seq, Seq), Code>> {
     outcome.answers.iter().map(|answer| answer.as_ref().map(pair).map_err(|no| no.code)).collect()
 }
 
-fn advance(name: &str, delivered: Seq, read: Seq, before: Seq, read_before: Seq) -> CursorAdvance {
-    CursorAdvance { user: user(name), delivered, read, before, read_before, at: at(50), notified: None }
+fn advance(name: &str, delivered: Seq, read: Seq, delivered_before: Seq, read_before: Seq) -> CursorAdvance {
+    CursorAdvance {
+        user: user(name),
+        delivered,
+        read,
+        delivered_before,
+        read_before,
+        at: at(50),
+        notified: None,
+    }
 }
 
 #[test]
@@ -42,13 +50,13 @@ fn cursors_only_grow_and_read_implies_delivered() {
             "read behind delivered",
             vec![wish("dan", 8, 0), wish("dan", 0, 6)],
             vec![(8, 1), (8, 6)],
-            vec![advance("dan", 8, 0, 1, 1), advance("dan", 0, 6, 1, 1)],
+            vec![advance("dan", 8, 0, 1, 1), advance("dan", 0, 6, 8, 1)],
         ),
         (
             "each from where it stands",
             vec![wish("dan", 6, 6), wish("dan", 9, 0), wish("dan", 0, 8)],
             vec![(6, 6), (9, 6), (9, 8)],
-            vec![advance("dan", 6, 6, 1, 1), advance("dan", 9, 0, 6, 6), advance("dan", 0, 8, 6, 6)],
+            vec![advance("dan", 6, 6, 1, 1), advance("dan", 9, 0, 6, 6), advance("dan", 0, 8, 9, 6)],
         ),
         ("lower changes nothing", vec![wish("dan", 1, 1)], vec![(1, 1)], vec![]),
         ("no wish at all", vec![wish("dan", 0, 0)], vec![(1, 1)], vec![]),
@@ -62,7 +70,7 @@ fn cursors_only_grow_and_read_implies_delivered() {
             "members don't disturb each other",
             vec![wish("dan", 7, 0), wish("eve", 0, 9), wish("dan", 0, 6)],
             vec![(7, 1), (9, 9), (7, 6)],
-            vec![advance("dan", 7, 0, 1, 1), advance("eve", 9, 9, 1, 1), advance("dan", 0, 6, 1, 1)],
+            vec![advance("dan", 7, 0, 1, 1), advance("eve", 9, 9, 1, 1), advance("dan", 0, 6, 7, 1)],
         ),
     ] {
         let outcome = decided(Some(&group), &wishes, 9);

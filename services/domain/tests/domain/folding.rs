@@ -71,7 +71,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
 fn any_advance() -> impl Strategy<Value = CursorAdvance> {
     let seq = || prop_oneof![4 => 0..6u64, 1 => any::<Seq>()];
     (person(), seq(), seq(), prop::option::of(seq())).prop_map(|(user, delivered, read, notified)| {
-        CursorAdvance { user, delivered, read, before: 0, read_before: 0, at: at(1), notified }
+        CursorAdvance { user, delivered, read, delivered_before: 0, read_before: 0, at: at(1), notified }
     })
 }
 

@@ -243,7 +243,7 @@ fn an_entry_without_a_step_gives_no_cursor_row() {
         user: user("ann"),
         delivered,
         read,
-        before: 0,
+        delivered_before: 0,
         read_before: 0,
         at: at(1),
         notified,

@@ -14,7 +14,7 @@ use parley_wire::time;
 use uuid::Uuid;
 
 use super::{Session, messages, subscriptions, welcome};
-use crate::acks::{Acknowledgement, What};
+use crate::acks::{Acknowledgement, Answer, What};
 use crate::edge::{Shared, broken};
 use crate::ws;
 
@@ -29,7 +29,18 @@ pub(super) async fn handle(
 ) -> Option<Close> {
     let Incoming { id, event } = incoming;
     let (group, outcome) = match event {
-        Err(rejection) => (None, Err(rejection)),
+        Err(unreadable) => {
+            if unreadable.is_send {
+                shared.over_rate(&session.user); // it counts, as every send does
+            }
+            let body = ErrorBody {
+                group_id: unreadable.group_id,
+                client_message_id: unreadable.client_message_id,
+                ..ErrorBody::new(&unreadable.rejection)
+            };
+            session.refuse(id.as_deref(), &body);
+            return None;
+        }
         Ok(ClientEvent::Ping) => {
             let body = Pong { server_time: time::format(clock::now()) };
             session.outbox.push(ws::text(names::PONG, id.as_deref(), &body));
@@ -56,10 +67,7 @@ pub(super) async fn handle(
             (None, subscriptions::resume(shared, session, id.as_deref(), &groups, all, limit).await)
         }
         Ok(ClientEvent::Unsubscribe(group)) => {
-            shared.hub.unsubscribe(group, session);
-            let body = GroupRef { group_id: group.0, user_id: None };
-            session.outbox.push(ws::text(names::UNSUBSCRIBED_FROM_GROUP, id.as_deref(), &body));
-            (Some(group), Ok(()))
+            (Some(group), subscriptions::unsubscribe(shared, session, id.as_deref(), group).await)
         }
         Ok(ClientEvent::NotifyCreateGroup(group)) => {
             (Some(group), notify_created(shared, session, id.as_deref(), group).await)
@@ -107,7 +115,7 @@ async fn acknowledge_message(
         AckStatus::Read => (0, seq),
     };
     let wish = CursorWish { user: session.user.clone(), delivered, read, notified: false };
-    let answer = Some((session.clone(), id, What::Cursors));
+    let answer = Answer::Client(session.clone(), id, What::Cursors);
     shared.acks.add(Acknowledgement { group, wish, answer });
     Ok(())
 }
@@ -131,7 +139,7 @@ async fn acknowledge_notification(
         )
     })?;
     let wish = CursorWish { user: session.user.clone(), delivered: 0, read: 0, notified: true };
-    let answer = Some((session.clone(), id, What::Notification(notification)));
+    let answer = Answer::Client(session.clone(), id, What::Notification(notification));
     shared.acks.add(Acknowledgement { group: row.group_id, wish, answer });
     Ok(())
 }

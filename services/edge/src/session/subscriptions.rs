@@ -1,17 +1,18 @@
 //! `subscribe_to_group` and `resume`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parley_domain::{GroupId, Rejection};
 use parley_readstore::UserGroupRow;
-use parley_wire::frame::{ResumeFrom, Resumed, Subscribe, Subscribed, names, role_name};
+use parley_wire::frame::{GroupRef, ResumeFrom, Resumed, Subscribe, Subscribed, names, role_name};
 
 use super::{Session, welcome};
 use crate::acks::acknowledge_notification;
 use crate::edge::{Shared, broken};
 use crate::resume::{From, plan};
 use crate::ws;
+use uuid::Uuid;
 
 /// The user's place in a group, and whether there is such a group at all.
 async fn place(
@@ -50,11 +51,14 @@ pub(super) async fn subscribe(
     wish: &Subscribe,
 ) -> Result<(), Rejection> {
     let group = GroupId(wish.group_id);
-    let row = need_member(shared, session, group).await?;
+    let mut row = need_member(shared, session, group).await?;
+    if !row.notified && acknowledge_notification(shared, group, &session.user).await {
+        row = need_member(shared, session, group).await?;
+    }
     let epoch = shared.opener.epoch();
     let from = match wish.after_seq {
         Some(after) => From::After(after, wish.epoch),
-        None => From::Delivered,
+        None => From::Delivered(wish.epoch),
     };
     let plan = plan(Some(&row), true, from, epoch, wish.limit);
     let body = Subscribed {
@@ -70,9 +74,22 @@ pub(super) async fn subscribe(
     shared.hub.unsubscribe(group, session);
     session.outbox.push(ws::text(names::SUBSCRIBED_TO_GROUP, id, &body));
     welcome::follow(shared, session, group, &plan);
-    if !row.notified {
-        acknowledge_notification(shared, group, &session.user);
+    Ok(())
+}
+
+pub(super) async fn unsubscribe(
+    shared: &Shared,
+    session: &Session,
+    id: Option<&str>,
+    group: GroupId,
+) -> Result<(), Rejection> {
+    if !session.is_subscribed(group) {
+        need_member(shared, session, group).await?;
     }
+    shared.hub.unsubscribe(group, session);
+    session.resumed.lock().remove(&group);
+    let body = GroupRef { group_id: group.0, user_id: None };
+    session.outbox.push(ws::text(names::UNSUBSCRIBED_FROM_GROUP, id, &body));
     Ok(())
 }
 
@@ -86,23 +103,25 @@ pub(super) async fn resume(
 ) -> Result<(), Rejection> {
     let epoch = shared.opener.epoch();
     let mut plans = Vec::with_capacity(named.len());
-    let mut seen = HashSet::new();
-    if all {
-        let names: HashSet<GroupId> = named.iter().map(|one| GroupId(one.group_id)).collect();
-        let rows = welcome::all_groups(shared, session).await?;
-        let unnamed = |group: GroupId| names.contains(&group) || session.is_subscribed(group);
-        plans = welcome::plan_all(shared, &rows, unnamed, limit);
-    } else {
-        shared.caught_up(None).await?;
-    }
-    for one in named.iter().rev() {
-        let group = GroupId(one.group_id);
-        if !seen.insert(group) {
-            continue; // named twice: the last one counts
+    // Of a group that is named twice the last one counts.
+    let last: HashMap<Uuid, &ResumeFrom> = named.iter().map(|one| (one.group_id, one)).collect();
+    shared.caught_up(None).await?;
+    for one in named {
+        if !last.get(&one.group_id).is_some_and(|last| std::ptr::eq(*last, one)) {
+            continue;
         }
+        let group = GroupId(one.group_id);
         let (row, exists) = place(shared, session, group).await?;
+        if row.is_some() {
+            session.resumed.lock().insert(group);
+        }
         let from = From::After(one.after_seq, Some(one.epoch));
         plans.push((group, plan(row.as_ref(), exists, from, epoch, limit)));
+    }
+    if all {
+        let rows = welcome::all_groups(shared, session).await?;
+        let resumed = session.resumed.lock().clone();
+        plans.extend(welcome::plan_all(shared, &rows, |group| resumed.contains(&group), limit));
     }
     for (group, _) in &plans {
         shared.hub.unsubscribe(*group, session);

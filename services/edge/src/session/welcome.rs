@@ -87,7 +87,11 @@ pub(super) fn plan_all(
 ) -> Vec<(GroupId, Plan)> {
     let rest = rows.iter().filter(|row| !named(row.group_id));
     let plans = rest.map(|row| {
-        (row.group_id, plan(Some(row), true, From::Delivered, shared.opener.epoch(), limit), is_member(row))
+        (
+            row.group_id,
+            plan(Some(row), true, From::Delivered(None), shared.opener.epoch(), limit),
+            is_member(row),
+        )
     });
     plans
         .filter(|(_, plan, member)| *member || plan.follow != Follow::Nothing)

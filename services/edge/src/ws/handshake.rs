@@ -83,10 +83,12 @@ async fn identify(shared: &Shared, headers: &HeaderMap) -> Result<Option<Identit
     }
 }
 
-/// What a client is told of a token that isn't taken.
+/// What a client is told of a token in a frame that isn't taken: `unauthenticated`, whatever is wrong with it.
 pub(crate) fn unauthenticated_frame(error: AuthError) -> Rejection {
     match error {
-        AuthError::Expired => Rejection::new(Code::TokenExpired, "the token has expired: get a fresh one"),
+        AuthError::Expired => {
+            Rejection::new(Code::Unauthenticated, "the token has expired: connect again with a fresh one")
+        }
         AuthError::Invalid(reason) => {
             Rejection::new(Code::Unauthenticated, format!("the token is not accepted: {reason}"))
         }

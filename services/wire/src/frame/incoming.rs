@@ -19,7 +19,37 @@ pub struct Incoming {
     /// The client's own id, to be given back with the reply.
     pub id: Option<String>,
     /// What it asks, or why that can't be understood.
-    pub event: Result<ClientEvent, Rejection>,
+    pub event: Result<ClientEvent, Box<Unreadable>>,
+}
+
+/// A request that can't be understood, and as much of it as its sender needs to recognise it.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Why.
+    pub rejection: Rejection,
+    /// Whether it was meant as a message: those count against the rate.
+    pub is_send: bool,
+    /// Its group, if it names one.
+    pub group_id: Option<Uuid>,
+    /// Its `client_message_id`, if it has one.
+    pub client_message_id: Option<String>,
+}
+
+impl Unreadable {
+    fn new(rejection: Rejection) -> Box<Self> {
+        Box::new(Self { rejection, is_send: false, group_id: None, client_message_id: None })
+    }
+
+    fn of(event: &str, data: &str, rejection: Rejection) -> Box<Self> {
+        let fields: serde_json::Value = serde_json::from_str(data).unwrap_or_default();
+        let text = |name: &str| fields.get(name).and_then(serde_json::Value::as_str);
+        Box::new(Self {
+            rejection,
+            is_send: event == names::SEND_GROUP_MESSAGE,
+            group_id: text("group_id").and_then(|id| id.parse().ok()),
+            client_message_id: text("client_message_id").map(ToOwned::to_owned),
+        })
+    }
 }
 
 /// Not even a JSON object with an `event`: counted towards the close code 3501.
@@ -57,6 +87,7 @@ pub struct Subscribe {
 
 /// One group of `resume`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(expecting = "an object with group_id, epoch and after_seq")]
 pub struct ResumeFrom {
     /// The group.
     pub group_id: Uuid,
@@ -194,15 +225,17 @@ pub fn parse(text: &str) -> Result<Incoming, Malformed> {
             Ok(id) if id.len() <= ID_BYTES_MAX => Some(id),
             Ok(_) | Err(_) => {
                 let why = format!("id must be a string of at most {ID_BYTES_MAX} bytes");
-                return Ok(Incoming { id: None, event: Err(Rejection::bad_request(why)) });
+                return Ok(Incoming { id: None, event: Err(Unreadable::new(Rejection::bad_request(why))) });
             }
         },
     };
     let Some(Ok(event)) = envelope.event.map(|raw| serde_json::from_str::<String>(raw.get())) else {
-        return Ok(Incoming { id, event: Err(Rejection::bad_request("event must be a string")) });
+        let rejection = Rejection::bad_request("event must be a string");
+        return Ok(Incoming { id, event: Err(Unreadable::new(rejection)) });
     };
     let data = envelope.data.map_or("{}", RawValue::get);
-    Ok(Incoming { id, event: client_event(&event, data) })
+    let asked = client_event(&event, data).map_err(|rejection| Unreadable::of(&event, data, rejection));
+    Ok(Incoming { id, event: asked })
 }
 
 /// Derived deserializers take an array for a struct, its fields in their order; the contract knows objects only.
@@ -214,7 +247,20 @@ fn data<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Rejection> {
     if !is_object(text) {
         return Err(Rejection::bad_request("data must be an object"));
     }
-    serde_json::from_str(text).map_err(|error| Rejection::bad_request(format!("data: {error}")))
+    serde_json::from_str(text).map_err(|_| Rejection::bad_request(format!("data{}", fault::<T>(text))))
+}
+
+/// Which field is wrong, and how. Only what failed is read a second time for it.
+fn fault<'a, T: Deserialize<'a>>(text: &'a str) -> String {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut reader) else {
+        return ": something follows the object".to_owned();
+    };
+    let path = error.path().to_string();
+    let inner = error.into_inner().to_string();
+    // The place is one in `data`, which the client can't count from.
+    let what = inner.rsplit_once(" at line ").map_or(inner.as_str(), |(what, _)| what);
+    if path == "." { format!(": {what}") } else { format!(".{path}: {what}") }
 }
 
 fn group(text: &str) -> Result<GroupId, Rejection> {
@@ -290,7 +336,7 @@ mod tests {
     use super::*;
 
     fn code(text: &str) -> Option<Code> {
-        parse(text).ok()?.event.err().map(|rejection| rejection.code)
+        parse(text).ok()?.event.err().map(|unreadable| unreadable.rejection.code)
     }
 
     #[test]
@@ -303,8 +349,38 @@ mod tests {
         }
         let incoming = parse(r#"{"event":"send_group_message","id":"s1","data":{"text":5}}"#).unwrap();
         assert_eq!(incoming.id.as_deref(), Some("s1"));
-        assert!(incoming.event.is_err());
+        let unreadable = incoming.event.unwrap_err();
+        assert!(unreadable.is_send && unreadable.group_id.is_none());
         assert!(parse(r#"{"event":"ping","id":null,"future":[1]}"#).unwrap().event.is_ok());
         assert_eq!(code(&format!(r#"{{"event":"ping","id":"{}"}}"#, "x".repeat(65))), Some(Code::BadRequest));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_by_field_and_with_what_the_sender_knows() {
+        let group = Uuid::from_u128(7);
+        let text = format!(
+            r#"{{"event":"send_group_message","data":{{"group_id":"{group}","client_message_id":"c1","type":"text","text":5}}}}"#
+        );
+        let unreadable = parse(&text).unwrap().event.unwrap_err();
+        assert_eq!(unreadable.rejection.message, "data.text: invalid type: integer `5`, expected a string");
+        assert_eq!(unreadable.group_id, Some(group));
+        assert_eq!(unreadable.client_message_id.as_deref(), Some("c1"));
+        assert!(unreadable.is_send);
+        for (data, message) in [
+            ("{}", "data: missing field `group_id`"),
+            ("[]", "data must be an object"),
+            (r#"{"group_id":"g"}"#, "data.group_id: UUID parsing failed"),
+        ] {
+            let text = format!(r#"{{"event":"typing","data":{data}}}"#);
+            let unreadable = parse(&text).unwrap().event.unwrap_err();
+            assert!(unreadable.rejection.message.starts_with(message), "{}", unreadable.rejection.message);
+        }
+        let resume = r#"{"event":"resume","data":{"groups":[5]}}"#;
+        let unreadable = parse(resume).unwrap().event.unwrap_err();
+        assert!(
+            unreadable.rejection.message.starts_with("data.groups[0]: "),
+            "{}",
+            unreadable.rejection.message
+        );
     }
 }

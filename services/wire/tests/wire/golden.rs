@@ -79,7 +79,7 @@ fn cursors() -> CursorsAdvanced {
         user: user("ann"),
         delivered: 300,
         read: 299,
-        before: 2,
+        delivered_before: 2,
         read_before: 1,
         at,
         notified: Some(1),

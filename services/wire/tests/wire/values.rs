@@ -101,9 +101,10 @@ pub(crate) fn cursors() -> impl Strategy<Value = CursorsAdvanced> {
     let header = (any::<[u8; 16]>(), any::<[u8; 16]>(), any::<i64>());
     (header, prop::collection::vec(entry, 0..5)).prop_map(|((group_id, event_id, at), entries)| {
         let at = Timestamp(at);
-        let advances = entries.into_iter().map(|(user, [delivered, read, before, read_before], notified)| {
-            CursorAdvance { user, delivered, read, before, read_before, at, notified }
-        });
+        let advances =
+            entries.into_iter().map(|(user, [delivered, read, delivered_before, read_before], notified)| {
+                CursorAdvance { user, delivered, read, delivered_before, read_before, at, notified }
+            });
         CursorsAdvanced {
             group_id: GroupId::from_bytes(group_id),
             event_id: EventId::from_bytes(event_id),

@@ -74,7 +74,7 @@ fn cursor(name: &str, delivered: Seq, read: Seq) -> CursorAdvance {
         user: user(name),
         delivered,
         read,
-        before: 0,
+        delivered_before: 0,
         read_before: 0,
         at: Timestamp(0),
         notified: None,

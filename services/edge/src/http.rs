@@ -20,7 +20,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// Serves until told to stop, then lets the requests that are under way end. WebSockets are not waited for: once
 /// upgraded, they are the edge's.
-pub(super) async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, app: Router, stop: CancellationToken) {
     let app = app.layer(RequestBodyTimeoutLayer::new(BODY_WAIT));
     let mut connections = JoinSet::new();
     let mut logged = false;
