@@ -102,6 +102,40 @@ async fn a_user_is_in_so_many_groups_and_no_more() {
     ann.must(201, "POST", "/groups", wished).await;
 }
 
+/// However many ask at once: as many as fit are taken, all others are told why not.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_at_the_same_moment_cannot_pass_the_limit_of_a_users_groups_together() {
+    let server = Server::start_with(ServerOptions::set(&["limits.user_groups=5"])).await;
+    let ann = server.rest("ann").await;
+    let made =
+        futures::future::join_all(
+            (0..16).map(|n| {
+                let ann = &ann;
+                async move {
+                    ann.call("POST", "/groups", Some(json!({"name": format!("g{n}"), "members": []}))).await
+                }
+            }),
+        )
+        .await;
+    let count = |answers: &[(u16, Value)], status: u16| answers.iter().filter(|one| one.0 == status).count();
+    assert_eq!((count(&made, 201), count(&made, 409)), (5, 11), "{made:?}");
+    assert_eq!(ann.get("/groups").await["groups"].as_array().unwrap().len(), 5);
+    // Somebody who is added by others.
+    let mut owners = Vec::new();
+    for n in 0..8 {
+        let owner = server.rest(&format!("owner{n}")).await;
+        let group = owner.group("g", &[]).await;
+        owners.push((owner, group));
+    }
+    let added = futures::future::join_all(owners.iter().map(|(owner, group)| async move {
+        let body = json!({"user_ids": ["bob", "cem"]});
+        owner.call("POST", &format!("/groups/{group}/members"), Some(body)).await
+    }))
+    .await;
+    assert_eq!((count(&added, 200), count(&added, 409)), (5, 3), "{added:?}");
+    assert_eq!(server.rest("cem").await.get("/groups").await["groups"].as_array().unwrap().len(), 5);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ones_groups_are_listed_in_pages_with_cursors_and_last_message() {
     let server = Server::start().await;
@@ -141,6 +175,10 @@ async fn profiles_are_set_by_oneself_and_seen_by_all() {
     let (ann, bob) = (server.rest("ann").await, server.rest("bob").await);
     assert_eq!(ann.get("/users/me").await["user_id"], "ann");
     is(&ann, "GET", "/users/nobody", Value::Null, 404, "user_not_found").await;
+    assert_eq!(ann.get("/users/ann").await, ann.get("/users/me").await, "whatever one is called");
+    ann.group("g", &["cem"]).await;
+    let cems = ann.get("/users/cem").await;
+    assert_eq!((&cems["user_id"], &cems["display_name"]), (&json!("cem"), &json!("cem")), "members have one");
     let wish = json!({"display_name": "Ann 🦜", "avatar_url": "https://example.com/a.png"});
     let set = ann.must(200, "PUT", "/users/me", wish).await;
     assert_eq!(keys(&set), BTreeSet::from(["user_id", "display_name", "avatar_url", "updated_at"]));

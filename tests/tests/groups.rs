@@ -113,6 +113,21 @@ async fn the_same_group_again_is_the_same_group_and_another_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_creator_who_has_left_learns_nothing_new_by_creating_again() {
+    let server = Server::start().await;
+    let (ann, bob) = (server.rest("ann").await, server.rest("bob").await);
+    let wish = json!({"name": "Old", "members": ["bob", "bob"], "group_id": fresh_id()});
+    let made = ann.must(201, "POST", "/groups", wish.clone()).await;
+    let path = format!("/groups/{}", made["group_id"].as_str().unwrap());
+    ann.must(200, "PUT", &format!("{path}/owner"), json!({"user_id": "bob"})).await;
+    ann.must(204, "DELETE", &format!("{path}/members/ann"), Value::Null).await;
+    bob.must(200, "PATCH", &path, json!({"name": "Secret"})).await;
+    bob.must(200, "POST", &format!("{path}/members"), json!({"user_ids": ["cem"]})).await;
+    assert_eq!(ann.must(200, "POST", "/groups", wish).await, made, "as it was made");
+    is(&ann, "GET", &path, Value::Null, 403, "not_a_member").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn owner_and_admins_change_a_group_and_members_do_not() {
     let server = Server::start().await;
     let (ann, bob, cem) = (server.rest("ann").await, server.rest("bob").await, server.rest("cem").await);

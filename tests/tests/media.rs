@@ -136,6 +136,13 @@ async fn media_is_seen_by_those_who_may_see_a_message_that_carries_it() {
     server.rest("late-image").await.get(&path).await;
     ann.must(204, "DELETE", &format!("/groups/{group}/members/bob"), Value::Null).await;
     assert_eq!(bob.refused("GET", &path, None).await, (403, "media_forbidden".into()));
+    ann.must(204, "DELETE", &format!("/groups/{group}"), Value::Null).await;
+    for user in ["ann", "late-image", "bob"] {
+        let refused = server.rest(user).await.refused("GET", &path, None).await;
+        assert_eq!(refused, (410, "group_dissolved".into()), "{user}");
+    }
+    let refused = server.rest("eve").await.refused("GET", &path, None).await;
+    assert_eq!(refused, (403, "media_forbidden".into()), "a stranger learns nothing");
     let refused = bob.refused("GET", "/media/nonsense", None).await;
     assert_eq!(refused, (404, "media_not_found".into()));
 }

@@ -96,6 +96,15 @@ uuid_id!(
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(Arc<str>);
 
+/// No control, no line or paragraph separator, no noncharacter, and nothing that turns the direction of what follows, by
+/// which one id could look like another.
+fn is_printable(c: char) -> bool {
+    let turns = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_no_character =
+        matches!(u32::from(c) & 0xffff, 0xfffe | 0xffff) || matches!(c, '\u{fdd0}'..='\u{fdef}');
+    !(c.is_control() || turns || is_no_character || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'))
+}
+
 impl UserId {
     /// The greatest length.
     pub const BYTES_MAX: usize = 128;
@@ -108,7 +117,7 @@ impl UserId {
         if text.is_empty() || text.len() > Self::BYTES_MAX {
             return Err(IdError::Length { bytes_max: Self::BYTES_MAX });
         }
-        if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')) {
+        if !text.chars().all(is_printable) {
             return Err(IdError::NotPrintable);
         }
         Ok(Self(text.into()))

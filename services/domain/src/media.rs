@@ -40,7 +40,7 @@ pub enum MediaFault {
     Forbidden,
     /// Nothing was uploaded.
     NotUploaded,
-    /// What lies there is not what was announced, or doesn't fit the message's type.
+    /// What lies there is not what was announced.
     Mismatch,
     /// The object store can't be asked now.
     Unavailable,

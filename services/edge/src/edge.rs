@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::acks::Acks;
 use crate::hub::Hub;
+use crate::joins::Joins;
 use crate::opener::Opener;
 use crate::options::{Engines, Options};
 use crate::status::Statuses;
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     /// Nobody is let in any more.
     pub(crate) draining: CancellationToken,
+    pub(crate) joins: Joins,
     limiter: Option<DefaultKeyedRateLimiter<UserId>>,
 }
 
@@ -113,6 +115,7 @@ impl Edge {
             tracker: tracker.clone(),
             stop: stop.clone(),
             draining: CancellationToken::new(),
+            joins: Joins::default(),
             limiter,
         });
         let delivery = crate::delivery::Delivery::start(shared.clone()).await?;

@@ -17,6 +17,7 @@ mod delivery;
 mod edge;
 mod http;
 mod hub;
+mod joins;
 mod media;
 mod opener;
 mod options;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use parley_domain::{
-    GroupId, MediaClaims, MediaDescription, MediaFault, MediaId, MessageId, MessageKind, MessageSent,
-    RollbackReason, Seq, UserId,
+    GroupId, MediaClaims, MediaDescription, MediaFault, MediaId, MessageId, MessageSent, RollbackReason, Seq,
+    UserId,
 };
 use parley_keys::open_media_url;
 use parley_media::StoredObject;
@@ -22,15 +22,11 @@ pub(crate) async fn check(
     shared: &Shared,
     actor: &UserId,
     group_id: GroupId,
-    kind: MessageKind,
     media_url: &str,
 ) -> Result<MediaDescription, MediaFault> {
     let claims = open_media_url(shared.engines.keys.ring(), media_url).map_err(|_| MediaFault::Forbidden)?;
     if claims.group_id != group_id || claims.uploader != *actor {
         return Err(MediaFault::Forbidden);
-    }
-    if !kind.fits(&claims.content_type) {
-        return Err(MediaFault::Mismatch);
     }
     let object = shared.engines.media.look(claims.media_id).await.map_err(|error| {
         broken("an upload can't be looked at", &error);

@@ -3,7 +3,7 @@
 //! ```text
 //! request ─▶ observe (id, span, count) ─▶ catch panic ─▶ route ─▶ Caller ─▶ path, query, body ─▶ handler
 //!                                                          │        │ 401       │ 400, 413        │
-//!                                                          └─ 404, 405 ──────── all as `Fault` ◀──┘
+//!                                                          └─ 404 ───────────── all as `Fault` ◀──┘
 //! ```
 //!
 //! Writes are wishes to the owner of a group's partition, reads come from the read models once these show everything

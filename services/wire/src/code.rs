@@ -121,7 +121,7 @@ impl Close {
             Self::InvalidText => "text is not UTF-8",
             Self::TooLarge => "frame too large",
             Self::GoingAway => "going away",
-            Self::TokenExpired => "token expired",
+            Self::TokenExpired => "token expired or late",
             Self::TooSlow => "too slow",
             Self::NoPong => "no pong",
             Self::BadToken => "unauthenticated",

@@ -62,7 +62,7 @@ fn media(wish: &SendMessage) -> Result<Option<MediaDescription>, Rejection> {
         (Some(Err(fault)), _) => Err(media_fault(*fault)),
         (Some(Ok(media)), kind) if !kind.fits(&media.content_type) => Err(Rejection::new(
             Code::MediaMismatch,
-            "the message's type doesn't fit the content type of its media",
+            "the message's type doesn't fit the content type of its media: send it with the type that does",
         )),
         (Some(Ok(media)), _) => Ok(Some(media.clone())),
     }

@@ -29,11 +29,10 @@ pub(super) struct Pace {
 
 impl Pace {
     fn of(source: &JwksSource) -> Self {
-        let gap = Duration::from_secs(10);
         match source {
-            JwksSource::Url(_) => Self { every: Duration::from_secs(300), gap },
+            JwksSource::Url(_) => Self { every: Duration::from_secs(60), gap: Duration::from_secs(1) },
             // It costs next to nothing, and whoever takes a key out of his own file expects it to be out.
-            JwksSource::File(_) => Self { every: gap, gap },
+            JwksSource::File(_) => Self { every: Duration::from_secs(2), gap: Duration::from_millis(200) },
         }
     }
 }

@@ -8,6 +8,7 @@ use parley_readstore::{GroupRow, MembershipRow, ReadModel};
 
 use super::fault::Fault;
 use crate::edge::Shared;
+use crate::joins::{self, Joining};
 
 /// Questions about single users that run at once.
 const CONCURRENT_QUERIES: usize = 16;
@@ -68,25 +69,36 @@ pub(super) fn may_see(group: &GroupRow, membership: &MembershipRow) -> Result<()
     Ok(())
 }
 
-/// Those of the users who are in as many groups as a user may be in. The limit is soft: two calls at the same moment
-/// may pass it together, since no one task owns a user.
-pub(super) async fn full_users(shared: &Shared, users: &[UserId]) -> Result<Vec<UserId>, Fault> {
-    let suspects = at_limit(shared, users).await?;
+/// Those of a call's users who are in as many groups as a user may be in.
+pub(super) async fn full_users(
+    shared: &Shared,
+    joining: &Joining<'_>,
+    users: &[UserId],
+) -> Result<Vec<UserId>, Fault> {
+    let suspects = may_be_full(shared, joining, users).await?;
     if suspects.is_empty() {
         return Ok(suspects);
     }
-    // Somebody may have left a group since.
+    for user in &suspects {
+        joining.alone(user).await;
+    }
     shared.caught_up(None).await?;
-    at_limit(shared, &suspects).await
+    let limit = shared.options.limits.user_groups;
+    let reads = shared.engines.reads.live();
+    let mut full = Vec::new();
+    for user in suspects {
+        if reads.group_count(&user, limit).await? >= limit {
+            full.push(user);
+        }
+    }
+    Ok(full)
 }
 
-async fn at_limit(shared: &Shared, users: &[UserId]) -> Result<Vec<UserId>, Fault> {
-    let limit = shared.options.limits.user_groups;
-    let reads = &shared.engines.reads.live();
+async fn may_be_full(shared: &Shared, joining: &Joining<'_>, users: &[UserId]) -> Result<Vec<UserId>, Fault> {
     let full = futures::stream::iter(users.to_vec())
         .map(|user| async move {
-            let count = reads.group_count(&user, limit).await?;
-            Ok::<_, Fault>((count >= limit).then_some(user))
+            let full = joins::may_be_full(shared, joining, &user).await?;
+            Ok::<_, Fault>(full.then_some(user))
         })
         .buffered(CONCURRENT_QUERIES)
         .try_collect::<Vec<_>>()

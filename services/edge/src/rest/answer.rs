@@ -1,5 +1,6 @@
 //! Groups and members as clients see them.
 
+use axum::Json;
 use parley_domain::UserId;
 use parley_readstore::{GroupRow, MembershipRow, ReadModel};
 use parley_wire::rest::{GroupBody, MemberBody, role_name};
@@ -13,7 +14,7 @@ use crate::body;
 use crate::edge::Shared;
 
 /// Members that a group is shown with.
-const SHOWN_MEMBERS_MAX: usize = 100;
+pub(super) const SHOWN_MEMBERS_MAX: usize = 100;
 
 /// A member without its cursors.
 pub(super) fn member_body(member: &MembershipRow) -> MemberBody {
@@ -38,11 +39,12 @@ pub(super) async fn group_with_members(
 }
 
 /// The answer to a write, and whether it made the group. Waiting for the read models here means that whatever the client
-/// reads next, with or without waiting, shows it.
+/// reads next, with or without waiting, shows it. `unseen` makes the answer for who can't see the group (any more).
 pub(super) async fn written(
     shared: &Shared,
     reply: Reply,
     caller: &UserId,
+    unseen: impl FnOnce(GroupSummary) -> GroupBody,
 ) -> Result<(GroupBody, bool), Fault> {
     let (summary, created) = match reply {
         Reply::Group { group, created } => (group, created),
@@ -55,11 +57,22 @@ pub(super) async fn written(
     let body = match read_back(shared, &summary, caller).await {
         Ok(Some(body)) => body,
         // It happened: a read model that can't be read must not make the client believe otherwise.
-        Ok(None) | Err(_) => summary_body(shared, summary),
+        Ok(None) | Err(_) => unseen(summary),
     };
     Ok((body, created))
 }
 
+/// The answer to a change of a group.
+pub(super) async fn changed(
+    shared: &Shared,
+    reply: Reply,
+    caller: &UserId,
+) -> Result<Json<GroupBody>, Fault> {
+    let unseen = |summary| summary_body(shared, summary);
+    written(shared, reply, caller, unseen).await.map(|(body, _)| Json(body))
+}
+
+/// What the owner of its partition says of a group.
 fn summary_body(shared: &Shared, summary: GroupSummary) -> GroupBody {
     GroupBody { members: Some(Vec::new()), ..body::of_summary(summary, shared.opener.epoch()) }
 }

@@ -1,21 +1,24 @@
 //! `POST /groups`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
-use parley_domain::{GroupId, Limits, UserId};
-use parley_wire::rest::{CreateGroup, GroupBody};
-use parley_wire::service::Wish;
+use parley_domain::{GroupId, Limits, Role, UserId};
+use parley_wire::rest::{CreateGroup, GroupBody, MemberBody, role_name};
+use parley_wire::service::{GroupSummary, Wish};
+use parley_wire::time;
 use uuid::Uuid;
 
 use super::access::{full_users, too_many_groups, user_ids};
-use super::answer::written;
+use super::answer::{SHOWN_MEMBERS_MAX, written};
 use super::extract::{Body, Caller};
 use super::fault::Fault;
 use super::recipe::{group_of_key, recipe};
 use crate::edge::Shared;
+use crate::joins::Joining;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -34,14 +37,53 @@ pub(super) async fn create(
     }
     let members = user_ids("members", &wish.members)?;
     let given = given_id(&caller, wish.group_id, &headers)?;
-    refuse_full(&shared, &caller, &members, given).await?;
+    let mut users = members.clone();
+    users.push(caller.clone());
+    let joining = shared.joins.begin(&users);
+    refuse_full(&shared, &joining, &users, given).await?;
     let description = wish.description.unwrap_or_default();
     let recipe = recipe(&caller, &wish.name, &description, &members);
     let group_id = given.unwrap_or_else(|| GroupId(Uuid::now_v7()));
+    let made = Made { name: wish.name.clone(), description: description.clone(), members: users };
     let wish = Wish::Create { name: wish.name, description, members, recipe };
     let reply = shared.call(group_id, &caller, wish).await?;
-    let (body, created) = written(&shared, reply, &caller).await?;
+    let (body, created) = written(&shared, reply, &caller, |summary| made.body(&shared, &summary)).await?;
     Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(body)))
+}
+
+/// A group as it was made, for its creator who repeats the call and isn't in it any more: what became of it since is no
+/// business of his.
+struct Made {
+    name: String,
+    description: String,
+    members: Vec<UserId>,
+}
+
+impl Made {
+    fn body(self, shared: &Shared, summary: &GroupSummary) -> GroupBody {
+        let (creator, created_at) = (summary.created_by.to_string(), time::format(summary.created_at));
+        let members: BTreeSet<UserId> = self.members.into_iter().collect();
+        let shown = members.iter().take(SHOWN_MEMBERS_MAX).map(|user| MemberBody {
+            user_id: user.to_string(),
+            role: role_name(if *user == summary.created_by { Role::Owner } else { Role::Member }),
+            joined_at: created_at.clone(),
+            delivered_seq: None,
+            read_seq: None,
+        });
+        GroupBody {
+            group_id: summary.group_id.0,
+            name: self.name,
+            description: self.description,
+            owner: creator.clone(),
+            created_by: creator,
+            created_at: created_at.clone(),
+            updated_at: created_at.clone(),
+            member_count: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            members: Some(shown.collect()),
+            head_seq: 1,
+            epoch: shared.opener.epoch(),
+        }
+    }
 }
 
 /// The id that makes a repeat of this call the same call.
@@ -63,12 +105,11 @@ fn given_id(caller: &UserId, group_id: Option<Uuid>, headers: &HeaderMap) -> Res
 /// Whoever repeats the call for a group that is there is answered by its owner, however many groups people are in.
 async fn refuse_full(
     shared: &Shared,
-    caller: &UserId,
-    members: &[UserId],
+    joining: &Joining<'_>,
+    users: &[UserId],
     given: Option<GroupId>,
 ) -> Result<(), Fault> {
-    let users: Vec<UserId> = std::iter::once(caller).chain(members).cloned().collect();
-    let full = full_users(shared, &users).await?;
+    let full = full_users(shared, joining, users).await?;
     let Some(user) = full.first() else { return Ok(()) };
     if let Some(group_id) = given
         && shared.engines.reads.live().group(group_id).await?.is_some()

@@ -86,10 +86,9 @@ pub(super) async fn no_such_route() -> Fault {
     Fault::new(Code::NotFound, "there is no such route")
 }
 
-/// The path is known, the method isn't. The contract has no code for it; the router adds `Allow`.
-pub(super) async fn no_such_method() -> Response {
-    let fault = Fault::bad_request("this route doesn't know the method: see the Allow header");
-    (StatusCode::METHOD_NOT_ALLOWED, fault).into_response()
+/// The path is known, the method isn't. To the contract that is an unknown route like any other; the router adds `Allow`.
+pub(super) async fn no_such_method() -> Fault {
+    Fault::new(Code::NotFound, "there is no such route: the path has others, see the Allow header")
 }
 
 /// A handler panicked. The panic hook has reported where; its message may hold anything, so it goes no further.
@@ -114,12 +113,5 @@ mod tests {
             let fault = Fault::from(Rejection::new(Code::Busy, "why").retry_after(millis));
             assert_eq!(fault.into_response().headers()[header::RETRY_AFTER], seconds);
         }
-    }
-
-    #[tokio::test]
-    async fn a_wrong_method_is_405_with_the_envelope() {
-        let response = no_such_method().await;
-        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
     }
 }

@@ -13,7 +13,7 @@ use parley_wire::rest::{GroupBody, Groups, ListedGroup, UpdateGroup};
 use parley_wire::service::Wish;
 
 use super::access::{group_id, seen};
-use super::answer::{group_with_members, written};
+use super::answer::{changed, group_with_members};
 use super::extract::{Body, Caller, Path, Query};
 use super::fault::Fault;
 use super::page::{self, Page};
@@ -115,7 +115,7 @@ pub(super) async fn update(
 ) -> Result<Json<GroupBody>, Fault> {
     let wish = Wish::Update { name: wish.name, description: wish.description };
     let reply = shared.call(group_id(&group)?, &caller, wish).await?;
-    written(&shared, reply, &caller).await.map(|(body, _)| Json(body))
+    changed(&shared, reply, &caller).await
 }
 
 pub(super) async fn dissolve(

@@ -11,11 +11,12 @@ use parley_wire::rest::{AddMembers, GroupBody, MemberBody, Members, SetRole, Tra
 use parley_wire::service::Wish;
 
 use super::access::{full_users, group_id, seen, too_many_groups, user_ids};
-use super::answer::{member_body, written};
+use super::answer::{changed, member_body};
 use super::extract::{Body, Caller, Path, Query};
 use super::fault::Fault;
 use super::page::{self, Page};
 use crate::edge::Shared;
+use crate::joins::Joining;
 
 /// Members of the largest group whose members' cursors are shown.
 const CURSORS_SHOWN_MAX: u32 = 200;
@@ -51,7 +52,8 @@ pub(super) async fn add(
     }
     let users = user_ids("user_ids", &wish.user_ids)?;
     let group_id = group_id(&group)?;
-    refuse_full(&shared, &caller, group_id, &users).await?;
+    let joining = shared.joins.begin(&users);
+    refuse_full(&shared, &joining, &caller, group_id, &users).await?;
     change(&shared, &caller, group_id, Wish::AddMembers(users)).await
 }
 
@@ -59,11 +61,12 @@ pub(super) async fn add(
 /// which is then what the owner of the group says.
 async fn refuse_full(
     shared: &Shared,
+    joining: &Joining<'_>,
     caller: &UserId,
     group_id: GroupId,
     users: &[UserId],
 ) -> Result<(), Fault> {
-    let full = full_users(shared, users).await?;
+    let full = full_users(shared, joining, users).await?;
     if full.is_empty() {
         return Ok(());
     }
@@ -126,7 +129,7 @@ async fn change(
     wish: Wish,
 ) -> Result<Json<GroupBody>, Fault> {
     let reply = shared.call(group_id, caller, wish).await?;
-    written(shared, reply, caller).await.map(|(body, _)| Json(body))
+    changed(shared, reply, caller).await
 }
 
 /// A user in a path.

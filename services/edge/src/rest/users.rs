@@ -20,13 +20,12 @@ pub(super) async fn own(
     State(shared): State<Arc<Shared>>,
     Caller(caller): Caller,
 ) -> Result<Json<ProfileBody>, Fault> {
-    let unset = || ProfileChanged {
-        user: caller.clone(),
-        display_name: caller.to_string(),
-        avatar_url: None,
-        at: Timestamp(0),
-    };
-    Ok(Json(body(profile(&shared, &caller).await?.unwrap_or_else(unset))))
+    Ok(Json(body(profile(&shared, &caller).await?.unwrap_or_else(|| unset(caller)))))
+}
+
+/// The profile of somebody who never made one.
+fn unset(user: UserId) -> ProfileChanged {
+    ProfileChanged { display_name: user.to_string(), user, avatar_url: None, at: Timestamp(0) }
 }
 
 pub(super) async fn put_own(
@@ -47,11 +46,16 @@ pub(super) async fn put_own(
 
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
-    Caller(_): Caller,
+    Caller(caller): Caller,
     Path(user): Path<String>,
 ) -> Result<Json<ProfileBody>, Fault> {
     let user = UserId::parse(&user).map_err(|_| user_not_found())?;
-    profile(&shared, &user).await?.map(body).map(Json).ok_or_else(user_not_found)
+    if let Some(profile) = profile(&shared, &user).await? {
+        return Ok(Json(body(profile)));
+    }
+    // Members are shown to each other, so each has a profile, as everybody has to oneself.
+    let known = user == caller || !shared.engines.reads.live().user_groups(&user, None, 1).await?.is_empty();
+    if known { Ok(Json(body(unset(user)))) } else { Err(user_not_found()) }
 }
 
 async fn profile(shared: &Shared, user: &UserId) -> Result<Option<ProfileChanged>, Fault> {
@@ -60,7 +64,7 @@ async fn profile(shared: &Shared, user: &UserId) -> Result<Option<ProfileChanged
 }
 
 fn user_not_found() -> Fault {
-    Fault::new(Code::UserNotFound, "no user with this id has a profile")
+    Fault::new(Code::UserNotFound, "there is no user with this id")
 }
 
 fn body(profile: ProfileChanged) -> ProfileBody {
