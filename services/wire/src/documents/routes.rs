@@ -199,7 +199,8 @@ pub(super) const ROUTES: &[Route] = &[
         ..write(
             "post",
             "/v1/media/uploads",
-            "A pre-signed upload URL that binds type, length and checksum, and the media_url to send",
+            "A pre-signed upload URL that binds type, length and checksum, and the media_url to send; \
+             a PUT to it answers 412 once the object is there",
             Some(Components::received::<rest::CreateUpload>),
             &[BadRequest, TooLarge, GroupNotFound, NotAMember, GroupDissolved],
         )
@@ -208,7 +209,7 @@ pub(super) const ROUTES: &[Route] = &[
         "/v1/media/{media_id}",
         "A short-lived download URL, for who may see a message that carries the object, and its uploader",
         Some(Components::sent::<rest::Download>),
-        &[MediaNotFound, MediaForbidden],
+        &[MediaNotFound, MediaForbidden, GroupDissolved],
     ),
     read("/v1/users/me", "The caller's profile", PROFILE, &[]),
     Route {
