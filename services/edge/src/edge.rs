@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     /// Nobody is let in any more.
     pub(crate) draining: CancellationToken,
     pub(crate) joins: Joins,
+    /// When it was last logged that replays are held up.
+    pub(crate) replay_trouble: parking_lot::Mutex<Option<tokio::time::Instant>>,
     limiter: Option<DefaultKeyedRateLimiter<UserId>>,
 }
 
@@ -116,6 +118,7 @@ impl Edge {
             stop: stop.clone(),
             draining: CancellationToken::new(),
             joins: Joins::default(),
+            replay_trouble: parking_lot::Mutex::default(),
             limiter,
         });
         let delivery = crate::delivery::Delivery::start(shared.clone()).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parley_domain::{GroupId, Seq};
 use parley_wire::event;
+use tokio::time::Instant;
 
 use crate::edge::Shared;
 use crate::hub::{Step, SubscriptionId, Taken};
@@ -17,6 +18,8 @@ use crate::session::Session;
 const PAGE_EVENTS: usize = 256;
 /// Wait before a replay that a store holds up is tried again.
 const RETRY: Duration = Duration::from_millis(250);
+/// How often it is logged that replays are held up.
+const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// Something that a session has yet to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +124,7 @@ async fn subscription(
     let rows = match shared.engines.reads.live().events(group, next, Seq::MAX, PAGE_EVENTS).await {
         Ok(rows) => rows,
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, session = %session.id, "replay is held up");
+            held_up(shared, session, &error);
             return Some(retry(session, Behind::Subscription(group, id, phase)).await);
         }
     };
@@ -152,7 +155,7 @@ async fn range(
     let rows = match shared.engines.reads.live().events(group, from, to, PAGE_EVENTS).await {
         Ok(rows) => rows,
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, session = %session.id, "replay is held up");
+            held_up(shared, session, &error);
             return Some(retry(session, Behind::Range(group, from, to)).await);
         }
     };
@@ -184,9 +187,19 @@ async fn open(
     match opened.await {
         Ok(opened) => Some(opened),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, session = %session.id, "an event can't be replayed");
+            held_up(shared, session, &error);
             None
         }
+    }
+}
+
+/// A replay that can't go on is tried again until it can, so only now and then is it worth a line.
+fn held_up(shared: &Shared, session: &Session, error: &(dyn std::error::Error + 'static)) {
+    metrics::counter!("parley_replays_held_up_total").increment(1);
+    let mut logged = shared.replay_trouble.lock();
+    if logged.is_none_or(|at| at.elapsed() >= TROUBLE_LOGGED_EVERY) {
+        *logged = Some(Instant::now());
+        tracing::error!(error, session = %session.id, "an event can't be replayed; trying on");
     }
 }
 

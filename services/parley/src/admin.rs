@@ -205,7 +205,8 @@ pub(crate) fn comparison_json(comparison: &parley_projector::Comparison) -> Valu
         "records": comparison.records,
         "rows": comparison.rows,
         "different": comparison.different,
-        "equal": comparison.different == 0,
+        "equal": comparison.different == 0 && !comparison.unreadable,
+        "unreadable": comparison.unreadable,
     })
 }
 

@@ -42,7 +42,9 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         print_line(&outcome.to_string())?;
     } else {
+        let unreadable = outcome.get("unreadable").and_then(Value::as_bool).unwrap_or(false);
         let verdict = match (different, args.verify) {
+            _ if unreadable => "the old ones couldn't be read, switched".to_owned(),
             (0, true) => "the live read models equal them".to_owned(),
             (0, false) => "equal to the old ones, switched".to_owned(),
             (count, true) => format!("{count} rows of the live read models differ: run `parley rebuild`"),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parley_eventlog::{EventLog, ReadError, TopicPartition};
-use parley_readstore::{Checkpoint, ReadModel, ReadStore};
+use parley_readstore::{ReadModel, ReadStore};
 
 use crate::apply::{Applier, StartError};
 use crate::projector::Handle;
@@ -30,6 +30,8 @@ pub struct Comparison {
     pub rows: u64,
     /// Rows that only one of them has, or that differ.
     pub different: u64,
+    /// The live version couldn't be read: it was replaced, and nothing is known of how much of it was right.
+    pub unreadable: bool,
 }
 
 /// Why a rebuild failed. The live version is as it was.
@@ -51,10 +53,10 @@ pub enum RebuildError {
 
 /// Builds the next version from the beginning of the log, compares it with the live one at a common position, and makes
 /// it live unless `verify_only`. With a running projector (`live`) that stands still only for the comparison and the
-/// switch.
+/// switch. A live version that can't be read is replaced all the same, as that is what a rebuild is for.
 ///
 /// # Errors
-/// [`RebuildError`].
+/// [`RebuildError`]; with `verify_only` also if the live version can't be read.
 pub async fn rebuild(
     log: Arc<dyn EventLog>,
     reads: Arc<dyn ReadStore>,
@@ -75,14 +77,62 @@ pub async fn rebuild(
         Some(handle) => Some(handle.pause().await.ok_or(RebuildError::Stopping)?),
         None => None,
     };
-    let mut halted = Applier::resume(log.as_ref(), reads.live()).await?;
-    project_all(&mut halted, |_| {}).await?;
-    records += project_upto(&mut applier, halted.reached()).await?;
-    let compared = compare(reads.live().as_ref(), next.as_ref(), &mut step).await?;
+    let goal = match halt(&log, &reads).await {
+        Err(error) if verify_only || !error.is_of_the_store() => return Err(error),
+        Err(error) => {
+            replace_unreadable(&error);
+            None
+        }
+        Ok(goal) => Some(goal),
+    };
+    let end = match &goal {
+        Some(goal) => goal.clone(),
+        None => ends(log.as_ref()).await?,
+    };
+    records += project_upto(&mut applier, &end).await?;
+    let mut comparison = Comparison { unreadable: goal.is_none(), ..Comparison::default() };
+    if goal.is_some() {
+        match compare(reads.live().as_ref(), next.as_ref(), &mut comparison, &mut step).await {
+            Ok(()) => {}
+            Err(Side::Live(error)) if !verify_only => {
+                replace_unreadable(&error);
+                comparison.unreadable = true;
+            }
+            Err(Side::Live(error) | Side::Next(error)) => return Err(error.into()),
+        }
+    }
     if !verify_only {
         reads.switch().await?;
     }
-    Ok(Comparison { records, ..compared })
+    Ok(Comparison { records, ..comparison })
+}
+
+fn replace_unreadable(error: &(dyn std::error::Error + 'static)) {
+    tracing::error!(error, "the live read models can't be read: they are replaced");
+}
+
+impl RebuildError {
+    fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Start(StartError::Store(_)))
+    }
+}
+
+/// Brings the live version, of which no projector is running, to the end of the log: that is where both are compared.
+async fn halt(
+    log: &Arc<dyn EventLog>,
+    reads: &Arc<dyn ReadStore>,
+) -> Result<HashMap<TopicPartition, u64>, RebuildError> {
+    let mut halted = Applier::resume(log.as_ref(), reads.live()).await?;
+    project_all(&mut halted, |_| {}).await?;
+    Ok(halted.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)).collect())
+}
+
+async fn ends(log: &dyn EventLog) -> Result<HashMap<TopicPartition, u64>, RebuildError> {
+    let mut ends = HashMap::new();
+    for at in crate::apply::places(log) {
+        ends.insert(at, log.end_offset(at).await?);
+    }
+    Ok(ends)
 }
 
 async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result<u64, RebuildError> {
@@ -102,10 +152,10 @@ async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result
 /// Projects up to given places, and nothing beyond them.
 async fn project_upto(
     applier: &mut Applier,
-    goal: &HashMap<TopicPartition, Checkpoint>,
+    goal: &HashMap<TopicPartition, u64>,
 ) -> Result<u64, RebuildError> {
     let mut count = 0;
-    let wanted = |at: &TopicPartition| goal.get(at).map_or(0, |checkpoint| checkpoint.offset);
+    let wanted = |at: &TopicPartition| goal.get(at).copied().unwrap_or(0);
     while applier.reached().iter().any(|(at, checkpoint)| checkpoint.offset < wanted(at)) {
         let mut records = applier.next().await?;
         records.retain(|stored| stored.offset < wanted(&stored.at));
@@ -116,15 +166,22 @@ async fn project_upto(
     Ok(count)
 }
 
+/// Whose rows can't be read.
+enum Side {
+    Live(parley_readstore::Error),
+    Next(parley_readstore::Error),
+}
+
 async fn compare(
     live: &dyn ReadModel,
     next: &dyn ReadModel,
+    comparison: &mut Comparison,
     step: &mut (impl FnMut(RebuildStep) + Send),
-) -> Result<Comparison, RebuildError> {
-    let mut comparison = Comparison::default();
+) -> Result<(), Side> {
     for table in next.tables() {
         let (mut left, mut right) = (Pages::new(live, table), Pages::new(next, table));
-        let (mut one, mut other) = (left.next().await?, right.next().await?);
+        let mut one = left.next().await.map_err(Side::Live)?;
+        let mut other = right.next().await.map_err(Side::Next)?;
         while one.is_some() || other.is_some() {
             let order = match (&one, &other) {
                 (Some((a, _)), Some((b, _))) => a.cmp(b),
@@ -135,10 +192,10 @@ async fn compare(
             comparison.different += u64::from(!equal);
             if order.is_ge() {
                 comparison.rows += 1;
-                other = right.next().await?;
+                other = right.next().await.map_err(Side::Next)?;
             }
             if order.is_le() {
-                one = left.next().await?;
+                one = left.next().await.map_err(Side::Live)?;
             }
             if comparison.rows.is_multiple_of(COMPARED_ROWS_MAX as u64) {
                 step(RebuildStep::Compared(comparison.rows));
@@ -146,7 +203,7 @@ async fn compare(
         }
     }
     step(RebuildStep::Compared(comparison.rows));
-    Ok(comparison)
+    Ok(())
 }
 
 type Pair = (Vec<u8>, Vec<u8>);

@@ -66,6 +66,8 @@ async fn is_consistent(dir: &Path, world: &World) -> usize {
     assert!(dump(&*model, 1_000).await.unwrap() == rows_of(&world.log[..offset]).await, "at {offset}");
     apply_with_checkpoints(&*model, &world.log[offset..]).await;
     check(&*model, world).await.unwrap();
+    drop((model, store));
+    check(&*open(dir).live(), world).await.expect("after another start, too");
     offset
 }
 
@@ -123,6 +125,17 @@ async fn a_lost_end_of_the_journal_takes_rows_and_checkpoint_together() {
     }
     assert!(offsets.is_sorted() && offsets.last() > offsets.first(), "{offsets:?}");
     assert!(offsets.iter().all(|offset| *offset < world.log.len()), "{offsets:?}");
+}
+
+#[tokio::test]
+async fn without_its_journal_a_model_does_not_fit() {
+    let dir = TempDir::new().unwrap();
+    let world = World::play(&script(22, 300));
+    apply_with_checkpoints(&*open(dir.path()).live(), &world.log).await;
+    fs::remove_file(journal(dir.path())).unwrap();
+    assert!(matches!(try_open(dir.path()), Err(Error::Unfit(_))));
+    EmbeddedReadStore::discard(dir.path()).unwrap();
+    is_consistent(dir.path(), &world).await;
 }
 
 #[tokio::test]

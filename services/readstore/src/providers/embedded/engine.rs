@@ -10,6 +10,7 @@ use parley_domain::Epoch;
 
 use super::Options;
 use super::codec::{check_meta, encode_meta};
+use super::files::io_error;
 use super::keys::{Key, Table};
 use super::scan::{Pair, Scan};
 use crate::Error;
@@ -42,6 +43,15 @@ impl Closed {
     }
 }
 
+fn has_journal(dir: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(dir)? {
+        if entry?.path().extension().is_some_and(|extension| extension == "jnl") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Engine {
     /// Makes a new database in a directory that doesn't exist yet.
     pub(super) fn create(dir: &Path, epoch: Epoch, options: &Options) -> Result<Self, Error> {
@@ -54,6 +64,10 @@ impl Engine {
 
     /// Opens a database, which must fit.
     pub(super) fn open(dir: &Path, epoch: Epoch, options: &Options) -> Result<Self, Error> {
+        // Without its journal the engine would open, and lose what is written from then on at the next start.
+        if !has_journal(dir).map_err(io_error)? {
+            return Err(Error::Unfit("its journal is missing".to_owned()));
+        }
         let engine = Self::open_unchecked(dir, options)?;
         let meta = engine.rows.get(Key::of(Table::Meta).as_slice()).map_err(engine_error)?;
         let meta = meta.ok_or_else(|| Error::Unfit("it was never finished".to_owned()))?;

@@ -87,6 +87,6 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn io_error(error: io::Error) -> Error {
+pub(super) fn io_error(error: io::Error) -> Error {
     Error::Engine(Box::new(error))
 }
