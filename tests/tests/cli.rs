@@ -60,6 +60,10 @@ async fn configuration_is_laid_in_layers_and_shows_no_secret() {
         "file, environment, flag, default"
     );
     assert_eq!(shown["listen"], "127.0.0.1:1");
+    let broken = dir.path().join("broken.toml");
+    std::fs::write(&broken, format!("[auth]\nhs256_secret = \"{secret}\n")).unwrap();
+    let (code, _, err) = run(&["config", "--config", broken.to_str().unwrap()], &[]).await;
+    assert!(code == 64 && err.contains("line 2") && !err.contains(secret), "{err}");
     for args in [&["config", "--json"][..], &["config"]] {
         let (code, out, err) = run(args, &env).await;
         assert_eq!(code, 0, "{err}");
@@ -147,6 +151,21 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// What a forgotten mount looks like must not look like messages that were erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_keys_a_server_does_not_start() {
+    let mut server = Server::start().await;
+    talked(&server, &["one"]).await;
+    assert_eq!(server.terminate().await, Some(0));
+    let keys = server.data.join("keys");
+    std::fs::rename(&keys, server.data.join("elsewhere")).unwrap();
+    let (code, _, err) = server.run(&["serve", "--listen", "127.0.0.1:0"]).await;
+    assert!(code == 1 && err.contains("keys") && err.contains("restore"), "{err}");
+    std::fs::remove_dir_all(&keys).ok();
+    std::fs::rename(server.data.join("elsewhere"), &keys).unwrap();
+    server.restart().await;
 }
 
 /// Claims follow each other while clients talk; who reads the log from any of them on gets all that follows it.

@@ -61,6 +61,12 @@ impl Engines {
                 "the log's tail was damaged and is cut back to the last whole record; what was cut is kept beside it"
             );
         }
+        anyhow::ensure!(
+            report.records == 0 || dir.key_store().exists(),
+            "the log has records, but the data keys in {} are missing, and without them no message can be read: restore \
+             them from a backup",
+            dir.key_store().display()
+        );
         let keys = Arc::new(open_keys(open_ring(config, &dir)?, &dir)?);
         let reads = open_reads(&place(&config.reads, dir.reads()), log.as_ref()).await?;
         Ok(Self { dir, log, keys, reads })

@@ -28,6 +28,12 @@ pub(crate) struct ConfigArgs {
     pub(crate) data: Option<PathBuf>,
 }
 
+/// Where and what, but not the line itself as the error's own text has it: a secret may stand there.
+fn without_its_line(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+}
+
 /// The effective configuration and the origin of every key that some source gave, the defaults aside.
 #[derive(Debug)]
 pub(crate) struct Effective {
@@ -137,7 +143,7 @@ impl Layers {
         let failed = |why: String| ConfigError::File { path: origin.clone(), why };
         let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         let table: Table =
-            text.parse().map_err(|error: toml::de::Error| failed(error.to_string().trim().to_owned()))?;
+            text.parse().map_err(|error: toml::de::Error| failed(without_its_line(&text, &error)))?;
         self.lay_table(table, "", &origin)
     }
 
