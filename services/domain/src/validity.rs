@@ -12,6 +12,8 @@ pub enum Stamp {
         /// 0, 1, 2 … within the claim.
         index: u64,
     },
+    /// Under no claim: void wherever the claim rule holds.
+    Unclaimed,
 }
 
 /// What a reader does with a record.
@@ -49,7 +51,7 @@ impl Validity {
                 self.next_index += 1;
                 Verdict::Valid
             }
-            Stamp::Event { .. } => Verdict::Void,
+            Stamp::Event { .. } | Stamp::Unclaimed => Verdict::Void,
         }
     }
 }

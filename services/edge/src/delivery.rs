@@ -6,7 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parley_domain::{Event, GroupId, Position, Seq, Timestamp, Verdict};
-use parley_eventlog::{EventLog, ReadError, Resume, StoredRecord, Tail, Topic, TopicPartition};
+use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
+use parley_readstore::Checkpoint;
 use parley_wire::{clock, event};
 
 use crate::edge::Shared;
@@ -25,7 +26,7 @@ pub(crate) struct Delivery {
     shared: Arc<Shared>,
     tail: Box<dyn Tail>,
     /// Where it stands, and so where it goes on if the tail breaks.
-    at: HashMap<TopicPartition, Resume>,
+    at: HashMap<TopicPartition, Checkpoint>,
     kept: VecDeque<(Weak<Channel>, Seq, usize)>,
     kept_bytes: usize,
     delivered: metrics::Counter,
@@ -52,13 +53,11 @@ impl Delivery {
             for partition in 0..log.partitions().get() {
                 let place = TopicPartition { topic, partition };
                 let known = checkpoints.iter().find(|(key, _)| *key == (topic as u8, partition));
-                let resume = match known {
-                    Some((_, checkpoint)) => {
-                        Resume { offset: checkpoint.offset, validity: checkpoint.validity }
-                    }
-                    None => Resume { offset: log.start_offset(place).await?, ..Resume::default() },
+                let checkpoint = match known {
+                    Some((_, checkpoint)) => *checkpoint,
+                    None => Checkpoint { offset: log.start_offset(place).await?, ..Checkpoint::default() },
                 };
-                at.insert(place, resume);
+                at.insert(place, checkpoint);
             }
         }
         let tail = tail_from(log, &at).await?;
@@ -112,7 +111,7 @@ impl Delivery {
     async fn record(&mut self, stored: &StoredRecord) {
         let place = self.at.entry(stored.at).or_default();
         place.offset = stored.offset + 1;
-        if place.validity.admit(stored.offset, stored.record.stamp) != Verdict::Valid {
+        if parley_eventlog::admit(&mut place.validity, stored) != Verdict::Valid {
             return;
         }
         let Some(group) = stored.record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else {
@@ -183,9 +182,9 @@ impl Delivery {
 
 async fn tail_from(
     log: &dyn EventLog,
-    at: &HashMap<TopicPartition, Resume>,
+    at: &HashMap<TopicPartition, Checkpoint>,
 ) -> Result<Box<dyn Tail>, ReadError> {
-    log.tail(at.iter().map(|(place, resume)| (*place, resume.offset)).collect()).await
+    log.tail(at.iter().map(|(place, checkpoint)| (*place, checkpoint.offset)).collect()).await
 }
 
 #[allow(clippy::cast_precision_loss, reason = "milliseconds of a latency are far below 2^52")]

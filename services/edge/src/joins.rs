@@ -9,10 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use parking_lot::Mutex;
 use parley_domain::UserId;
-use parley_readstore::Error;
 use tokio::sync::Notify;
-
-use crate::edge::Shared;
 
 #[derive(Default)]
 struct UnderWay {
@@ -83,19 +80,6 @@ impl Drop for Joining<'_> {
         }
         self.joins.ended.notify_waiters();
     }
-}
-
-/// Whether a user of a call is in as many groups as a user may be in, by what the read models show at the moment.
-pub(crate) async fn may_be_full(
-    shared: &Shared,
-    joining: &Joining<'_>,
-    user: &UserId,
-) -> Result<bool, Error> {
-    let limit = shared.options.limits.user_groups;
-    // First the calls, then the groups: one that ends in between is counted twice rather than not at all.
-    let under_way = joining.count(user);
-    let groups = shared.engines.reads.live().group_count(user, limit).await?;
-    Ok(groups + under_way.max(1) > limit)
 }
 
 #[cfg(test)]

@@ -32,9 +32,9 @@ use crate::ws::{self, Inbound, Reader};
 const MALFORMED_MAX: u32 = 10;
 /// How long, and how much, is read on after a close frame was sent, so that the client can read it.
 const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How long a client that was too slow may take to begin reading again, to learn that it was.
 const SLOW_GOODBYE_WAIT: Duration = Duration::from_secs(30);
-const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A client's connection.
 pub(crate) struct Session {

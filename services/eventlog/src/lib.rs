@@ -15,6 +15,8 @@ mod record;
 
 pub use headers::headers;
 pub use port::{
-    AppendError, Appending, EventLog, Key, ReadError, RecordTime, Resume, Tail, Topic, TopicPartition,
+    AppendError, Appending, Bound, EventLog, Key, Offsets, ReadError, RecordTime, Tail, Topic, TopicPartition,
 };
-pub use record::{CE_SPECVERSION, CLAIM_HEADER, CONTENT_TYPE, EventType, INDEX_HEADER, Record, StoredRecord};
+pub use record::{
+    CE_SPECVERSION, CLAIM_HEADER, CONTENT_TYPE, EventType, INDEX_HEADER, Record, StoredRecord, admit,
+};

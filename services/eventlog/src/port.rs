@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parley_domain::{Epoch, PartitionCount, Timestamp, Validity};
+use parley_domain::{Epoch, PartitionCount, Timestamp};
 
 use crate::record::{Record, StoredRecord};
 
@@ -104,11 +104,14 @@ pub trait EventLog: Send + Sync {
     /// Bounded: if too many bytes wait already, the outcome is [`AppendError::NotAppended`].
     fn append(&self, records: Vec<(TopicPartition, Record)>) -> Appending;
 
-    /// The offset that the next record will get.
-    async fn end_offset(&self, at: TopicPartition) -> Result<u64, ReadError>;
+    /// Whether the records of a topic are under the claim rule. `false` only for `parley.users` where it is compacted: a
+    /// claim has no key, which a compacted topic refuses, and compaction leaves holes. Records there carry
+    /// [`parley_domain::Stamp::Unclaimed`], and the last one of a key counts.
+    fn is_fenced(&self, topic: Topic) -> bool;
 
-    /// The first offset that is kept.
-    async fn start_offset(&self, at: TopicPartition) -> Result<u64, ReadError>;
+    /// The offset that the next record will get ([`Bound::End`]) or the first that is kept, of each place, in the order
+    /// given. It MUST show every append whose outcome anybody knew before the call.
+    async fn offsets(&self, places: &[TopicPartition], bound: Bound) -> Result<Vec<u64>, ReadError>;
 
     /// Reads on from the given offsets, of all the given partitions in one stream, and waits for more at the end.
     ///
@@ -134,6 +137,46 @@ pub trait EventLog: Send + Sync {
     async fn close(&self);
 }
 
+/// An end of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The first offset that is kept.
+    Start,
+    /// The offset that the next record will get.
+    End,
+}
+
+/// The bounds of one partition.
+#[async_trait]
+pub trait Offsets {
+    /// The offset that the next record will get.
+    ///
+    /// # Errors
+    /// The log's.
+    async fn end_offset(&self, at: TopicPartition) -> Result<u64, ReadError>;
+
+    /// The first offset that is kept.
+    ///
+    /// # Errors
+    /// The log's.
+    async fn start_offset(&self, at: TopicPartition) -> Result<u64, ReadError>;
+}
+
+#[async_trait]
+impl<L: EventLog + ?Sized> Offsets for L {
+    async fn end_offset(&self, at: TopicPartition) -> Result<u64, ReadError> {
+        one(self.offsets(&[at], Bound::End).await?, at)
+    }
+
+    async fn start_offset(&self, at: TopicPartition) -> Result<u64, ReadError> {
+        one(self.offsets(&[at], Bound::Start).await?, at)
+    }
+}
+
+fn one(offsets: Vec<u64>, at: TopicPartition) -> Result<u64, ReadError> {
+    offsets.first().copied().ok_or(ReadError::OutOfRange { at, offset: 0 })
+}
+
 /// The outcome of an append: the offset of each record, in the order given.
 pub type Appending = tokio::sync::oneshot::Receiver<Result<Vec<u64>, AppendError>>;
 
@@ -146,20 +189,22 @@ pub trait Tail: Send {
     /// [`ReadError::Closed`] once the log is closed and all was read.
     async fn next(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError>;
 
-    /// The next records if there are some now, else none.
+    /// The next records if there are some now, else none: none means that all that was in the log at the time of the call
+    /// was given.
     ///
     /// # Errors
     /// As [`Tail::next`].
     async fn next_now(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError>;
-}
 
-/// A place from which a reader goes on: the next offset and the state of the claims there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Resume {
-    /// The next offset to read.
-    pub offset: u64,
-    /// The claims up to there.
-    pub validity: Validity,
+    /// Gives records of further partitions too, from the given offsets on. A partition that it has already is left as it
+    /// is.
+    ///
+    /// # Errors
+    /// As [`EventLog::tail`]; then nothing changed.
+    async fn add(&mut self, from: Vec<(TopicPartition, u64)>) -> Result<(), ReadError>;
+
+    /// Gives no more records of some partitions, not even those that were read already.
+    fn remove(&mut self, places: &[TopicPartition]);
 }
 
 /// What a caller of the log puts into a key: the group's or the user's id, as text.

@@ -1,9 +1,9 @@
 //! What lies in the log: key, value and headers.
 
 use bytes::Bytes;
-use parley_domain::{EventId, Stamp, Timestamp};
+use parley_domain::{EventId, Stamp, Timestamp, Validity, Verdict};
 
-use crate::port::TopicPartition;
+use crate::port::{Topic, TopicPartition};
 
 /// What an event is, by the name of its protobuf message (`ce_type`).
 ///
@@ -47,4 +47,13 @@ pub struct StoredRecord {
     pub offset: u64,
     /// What was appended.
     pub record: Record,
+}
+
+/// Takes the next record of a partition and says whether it counts. Where a topic is under no claim rule
+/// ([`crate::EventLog::is_fenced`]), everything does.
+pub fn admit(validity: &mut Validity, stored: &StoredRecord) -> Verdict {
+    match stored.record.stamp {
+        Stamp::Unclaimed if stored.at.topic == Topic::Users => Verdict::Valid,
+        stamp => validity.admit(stored.offset, stamp),
+    }
 }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use parley_eventlog::{AppendError, EventLog as _, Record};
+use parley_eventlog::{AppendError, EventLog as _, Offsets as _, Record};
 
 use support::{AT, append, block_on, open, record};
 

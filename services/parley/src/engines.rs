@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use parley_domain::PartitionCount;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
-use parley_eventlog::{EventLog, Topic, TopicPartition};
+use parley_eventlog::{EventLog, Offsets as _, Topic, TopicPartition};
 use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
 use parley_readstore::ReadStore;
 use parley_readstore::providers::embedded::{EmbeddedReadStore, Options as ReadOptions};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parley_domain::{Position, Row, Verdict, project, project_cursor, project_profile};
-use parley_eventlog::{EventLog, ReadError, StoredRecord, Tail, Topic, TopicPartition};
+use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
 use parley_readstore::{Checkpoint, CheckpointKey, ReadModel, Write};
 use parley_wire::event;
 
@@ -65,7 +65,7 @@ impl Applier {
         let mut moved = HashMap::new();
         for stored in records {
             let checkpoint = self.at.entry(stored.at).or_default();
-            if checkpoint.validity.admit(stored.offset, stored.record.stamp) == Verdict::Valid {
+            if parley_eventlog::admit(&mut checkpoint.validity, stored) == Verdict::Valid {
                 rows(stored, &mut writes);
             }
             checkpoint.offset = stored.offset + 1;

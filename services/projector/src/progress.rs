@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parley_domain::{GroupId, partition_of};
-use parley_eventlog::{EventLog, Topic, TopicPartition};
+use parley_eventlog::{EventLog, Offsets as _, Topic, TopicPartition};
 use parley_wire::service::Progress;
 use tokio::sync::watch;
 

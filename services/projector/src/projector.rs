@@ -116,7 +116,10 @@ impl Task {
                             error = &error as &dyn std::error::Error,
                             "the projector can't read the log; trying on"
                         );
-                        tokio::time::sleep(Duration::from_millis(RETRY_MS_MAX)).await;
+                        tokio::select! {
+                            () = self.stop.cancelled() => return,
+                            () = tokio::time::sleep(Duration::from_millis(RETRY_MS_MAX)) => {}
+                        }
                         let Some(fresh) = self.open_again().await else { return };
                         applier = fresh;
                     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parley_eventlog::{EventLog, ReadError, TopicPartition};
+use parley_eventlog::{EventLog, Offsets as _, ReadError, TopicPartition};
 use parley_readstore::{ReadModel, ReadStore};
 
 use crate::apply::{Applier, StartError};
@@ -66,10 +66,7 @@ pub async fn rebuild(
 ) -> Result<Comparison, RebuildError> {
     let next = reads.create_next().await?;
     let mut applier = Applier::resume(log.as_ref(), next.clone()).await?;
-    let mut total = 0;
-    for at in crate::apply::places(log.as_ref()) {
-        total += log.end_offset(at).await?;
-    }
+    let total = ends(log.as_ref()).await?.values().sum();
     let mut records = project_all(&mut applier, |done| step(RebuildStep::Projected(done, total))).await?;
     // Both must stand at the same place: the live one halts (without a projector it is brought to the end first), the next
     // one reads the little that came meanwhile, and not a record more.
@@ -77,26 +74,23 @@ pub async fn rebuild(
         Some(handle) => Some(handle.pause().await.ok_or(RebuildError::Stopping)?),
         None => None,
     };
+    let mut comparison = Comparison::default();
     let goal = match halt(&log, &reads).await {
         Err(error) if verify_only || !error.is_of_the_store() => return Err(error),
         Err(error) => {
-            replace_unreadable(&error);
-            None
+            comparison.unreadable = true;
+            log_unreadable(&error);
+            ends(log.as_ref()).await?
         }
-        Ok(goal) => Some(goal),
+        Ok(goal) => goal,
     };
-    let end = match &goal {
-        Some(goal) => goal.clone(),
-        None => ends(log.as_ref()).await?,
-    };
-    records += project_upto(&mut applier, &end).await?;
-    let mut comparison = Comparison { unreadable: goal.is_none(), ..Comparison::default() };
-    if goal.is_some() {
+    records += project_upto(&mut applier, &goal).await?;
+    if !comparison.unreadable {
         match compare(reads.live().as_ref(), next.as_ref(), &mut comparison, &mut step).await {
             Ok(()) => {}
             Err(Side::Live(error)) if !verify_only => {
-                replace_unreadable(&error);
                 comparison.unreadable = true;
+                log_unreadable(&error);
             }
             Err(Side::Live(error) | Side::Next(error)) => return Err(error.into()),
         }
@@ -107,7 +101,7 @@ pub async fn rebuild(
     Ok(Comparison { records, ..comparison })
 }
 
-fn replace_unreadable(error: &(dyn std::error::Error + 'static)) {
+fn log_unreadable(error: &(dyn std::error::Error + 'static)) {
     tracing::error!(error, "the live read models can't be read: they are replaced");
 }
 

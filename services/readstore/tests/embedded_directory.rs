@@ -22,12 +22,9 @@ fn epoch() -> Epoch {
     Epoch::from_bytes([7; 16])
 }
 
-/// Enough of them for several files.
-const SMALL_MEMTABLE_BYTES: u64 = 16 * 1024;
-
 /// Memory for rows is so small that they go to files of their own while a test runs.
 fn try_open(dir: &Path) -> Result<Arc<EmbeddedReadStore>, Error> {
-    let options = Options { memtable_bytes: SMALL_MEMTABLE_BYTES, ..Options::default() };
+    let options = Options { memtable_bytes: 16 * 1024, ..Options::default() };
     EmbeddedReadStore::open(dir, epoch(), options)
 }
 

@@ -8,7 +8,7 @@ use parley_readstore::{GroupRow, MembershipRow, ReadModel};
 
 use super::fault::Fault;
 use crate::edge::Shared;
-use crate::joins::{self, Joining};
+use crate::joins::Joining;
 
 /// Questions about single users that run at once.
 const CONCURRENT_QUERIES: usize = 16;
@@ -94,11 +94,16 @@ pub(super) async fn full_users(
     Ok(full)
 }
 
+/// Those who may be, by what the read models show at the moment and the calls that are under way.
 async fn may_be_full(shared: &Shared, joining: &Joining<'_>, users: &[UserId]) -> Result<Vec<UserId>, Fault> {
+    let limit = shared.options.limits.user_groups;
+    let reads = &shared.engines.reads.live();
     let full = futures::stream::iter(users.to_vec())
         .map(|user| async move {
-            let full = joins::may_be_full(shared, joining, &user).await?;
-            Ok::<_, Fault>(full.then_some(user))
+            // First the calls, then the groups: one that ends in between is counted twice rather than not at all.
+            let under_way = joining.count(&user);
+            let groups = reads.group_count(&user, limit).await?;
+            Ok::<_, Fault>((groups + under_way > limit).then_some(user))
         })
         .buffered(CONCURRENT_QUERIES)
         .try_collect::<Vec<_>>()

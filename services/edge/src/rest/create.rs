@@ -17,6 +17,7 @@ use super::answer::{SHOWN_MEMBERS_MAX, written};
 use super::extract::{Body, Caller};
 use super::fault::Fault;
 use super::recipe::{group_of_key, recipe};
+use crate::body;
 use crate::edge::Shared;
 use crate::joins::Joining;
 
@@ -47,8 +48,8 @@ pub(super) async fn create(
     let made = Made { name: wish.name.clone(), description: description.clone(), members: users };
     let wish = Wish::Create { name: wish.name, description, members, recipe };
     let reply = shared.call(group_id, &caller, wish).await?;
-    let (body, created) = written(&shared, reply, &caller, |summary| made.body(&shared, &summary)).await?;
-    Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(body)))
+    let (group, created) = written(&shared, reply, &caller, |summary| made.body(&shared, summary)).await?;
+    Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(group)))
 }
 
 /// A group as it was made, for its creator who repeats the call and isn't in it any more: what became of it since is no
@@ -60,29 +61,26 @@ struct Made {
 }
 
 impl Made {
-    fn body(self, shared: &Shared, summary: &GroupSummary) -> GroupBody {
-        let (creator, created_at) = (summary.created_by.to_string(), time::format(summary.created_at));
+    fn body(self, shared: &Shared, summary: GroupSummary) -> GroupBody {
         let members: BTreeSet<UserId> = self.members.into_iter().collect();
         let shown = members.iter().take(SHOWN_MEMBERS_MAX).map(|user| MemberBody {
             user_id: user.to_string(),
             role: role_name(if *user == summary.created_by { Role::Owner } else { Role::Member }),
-            joined_at: created_at.clone(),
+            joined_at: time::format(summary.created_at),
             delivered_seq: None,
             read_seq: None,
         });
-        GroupBody {
-            group_id: summary.group_id.0,
+        let shown = Some(shown.collect());
+        let made = GroupSummary {
             name: self.name,
             description: self.description,
-            owner: creator.clone(),
-            created_by: creator,
-            created_at: created_at.clone(),
-            updated_at: created_at.clone(),
+            owner: summary.created_by.clone(),
+            updated_at: summary.created_at,
             member_count: u32::try_from(members.len()).unwrap_or(u32::MAX),
-            members: Some(shown.collect()),
-            head_seq: 1,
-            epoch: shared.opener.epoch(),
-        }
+            head: 1,
+            ..summary
+        };
+        GroupBody { members: shown, ..body::of_summary(made, shared.opener.epoch()) }
     }
 }
 

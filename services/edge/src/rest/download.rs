@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use parley_domain::{Code, Event, GroupId, MediaId, Rejection, Seq, UserId};
+use parley_domain::{Code, Event, GroupId, MediaId, Seq, UserId};
 use parley_readstore::{EventRow, ReadModel};
 use parley_wire::event::untagged;
 use parley_wire::rest::Download;
@@ -32,7 +32,7 @@ pub(super) async fn create(
     let object = object.map_err(|error| broken("an object can't be looked at", &error))?;
     let is_uploader = object.as_ref().is_some_and(|object| object.uploader.as_ref() == Some(&caller));
     if let Some(group_id) = object.as_ref().filter(|_| is_uploader).and_then(|object| object.group_id) {
-        end_of(shared.engines.reads.live().as_ref(), group_id, &caller).await?;
+        joined(shared.engines.reads.live().as_ref(), group_id, &caller).await?;
     }
     let carrier = if is_uploader { None } else { Some(visible_carrier(&shared, media_id, &caller).await?) };
     let Some(object) = object else {
@@ -69,7 +69,6 @@ async fn visible_carrier(shared: &Shared, media: MediaId, user: &UserId) -> Resu
     let places = reads.media(media, CARRIERS_MAX).await?;
     // An upload is for one group, so all of them are in the same one.
     let Some((group_id, _)) = places.first().copied() else { return Ok(Sight::Hidden) };
-    end_of(reads.as_ref(), group_id, user).await?;
     let Some(joined) = joined(reads.as_ref(), group_id, user).await? else { return Ok(Sight::Hidden) };
     let newest_first = places.iter().rev().filter(|(group, seq)| *group == group_id && *seq >= joined);
     for (_, seq) in newest_first {
@@ -82,22 +81,16 @@ async fn visible_carrier(shared: &Shared, media: MediaId, user: &UserId) -> Resu
     Ok(Sight::Hidden)
 }
 
-/// Fails if the group was dissolved, for those who were in it.
-async fn end_of(reads: &dyn ReadModel, group_id: GroupId, user: &UserId) -> Result<(), Fault> {
-    let ended = reads.group(group_id).await?.is_some_and(|group| group.dissolved.is_some());
-    if ended && reads.membership(group_id, user).await?.is_some() {
-        return Err(Rejection::group_dissolved().into());
-    }
-    Ok(())
-}
-
-/// From where on a member sees the group; `None` for who sees nothing of it.
+/// From where on a member sees the group; `None` for who sees nothing of it. That it was dissolved is an error for those
+/// who were in it.
 async fn joined(reads: &dyn ReadModel, group_id: GroupId, user: &UserId) -> Result<Option<Seq>, Fault> {
     let Some(group) = reads.group(group_id).await? else { return Ok(None) };
-    let membership = reads.membership(group_id, user).await?;
-    Ok(membership
-        .filter(|membership| may_see(&group, membership).is_ok())
-        .map(|membership| membership.joined))
+    let Some(membership) = reads.membership(group_id, user).await? else { return Ok(None) };
+    match may_see(&group, &membership) {
+        Ok(()) => Ok(Some(membership.joined)),
+        Err(rejection) if rejection.code == Code::GroupDissolved => Err(rejection.into()),
+        Err(_) => Ok(None),
+    }
 }
 
 /// What was rolled back or erased is shown without its media.

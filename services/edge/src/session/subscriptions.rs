@@ -1,6 +1,6 @@
-//! `subscribe_to_group` and `resume`.
+//! `subscribe_to_group`, `unsubscribe_from_group` and `resume`.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use parley_domain::{GroupId, Rejection};
@@ -12,7 +12,6 @@ use crate::acks::acknowledge_notification;
 use crate::edge::{Shared, broken};
 use crate::resume::{From, plan};
 use crate::ws;
-use uuid::Uuid;
 
 /// The user's place in a group, and whether there is such a group at all.
 async fn place(
@@ -102,15 +101,19 @@ pub(super) async fn resume(
     limit: Option<u64>,
 ) -> Result<(), Rejection> {
     let epoch = shared.opener.epoch();
+    let rows = if all {
+        welcome::all_groups(shared, session).await?
+    } else {
+        shared.caught_up(None).await?;
+        Vec::new()
+    };
     let mut plans = Vec::with_capacity(named.len());
-    // Of a group that is named twice the last one counts.
-    let last: HashMap<Uuid, &ResumeFrom> = named.iter().map(|one| (one.group_id, one)).collect();
-    shared.caught_up(None).await?;
-    for one in named {
-        if !last.get(&one.group_id).is_some_and(|last| std::ptr::eq(*last, one)) {
-            continue;
-        }
+    let mut seen = HashSet::new();
+    for one in named.iter().rev() {
         let group = GroupId(one.group_id);
+        if !seen.insert(group) {
+            continue; // named twice: the last one counts
+        }
         let (row, exists) = place(shared, session, group).await?;
         if row.is_some() {
             session.resumed.lock().insert(group);
@@ -118,9 +121,9 @@ pub(super) async fn resume(
         let from = From::After(one.after_seq, Some(one.epoch));
         plans.push((group, plan(row.as_ref(), exists, from, epoch, limit)));
     }
-    if all {
-        let rows = welcome::all_groups(shared, session).await?;
-        let resumed = session.resumed.lock().clone();
+    plans.reverse();
+    {
+        let resumed = session.resumed.lock();
         plans.extend(welcome::plan_all(shared, &rows, |group| resumed.contains(&group), limit));
     }
     for (group, _) in &plans {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
+use crate::Offsets as _;
 
 /// One call's records get consecutive offsets in their order, and calls go on from each other.
 pub async fn offsets_are_dense_in_the_order_given(fixture: &dyn Fixture) {

@@ -1,7 +1,7 @@
 //! Checks of opening, closing and what stays.
 
 use super::*;
-use crate::ReadError;
+use crate::{Offsets as _, ReadError};
 
 /// Everything is there after opening again, and offsets go on.
 pub async fn a_reopened_log_has_everything_and_goes_on(fixture: &dyn Fixture) {

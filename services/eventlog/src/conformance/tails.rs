@@ -1,7 +1,7 @@
 //! Checks of `tail`.
 
 use super::*;
-use crate::ReadError;
+use crate::{Offsets as _, ReadError};
 
 /// All partitions in one stream: each record once, each partition in its order, from the first to what comes later.
 pub async fn a_tail_gives_each_record_once_in_order(fixture: &dyn Fixture) {

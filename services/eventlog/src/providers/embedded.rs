@@ -46,7 +46,7 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
-use parley_domain::{Epoch, PartitionCount};
+use parley_domain::{Epoch, PartitionCount, Stamp};
 use tokio::sync::watch;
 
 use self::committer::Committer;
@@ -56,7 +56,7 @@ use self::shared::{Shared, Signal};
 use self::space::SpaceGuard;
 use self::storage::{Disk, Storage};
 use self::tail::EmbeddedTail;
-use crate::port::{AppendError, Appending, EventLog, ReadError, Tail, TopicPartition};
+use crate::port::{AppendError, Appending, Bound, EventLog, ReadError, Tail, Topic, TopicPartition};
 use crate::record::{Record, StoredRecord};
 
 pub use self::error::OpenError;
@@ -175,6 +175,9 @@ impl EmbeddedLog {
             if partition_slot(*at, self.shared.meta.partitions).is_none() {
                 return Some(format!("there is no partition {} of {}", at.partition, at.topic.name()));
             }
+            if record.stamp == Stamp::Unclaimed {
+                return Some("a record under no claim is void here".to_owned());
+            }
             let bytes = frame::bytes_at_most(record);
             (bytes > frame::BODY_BYTES_MAX).then(|| format!("a record of {bytes} bytes is too large"))
         })
@@ -203,12 +206,16 @@ impl EventLog for EmbeddedLog {
         }
     }
 
-    async fn end_offset(&self, at: TopicPartition) -> Result<u64, ReadError> {
-        self.shared.end(at)
+    fn is_fenced(&self, _: Topic) -> bool {
+        true
     }
 
-    async fn start_offset(&self, at: TopicPartition) -> Result<u64, ReadError> {
-        self.shared.slot(at, 0).map(|_| 0)
+    async fn offsets(&self, places: &[TopicPartition], bound: Bound) -> Result<Vec<u64>, ReadError> {
+        let of = |at: &TopicPartition| match bound {
+            Bound::Start => self.shared.slot(*at, 0).map(|_| 0),
+            Bound::End => self.shared.end(*at),
+        };
+        places.iter().map(of).collect()
     }
 
     async fn tail(&self, from: Vec<(TopicPartition, u64)>) -> Result<Box<dyn Tail>, ReadError> {

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &CatArgs) -> anyhow::Result<()> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for stored in inspection {
         let stored = stored?;
-        let verdict = validity.entry(stored.at).or_default().admit(stored.offset, stored.record.stamp);
+        let verdict = parley_eventlog::admit(validity.entry(stored.at).or_default(), &stored);
         let key = stored.record.key.as_deref();
         let wanted = group.as_ref().is_none_or(|group| key == Some(group.as_bytes()));
         if stored.offset < args.from || !wanted || (!args.json && verdict != Verdict::Valid) {
@@ -79,7 +79,7 @@ fn plain(record: &Value) -> String {
 fn describe(stored: &StoredRecord, verdict: Verdict) -> Value {
     let record = &stored.record;
     let (claim, index) = match record.stamp {
-        Stamp::Claim => (Value::Null, Value::Null),
+        Stamp::Claim | Stamp::Unclaimed => (Value::Null, Value::Null),
         Stamp::Event { claim, index } => (claim.into(), index.into()),
     };
     json!({

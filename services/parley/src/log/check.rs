@@ -69,7 +69,7 @@ impl Checker {
         let in_order = *expected == stored.offset;
         *expected = stored.offset + 1;
         self.expect(in_order, stored, "offsets of the embedded log are dense");
-        match self.validity.entry(stored.at).or_default().admit(stored.offset, stored.record.stamp) {
+        match parley_eventlog::admit(self.validity.entry(stored.at).or_default(), stored) {
             Verdict::Claim => {
                 self.counts.claims += 1;
                 self.expect(stored.record.key.is_none(), stored, "a claim has no key");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use parley_domain::{Event, EventId, Group, Stamp, Validity, Verdict};
-use parley_eventlog::{AppendError, Record, StoredRecord, Topic, TopicPartition};
+use parley_eventlog::{AppendError, Offsets as _, Record, StoredRecord, Topic, TopicPartition};
 use parley_wire::{clock, event};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -137,7 +137,7 @@ impl State {
                 let Some((validity, end)) = open.get_mut(&stored.at) else {
                     return Err(StartError::Superseded); // nobody may write behind our claim
                 };
-                if validity.admit(stored.offset, stored.record.stamp) == Verdict::Valid {
+                if parley_eventlog::admit(validity, &stored) == Verdict::Valid {
                     self.fold_record(&stored)?;
                 }
                 if stored.offset + 1 == *end {

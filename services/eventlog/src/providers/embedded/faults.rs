@@ -12,7 +12,7 @@ use parley_domain::{EventId, PartitionCount, Stamp, Timestamp};
 
 use super::storage::{Disk, Space, Storage};
 use super::{EmbeddedLog, Options};
-use crate::{AppendError, Appending, EventLog, ReadError, Record, Topic, TopicPartition};
+use crate::{AppendError, Appending, EventLog, Offsets as _, ReadError, Record, Topic, TopicPartition};
 
 const AT: TopicPartition = TopicPartition { topic: Topic::Events, partition: 0 };
 

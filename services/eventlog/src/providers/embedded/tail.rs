@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::index::partition_slot;
 use super::reader::{FrameReader, Step};
 use super::segment::FRAMES_START;
-use super::shared::{Shared, Signal};
+use super::shared::{Durable, Shared, Signal};
 use crate::port::{ReadError, Tail, TopicPartition};
 use crate::record::StoredRecord;
 
@@ -28,7 +28,7 @@ const LOOK_RECORDS_MAX: usize = 4_096;
 #[derive(Debug, Clone)]
 struct Filter {
     shared: Arc<Shared>,
-    /// By partition slot; `u64::MAX` where none is wanted.
+    /// By partition slot the next offset to give; `u64::MAX` where none is wanted.
     starts: Arc<[u64]>,
 }
 
@@ -36,6 +36,21 @@ impl Filter {
     fn wants(&self, at: TopicPartition, offset: u64) -> bool {
         let start = partition_slot(at, self.shared.meta.partitions).and_then(|slot| self.starts.get(slot));
         start.is_some_and(|start| offset >= *start)
+    }
+
+    /// Wants no record of a partition that lies before an offset.
+    fn start_at(&mut self, at: TopicPartition, offset: u64) {
+        let slot = partition_slot(at, self.shared.meta.partitions);
+        if let Some(start) = slot.and_then(|slot| Arc::make_mut(&mut self.starts).get_mut(slot)) {
+            *start = offset;
+        }
+    }
+
+    /// What was found won't be wanted again.
+    fn found(&mut self, records: &[Arc<StoredRecord>]) {
+        for stored in records {
+            self.start_at(stored.at, stored.offset + 1);
+        }
     }
 }
 
@@ -124,26 +139,17 @@ impl EmbeddedTail {
         let signal = shared.signal.subscribe();
         let durable = shared.durable.read();
         let mut starts = vec![u64::MAX; durable.ends.len()];
+        for (at, offset) in from {
+            let slot = shared.slot(*at, *offset)?;
+            if let Some(start) = starts.get_mut(slot) {
+                *start = (*start).min(*offset);
+            }
+        }
         // The end, unless some partition has records before it that are wanted.
         let last = durable.segments.len().saturating_sub(1);
         let len = durable.segments.last().map_or(FRAMES_START, |segment| segment.len);
         let mut cursor = Cursor { ordinal: durable.ring.next_ordinal(), segment: last, pos: len, open: None };
-        for (at, offset) in from {
-            let slot = shared.slot(*at, *offset)?;
-            let end = durable.ends.get(slot).copied().unwrap_or_default();
-            if *offset > end {
-                return Err(ReadError::OutOfRange { at: *at, offset: *offset });
-            }
-            if let Some(start) = starts.get_mut(slot) {
-                *start = (*start).min(*offset);
-            }
-            let entry = durable.index.from(slot, *offset).first().filter(|_| *offset < end);
-            if let Some(entry) = entry.filter(|entry| entry.ordinal < cursor.ordinal) {
-                cursor.ordinal = entry.ordinal;
-                cursor.segment = entry.segment as usize;
-                cursor.pos = u64::from(entry.pos);
-            }
-        }
+        go_back(&mut cursor, shared, &durable, from)?;
         drop(durable);
         let filter = Filter { shared: Arc::clone(shared), starts: starts.into() };
         Ok(Self { filter, signal, cursor: Some(cursor), visit: None, ready: VecDeque::new() })
@@ -174,7 +180,8 @@ impl EmbeddedTail {
         let Some(cursor) = &mut self.cursor else {
             return Look::Behind;
         };
-        let durable = self.filter.shared.durable.read();
+        let shared = Arc::clone(&self.filter.shared);
+        let durable = shared.durable.read();
         if cursor.ordinal >= durable.ring.next_ordinal() {
             return Look::AtEnd;
         }
@@ -195,6 +202,8 @@ impl EmbeddedTail {
             cursor.segment = recent.segment as usize;
             cursor.pos = recent.end;
         }
+        drop(durable);
+        self.filter.found(&found);
         if found.is_empty() { Look::More } else { Look::Found(found) }
     }
 
@@ -216,7 +225,11 @@ impl EmbeddedTail {
         // A visit that panicked took the cursor with it; then each further call fails too.
         let Visit { cursor, found } = visit.map_err(|error| ReadError::Io(io::Error::other(error)))?;
         self.cursor = Some(cursor);
-        self.ready.extend(found?);
+        let mut found = found?;
+        // Partitions may have been removed since the visit began.
+        found.retain(|stored| self.filter.wants(stored.at, stored.offset));
+        self.filter.found(&found);
+        self.ready.extend(found);
         Ok(())
     }
 }
@@ -243,6 +256,57 @@ impl Tail for EmbeddedTail {
         let records = self.advance(records_max).await?;
         if records.is_empty() && closed { Err(ReadError::Closed) } else { Ok(records) }
     }
+
+    async fn add(&mut self, from: Vec<(TopicPartition, u64)>) -> Result<(), ReadError> {
+        while self.visit.is_some() {
+            self.finish_visit().await?;
+        }
+        let Some(cursor) = &mut self.cursor else {
+            return Err(ReadError::Io(io::Error::other("an earlier read of this tail panicked")));
+        };
+        let shared = Arc::clone(&self.filter.shared);
+        let is_new = |(at, _): &(TopicPartition, u64)| !self.filter.wants(*at, u64::MAX - 1);
+        let from: Vec<_> = from.into_iter().filter(is_new).collect();
+        // What the others were given already is filtered out on the way.
+        go_back(cursor, &shared, &shared.durable.read(), &from)?;
+        for (at, offset) in from {
+            self.filter.start_at(at, offset);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, places: &[TopicPartition]) {
+        for at in places {
+            self.filter.start_at(*at, u64::MAX);
+        }
+        self.ready.retain(|stored| !places.contains(&stored.at));
+    }
+}
+
+/// Moves a cursor back to the first record of these places, if it is beyond it; an offset out of range moves nothing.
+fn go_back(
+    cursor: &mut Cursor,
+    shared: &Shared,
+    durable: &Durable,
+    from: &[(TopicPartition, u64)],
+) -> Result<(), ReadError> {
+    let (mut ordinal, mut place) = (cursor.ordinal, None);
+    for (at, offset) in from {
+        let slot = shared.slot(*at, *offset)?;
+        let end = durable.ends.get(slot).copied().unwrap_or_default();
+        if *offset > end {
+            return Err(ReadError::OutOfRange { at: *at, offset: *offset });
+        }
+        let entry = durable.index.from(slot, *offset).first().filter(|_| *offset < end);
+        if let Some(entry) = entry.filter(|entry| entry.ordinal < ordinal) {
+            ordinal = entry.ordinal;
+            place = Some((entry.segment as usize, u64::from(entry.pos)));
+        }
+    }
+    if let Some((segment, pos)) = place {
+        *cursor = Cursor { ordinal, segment, pos, open: None };
+    }
+    Ok(())
 }
 
 /// Reads on in the segment files, on a thread that may block.
