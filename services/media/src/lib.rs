@@ -5,12 +5,14 @@
 //! [`providers::embedded`], an S3 server inside this process, so that a newcomer's first upload goes the same
 //! road as production's. [`conformance`] is what each of them must pass.
 
+mod blobs;
 pub mod conformance;
 mod content;
 mod error;
 mod port;
 pub mod providers;
 
+pub use blobs::Blobs;
 pub use content::{disposition, is_content_type};
 pub use error::{BoxError, Error};
 pub use port::{Clock, MediaStore, PresignedDownload, PresignedUpload, StoredObject};
