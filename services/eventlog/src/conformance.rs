@@ -1,7 +1,8 @@
 //! What every provider must do, as checks that run against any of them.
 //!
 //! A provider's test gives a [`Fixture`] and calls [`conformance_suite!`](crate::conformance_suite), which makes one
-//! test of each check. Each check gets a fixture of its own, whose log is empty at first.
+//! test of each check; with `ignore = "why",` before the fixture they are run on demand only. Each check gets a fixture of
+//! its own, whose log is empty at first.
 
 // This is a test suite that lies in the library so that each provider's tests can run it: it fails by panicking.
 #![expect(
@@ -35,8 +36,11 @@ pub trait Fixture: Send + Sync {
 /// Makes a `#[tokio::test]` of each check. The argument is an expression that makes a fresh [`Fixture`].
 #[macro_export]
 macro_rules! conformance_suite {
-    ($fixture:expr) => {
-        $crate::conformance_suite! { @each $fixture;
+    (ignore = $why:literal, $fixture:expr) => {
+        $crate::conformance_suite! { @all [#[ignore = $why]] $fixture }
+    };
+    (@all $attributes:tt $fixture:expr) => {
+        $crate::conformance_suite! { @each $attributes $fixture;
             appends: offsets_are_dense_in_the_order_given;
             appends: each_partition_of_each_topic_counts_for_itself;
             appends: calls_that_are_not_awaited_land_in_their_order;
@@ -64,13 +68,18 @@ macro_rules! conformance_suite {
             lifecycle: a_healthy_log_has_no_trouble;
         }
     };
-    (@each $fixture:expr; $($part:ident: $check:ident;)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $check() {
-                $crate::conformance::$part::$check(&$fixture).await;
-            }
-        )*
+    (@each $attributes:tt $fixture:expr; $($part:ident: $check:ident;)*) => {
+        $($crate::conformance_suite! { @one $attributes $fixture; $part: $check })*
+    };
+    (@one [$(#[$attribute:meta])*] $fixture:expr; $part:ident: $check:ident) => {
+        $(#[$attribute])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $check() {
+            $crate::conformance::$part::$check(&$fixture).await;
+        }
+    };
+    ($fixture:expr) => {
+        $crate::conformance_suite! { @all [] $fixture }
     };
 }
 

@@ -2,6 +2,8 @@
 
 use rdkafka::error::KafkaError;
 
+use super::options::KafkaOptions;
+
 /// Why a log on Kafka can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -58,4 +60,12 @@ pub enum OpenError {
     /// The log could be made, but not read.
     #[error("the log can't be read")]
     Read(#[source] crate::ReadError),
+}
+
+impl OpenError {
+    /// For `map_err`.
+    pub(super) fn kafka(options: &KafkaOptions, what: impl Into<String>) -> impl FnOnce(KafkaError) -> Self {
+        let (brokers, what) = (options.brokers.clone(), what.into());
+        move |source| Self::Kafka { brokers, what, source }
+    }
 }

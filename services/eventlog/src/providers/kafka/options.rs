@@ -7,6 +7,11 @@ use parley_domain::PartitionCount;
 use super::error::OpenError;
 use crate::port::Topic;
 
+/// The greatest record, in bytes of kind, source, key and value together. Larger ones are refused.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
+/// The same with headers and framing, as client and brokers count.
+pub(super) const MESSAGE_BYTES_MAX: usize = RECORD_BYTES_MAX + (64 << 10);
+
 /// Holds the epoch, in its first record. One partition.
 const META: &str = "parley.meta";
 /// Who is there: heartbeats of instances. One partition, an hour.
