@@ -47,3 +47,8 @@ mod conformance {
 
     parley_eventlog::conformance_suite!(ignore = "needs Kafka: scripts/test starts it", Kafka::new());
 }
+
+#[path = "kafka/group.rs"]
+mod group;
+#[path = "kafka/roster.rs"]
+mod roster;
