@@ -13,6 +13,7 @@
 
 pub mod appends;
 pub mod lifecycle;
+pub mod offsets;
 pub mod reads;
 pub mod tails;
 
@@ -61,6 +62,15 @@ macro_rules! conformance_suite {
             tails: a_cancelled_wait_loses_nothing;
             tails: tails_do_not_disturb_each_other;
             tails: a_tail_gives_only_what_is_in_the_log;
+            tails: an_added_partition_is_given_from_its_offset_on;
+            tails: an_added_partition_may_lie_further_back;
+            tails: adding_again_or_beyond_the_end_changes_nothing;
+            tails: a_removed_partition_gives_nothing_more;
+            tails: a_removed_partition_can_be_added_again;
+            tails: nothing_now_means_that_all_was_given;
+            offsets: offsets_come_in_the_order_given;
+            offsets: offsets_show_what_was_answered_before;
+            offsets: offsets_are_the_logs_not_the_handles;
             lifecycle: a_reopened_log_has_everything_and_goes_on;
             lifecycle: the_epoch_stays;
             lifecycle: closing_makes_what_was_queued_durable;

@@ -44,7 +44,7 @@ pub enum OpenError {
         what: String,
         /// Why it failed.
         #[source]
-        source: KafkaError,
+        source: Box<KafkaError>,
     },
     /// The topic that names the log's incarnation says something else.
     #[error("the first record of {topic} is no epoch ({found} bytes): it was not written by Parley")]
@@ -66,6 +66,6 @@ impl OpenError {
     /// For `map_err`.
     pub(super) fn kafka(options: &KafkaOptions, what: impl Into<String>) -> impl FnOnce(KafkaError) -> Self {
         let (brokers, what) = (options.brokers.clone(), what.into());
-        move |source| Self::Kafka { brokers, what, source }
+        move |source| Self::Kafka { brokers, what, source: Box::new(source) }
     }
 }

@@ -105,11 +105,9 @@ impl Readers {
             }
             next < end && records.len() < records_max
         })
-        .map_err(|error| match error {
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
-                ReadError::OutOfRange { at, offset: from }
-            }
-            other => io_error(other),
+        .map_err(|error| {
+            let is_gone = error == KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset);
+            if is_gone { ReadError::OutOfRange { at, offset: from } } else { io_error(error) }
         })?;
         Ok(records)
     }

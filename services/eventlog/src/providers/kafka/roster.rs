@@ -2,9 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parley_wire::clock;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
@@ -90,8 +91,9 @@ impl Roster {
             config.create_with_context(Context::new(&self.shared.core)).map_err(io_error)?;
         let waker = Arc::clone(&wake);
         consumer.set_nonempty_callback(move || waker.notify_one());
-        let since = since_1970().saturating_sub(last).as_millis();
-        let list = self.list(Offset::Offset(i64::try_from(since).unwrap_or(i64::MAX)))?;
+        let last_millis = i64::try_from(last.as_millis()).unwrap_or(i64::MAX);
+        let since = clock::now().as_millis().saturating_sub(last_millis).max(0);
+        let list = self.list(Offset::Offset(since))?;
         let found = consumer.offsets_for_times(list, PATIENCE).map_err(io_error)?;
         // Nothing is that young: the end.
         let end = consumer.fetch_watermarks(&self.topic, 0, PATIENCE).map_err(io_error)?.1;
@@ -203,12 +205,12 @@ impl RosterWatch {
                     let Some(instance) = message.key().and_then(|key| std::str::from_utf8(key).ok()) else {
                         continue;
                     };
-                    let at = message.timestamp().to_millis().and_then(|at| u64::try_from(at).ok());
-                    let at = Duration::from_millis(at.unwrap_or_default());
+                    let now = clock::now().as_millis();
+                    let age = now.saturating_sub(message.timestamp().to_millis().unwrap_or_default());
                     sightings.push(Sighting {
                         instance: instance.to_owned(),
                         json: message.payload().map(Bytes::copy_from_slice),
-                        age: since_1970().saturating_sub(at),
+                        age: Duration::from_millis(u64::try_from(age).unwrap_or_default()),
                     });
                 }
                 Some(Err(error)) if is_final(&error) => return Err(io_error(error)),
@@ -226,10 +228,6 @@ impl RosterWatch {
 fn is_final(error: &KafkaError) -> bool {
     use rdkafka::error::RDKafkaErrorCode::AutoOffsetReset;
     matches!(error, KafkaError::MessageConsumptionFatal(_) | KafkaError::MessageConsumption(AutoOffsetReset))
-}
-
-fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Drop for RosterWatch {
