@@ -4,8 +4,8 @@
 # The ring's 3 x 4 tokens, evenly spread and written down, so that nodes may start at once without a quarrel over tokens.
 readonly CASSANDRA_TOKEN_STEP=1537228672809129301
 
-cassandra_address() { echo "127.0.0.$1:$PARLEY_CASSANDRA_PORT"; }
-cassandra_ports() { printf '%s %s\n' "$(cassandra_address "$1")" "127.0.0.$1:$PARLEY_CASSANDRA_STORAGE_PORT"; }
+cassandra_address() { echo "127.0.0.$1:$ENGINES_CASSANDRA_PORT"; }
+cassandra_ports() { printf '%s %s\n' "$(cassandra_address "$1")" "127.0.0.$1:$ENGINES_CASSANDRA_STORAGE_PORT"; }
 
 cassandra_url() {
   local n hosts=
@@ -26,15 +26,15 @@ cassandra_tokens() {
 
 cassandra_prepare() {
   local n=$1 dir=$2 i text seeds=
-  for i in $(node_numbers); do seeds+=${seeds:+,}127.0.0.$i:$PARLEY_CASSANDRA_STORAGE_PORT; done
+  for i in $(node_numbers); do seeds+=${seeds:+,}127.0.0.$i:$ENGINES_CASSANDRA_STORAGE_PORT; done
   text=$(<infra/cassandra/cassandra.yaml)
   text=${text//@TOKENS@/$(cassandra_tokens "$n")}
   # The nodes of a new ring have nothing to fetch from each other.
   text=${text//@BOOTSTRAP@/false}
   text=${text//@SEEDS@/$seeds}
   text=${text//@HOST@/127.0.0.$n}
-  text=${text//@PORT@/$PARLEY_CASSANDRA_PORT}
-  text=${text//@STORAGE_PORT@/$PARLEY_CASSANDRA_STORAGE_PORT}
+  text=${text//@PORT@/$ENGINES_CASSANDRA_PORT}
+  text=${text//@STORAGE_PORT@/$ENGINES_CASSANDRA_STORAGE_PORT}
   text=${text//@MEMTABLES@/$((NODES > 1 ? 96 : 160))MiB}
   printf '%s\n' "$text" >"$dir/cassandra.yaml"
 }
@@ -44,7 +44,7 @@ cassandra_exec() {
   local dir=$2 heap=768m lib
   lib=$(cache cassandra)
   [ "$NODES" = 1 ] || heap=512m
-  heap=${PARLEY_CASSANDRA_HEAP:-$heap}
+  heap=${ENGINES_CASSANDRA_HEAP:-$heap}
   exec setsid "$JAVA" "-Xms$heap" "-Xmx$heap" "@$root/infra/cassandra/jvm.options" \
     "-javaagent:$lib/jamm-0.4.0.jar" "-Dparley.engine=$dir" "-Dcassandra.config=file://$dir/cassandra.yaml" \
     "-Dcassandra.storagedir=$dir/data" "-Dlogback.configurationFile=file://$root/infra/cassandra/logback.xml" \
@@ -57,7 +57,7 @@ cassandra_answers() {
   local n=$1 wanted=${2:-1} bytes query='SELECT peer FROM system.peers_v2' size
   printf -v size '\\x%02x' "${#query}"
   # STARTUP {CQL_VERSION: 3.0.0}, answered by READY, and a QUERY at consistency ONE, without flags.
-  read -ra bytes <<<"$(ask "127.0.0.$n" "$PARLEY_CASSANDRA_PORT" \
+  read -ra bytes <<<"$(ask "127.0.0.$n" "$ENGINES_CASSANDRA_PORT" \
     "\x04\x00\x00\x00\x01\x00\x00\x00\x16\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0" \
     "\x04\x00\x00\x01\x07\x00\x00\x00$(printf '\\x%02x' $((${#query} + 7)))\x00\x00\x00$size$query\x00\x01\x00")"
   # RESULT; the number of rows follows the names of keyspace, table and column, whose lengths are known.

@@ -1,9 +1,9 @@
 # Sourced by scripts/engines: Apache Kafka, each node a broker and a controller (KRaft), from jars.
 # shellcheck shell=bash
 
-# The ports of node N: clients at PARLEY_KAFKA_PORT + 2 (N - 1), the controllers' quorum one above.
-kafka_port() { echo $((PARLEY_KAFKA_PORT + 2 * ($1 - 1))); }
-kafka_controller_port() { echo $((PARLEY_KAFKA_PORT + 2 * ($1 - 1) + 1)); }
+# The ports of node N: clients at ENGINES_KAFKA_PORT + 2 (N - 1), the controllers' quorum one above.
+kafka_port() { echo $((ENGINES_KAFKA_PORT + 2 * ($1 - 1))); }
+kafka_controller_port() { echo $((ENGINES_KAFKA_PORT + 2 * ($1 - 1) + 1)); }
 kafka_address() { echo "127.0.0.1:$(kafka_port "$1")"; }
 kafka_ports() { printf '%s %s\n' "$(kafka_address "$1")" "127.0.0.1:$(kafka_controller_port "$1")"; }
 
@@ -42,7 +42,7 @@ kafka_prepare() {
 # Becomes node N.
 kafka_exec() {
   local dir=$2
-  exec setsid "$JAVA" "-Xmx${PARLEY_KAFKA_HEAP:-512m}" -XX:+ExitOnOutOfMemoryError "-Dparley.engine=$dir" \
+  exec setsid "$JAVA" "-Xmx${ENGINES_KAFKA_HEAP:-512m}" -XX:+ExitOnOutOfMemoryError "-Dparley.engine=$dir" \
     -Dorg.slf4j.simpleLogger.showDateTime=true "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS" \
     -cp "$(cache kafka)/*" kafka.Kafka "$dir/server.properties"
 }

@@ -5,7 +5,7 @@ readonly BUCKET=parley REGION=us-east-1
 # Signed requests name the SHA-256 of their body: here of none.
 readonly EMPTY_SHA256=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 
-s3_address() { echo "127.0.0.1:$PARLEY_S3_PORT"; }
+s3_address() { echo "127.0.0.1:$ENGINES_S3_PORT"; }
 s3_ports() { s3_address; }
 
 s3_url() {
