@@ -2,6 +2,9 @@
 # that holds its process id (`pid`) and what it prints (`out.log`).
 # shellcheck shell=bash
 
+# Newer bash would put what was found in place of each `&` of a replacement, and URLs have some.
+shopt -u patsub_replacement 2>/dev/null || true
+
 # A line of progress.
 note() { printf '   %s\n' "$*" >&2; }
 
