@@ -52,7 +52,7 @@ def _history(case: Case, view: GroupView) -> None:
         told = (message["message_id"], message["client_message_id"], message["sender"], message["created_at"])
         is_same = told == (
             value["message_id"], value["client_message_id"], value["sender"], value.get("time", record.time),
-        )  # fmt: skip
+        )
         sent = case.facts.sends.get((message["sender"], view.group, message["client_message_id"]), [])
         is_text = message["h"] in {frame.asked["h"] for frame in sent}
         if not is_same or not is_text or (place["partition"], place["offset"]) != record.place:

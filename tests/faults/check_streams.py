@@ -69,7 +69,7 @@ def _content(event: Entry) -> tuple[Any, ...]:
     return (
         "group_message", event["mid"], event["cmid"], event["sender"], event["type"], event.get("h"),
         event.get("withheld"), place, event["created_at"],
-    )  # fmt: skip
+    )
 
 
 def _same_for_all(case: Case) -> None:

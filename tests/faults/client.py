@@ -98,6 +98,11 @@ class Client:
         """Has the members told of a new group."""
         self._request({"event": "notify_create_group", "data": {"group_id": group}})
 
+    def join(self, group: str) -> None:
+        """The user made a group: nobody tells its maker."""
+        if self.is_up and group not in self._joined:
+            self._join(group)
+
     def is_idle(self) -> bool:
         """Whether nothing is pending, and all that was seen is acknowledged."""
         acked = not self.plan.acknowledges or all(self.acked.get(g, 0) >= seq for g, seq in self.seen.items())
@@ -129,7 +134,7 @@ class Client:
             async with connect(
                 url, additional_headers=headers, open_timeout=OPEN_S, close_timeout=1, ping_interval=ping_s,
                 ping_timeout=10, max_size=None, compression=None, proxy=None,
-            ) as socket:  # fmt: skip
+            ) as socket:
                 return await self._serve(socket), 0.0
         except InvalidStatus as error:
             self._record("refused", status=error.response.status_code)

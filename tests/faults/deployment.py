@@ -79,7 +79,7 @@ class Embedded(Deployment):
         process = await asyncio.create_subprocess_exec(
             str(self.binary), "log", "cat", "--json", "--data", str(self.data / "parley"),
             stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        )
         out, _ = await process.communicate()
         if process.returncode != 0:
             raise ProcessError(f"parley log cat ended with {process.returncode}")

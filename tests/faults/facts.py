@@ -152,7 +152,7 @@ class Facts:
                     current[begun["group"]] = Subscription(
                         entry["c"], entry["u"], begun["group"], entry["t"], begun, after,
                         seen.get(begun["group"], 0), mode == "auto", connected,
-                    )  # fmt: skip
+                    )
                     self.subscriptions.append(current[begun["group"]])
         if opened is not None:
             self.connected[entries[0]["c"]].append((opened, self.end))

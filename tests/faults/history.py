@@ -71,7 +71,7 @@ REPLY_FIELDS = (
     "retryable", "retry_after_ms", "delivered_seq", "read_seq", "head_seq", "from_seq", "to_seq", "complete",
     "reset_reason", "notification_id", "sender", "type", "withheld", "kind", "actor", "user_ids", "count", "reason",
     "reconnect_after_ms",
-)  # fmt: skip
+)
 RENAMED = {"group_id": "group", "client_message_id": "cmid", "message_id": "mid", "groups": "entries"}
 
 

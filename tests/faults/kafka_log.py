@@ -6,11 +6,10 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from log import ACKS, EVENTS, PACKAGE, LogRecord, Rules
 from schema import decode
 from topic import Record, read_topic
 from void_rule import CLAIM_TYPE, stamp_of
-
-from log import ACKS, EVENTS, PACKAGE, LogRecord, Rules
 
 
 def read_kafka(brokers: str, prefix: str) -> list[LogRecord]:
@@ -32,7 +31,7 @@ def _record(topic: str, record: Record, rules: Rules) -> LogRecord:
         topic, record.partition, record.offset, kind, headers.get("ce_id", ""), headers.get("ce_time", ""),
         headers.get("ce_source", ""), record.key, stamp.claim, stamp.index,
         {} if event is None else _value(kind, event), verdict,
-    )  # fmt: skip
+    )
 
 
 def _id(value: bytes) -> str:

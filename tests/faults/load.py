@@ -186,6 +186,9 @@ class Load:
             with contextlib.suppress(RestError):
                 group = await self.create(n + self._random.randrange(100))
                 first, *others = self.groups[group]
+                for client in self.clients:
+                    if client.plan.user == first:
+                        client.join(group)
                 self.send(group, self._random.choice([c for c in self.clients if c.plan.user in others]))
                 if n % 2 == 0:
                     creator = next(c for c in self.clients if c.plan.user == first)

@@ -53,7 +53,7 @@ class Process:
             self._process = await asyncio.create_subprocess_exec(
                 *self.command, stdout=asyncio.subprocess.PIPE, stderr=log, env={**os.environ, **self.env},
                 start_new_session=True,
-            )  # fmt: skip
+            )
         stdout = self._process.stdout
         try:
             line = await asyncio.wait_for(stdout.readline(), READY_S) if stdout else b""
