@@ -47,6 +47,8 @@ def read_topic(brokers: str, topic: str) -> Iterator[Record]:
             "enable.partition.eof": True,
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
+            # What is wrong is said once, by the error.
+            "log_level": 2,
         }
     )
     try:

@@ -9,6 +9,13 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "engines"
 UP_S = 300.0
+#: Beside the engines that people or other tests run at the default ports.
+PORTS = {
+    "ENGINES_KAFKA_PORT": "29092",
+    "ENGINES_CASSANDRA_PORT": "29042",
+    "ENGINES_CASSANDRA_STORAGE_PORT": "29000",
+    "ENGINES_S3_PORT": "29070",
+}
 
 
 class EnginesError(Exception):
@@ -61,7 +68,7 @@ class Engines:
 
 async def _run(*args: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        str(SCRIPT), *args, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        str(SCRIPT), *args, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**PORTS, **os.environ}
     )
     out, err = await asyncio.wait_for(process.communicate(), UP_S)
     if process.returncode != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 from dataclasses import dataclass, field
@@ -19,10 +20,16 @@ class ProcessError(Exception):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody uses, and that no connection takes while a process is down: below the ephemeral ones."""
+    for _ in range(1000):
+        port = random.randrange(20_000, 28_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ProcessError("no port is free between 20000 and 28000")
 
 
 @dataclass
