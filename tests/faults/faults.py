@@ -13,11 +13,13 @@ from pathlib import Path
 
 from checker import summary
 from deployment import Cluster, Deployment, Embedded
-from engines import Engines
+from engines import Engines, EnginesError
 from history import now
-from load import LoadOptions
+from load import LoadError, LoadOptions
 from plants import ATTEMPTS, PLANTS, Plant, is_caught
+from processes import ProcessError
 from report import markdown, row, too_slow
+from rest import RestError
 from rounds import RoundOptions, RoundResult, run_round
 from scenarios import OF_MODE, SCENARIOS
 
@@ -94,9 +96,7 @@ class Run:
     async def planted(self) -> bool:
         """Every planted fault on a deployment of its own; whether each was caught."""
         wanted = [name for name in self.args.plants.split(",") if name]
-        plants = [p for p in PLANTS if (p.name in wanted or not wanted)]
-        if self.args.mode == "embedded":
-            plants = [plant for plant in plants if plant.is_embedded]
+        plants = [p for p in PLANTS if self.args.mode in p.modes and (p.name in wanted or not wanted)]
         missed = [plant.name for plant in plants if not await self._plant(plant)]
         print(f"planted faults: {len(plants)}, not caught: {', '.join(missed) or 'none'}", flush=True)
         return bool(plants) and not missed
@@ -104,7 +104,7 @@ class Run:
     async def _plant(self, plant: Plant) -> bool:
         for attempt in range(ATTEMPTS):
             name = f"{plant.name}-{attempt + 1}"
-            deployment = self.deployment(name, {"PARLEY_PLANT": plant.name})
+            deployment = self.deployment(name, {"PARLEY_PLANT": plant.name} if plant.is_in_binary else {})
             try:
                 await deployment.start()
                 result = await self._round(deployment, plant.scenario, attempt, name)
@@ -147,6 +147,8 @@ class Run:
             if self.args.mode == "cluster":
                 await self.engines.up()
             is_well = await (self.planted() if self.args.planted else self.rounds())
+        except (EnginesError, LoadError, ProcessError, RestError) as error:
+            print(f"error: {error}", file=sys.stderr)
         finally:
             if self.args.mode == "cluster" and not self.args.engines:
                 await self.engines.down()

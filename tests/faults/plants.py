@@ -15,8 +15,9 @@ class Plant:
     scenario: str
     #: One of these violations must be found.
     shows_as: frozenset[str]
-    #: In `--mode embedded` too.
-    is_embedded: bool = False
+    modes: frozenset[str] = frozenset({"cluster"})
+    #: Whether the binary does it (by `PARLEY_PLANT`), or the scenario.
+    is_in_binary: bool = True
 
 
 #: What a plant leads to may come late: an attempt without a violation is repeated.
@@ -26,10 +27,11 @@ _NOT_DURABLE = frozenset({"lost", "wrong_result", "contradiction", "void_accepte
 
 PLANTS = (
     Plant("ack_before_durable", "brokers-frozen", _NOT_DURABLE),
-    Plant("no_dedupe", "none", frozenset({"doubled", "contradiction"}), is_embedded=True),
+    Plant("no_dedupe", "none", frozenset({"doubled", "contradiction"}), frozenset({"cluster", "embedded"})),
     Plant("no_claim_check", "frozen-pair", _NOT_DURABLE),
     Plant("dup_in_flight", "brokers-frozen", _NOT_DURABLE),
     Plant("frozen_refusals", "frozen-pair", frozenset({"false_refusal"})),
+    Plant("log_cut", "log-cut", _NOT_DURABLE, frozenset({"embedded"}), is_in_binary=False),
 )
 
 

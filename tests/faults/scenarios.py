@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -100,6 +101,16 @@ async def server(stage: Stage) -> None:
     process = stage.deployment.processes["server"]
     await process.kill()
     stage.note("kill -9 the server")
+    await process.start()
+
+
+async def log_cut(stage: Stage) -> None:
+    """kill -9 of the one process, and the end of its log is gone: as if it had acknowledged what wasn't durable."""
+    process = stage.deployment.processes["server"]
+    await process.kill()
+    stage.note("kill -9 the server, the last 4 KB of the log cut off")
+    newest = max((stage.deployment.data / "parley" / "log").glob("events-*.log"))
+    os.truncate(newest, newest.stat().st_size - 4096)
     await process.start()
 
 
@@ -265,6 +276,7 @@ SCENARIOS: dict[str, Scenario] = {
     "rolling": rolling,
     "brokers-frozen": brokers_frozen,
     "frozen-pair": frozen_pair,
+    "log-cut": log_cut,
     "none": none,
 }
 OF_MODE = {
