@@ -1,12 +1,22 @@
 //! Compiles `schemas/` with protox, so that nobody needs a protoc.
 
+use std::path::PathBuf;
+
+use prost::Message as _;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = "../../schemas";
-    let files = ["parley/events/v1/events.proto"];
+    let files = ["parley/events/v1/events.proto", "parley/commands/v1/commands.proto"];
     for file in files {
         println!("cargo:rerun-if-changed={root}/{file}");
     }
     let descriptors = protox::compile(files.map(|file| format!("{root}/{file}")), [root])?;
-    prost_build::Config::new().bytes([".parley.events.v1.MessageSent.sealed"]).compile_fds(descriptors)?;
+    // For reflection.
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".parley.events.v1.MessageSent.sealed")
+        .bytes(".parley.events.v1.MessageSent.sealed")
+        .compile_fds(descriptors)?;
     Ok(())
 }

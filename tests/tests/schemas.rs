@@ -333,13 +333,17 @@ fn commands_mirror_the_service_traits() {
     let file = compiled(COMMANDS);
     assert_eq!(choices(&file, "Request"), variants("Wish"));
     let mut outcomes = variants("Reply");
-    outcomes.extend(["rejection", "not_owner"].map(str::to_owned));
+    outcomes.extend(["rejection"].map(str::to_owned));
     assert_eq!(choices(&file, "Reply"), outcomes);
     let services = file.service.iter().map(|service| {
         let methods = service.method.iter().map(|method| method.name().to_owned()).collect::<Vec<_>>();
         (service.name().to_owned(), methods)
     });
-    let expected = [("Commands", vec!["Submit", "PutProfile"]), ("Notices", vec!["Notify"])];
+    let expected = [
+        ("Commands", vec!["Submit", "PutProfile"]),
+        ("Notices", vec!["Notify", "PassTyping"]),
+        ("Projectors", vec!["Pause"]),
+    ];
     let expected =
         expected.map(|(name, methods)| (name.to_owned(), methods.into_iter().map(str::to_owned).collect()));
     assert_eq!(services.collect::<Vec<_>>(), expected);

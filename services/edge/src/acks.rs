@@ -5,17 +5,24 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parley_domain::{Code, CursorWish, Cursors, GroupId, Limits, Rejection, UserId};
+use parking_lot::Mutex;
+use parley_domain::{Code, CursorWish, Cursors, GroupId, Limits, Rejection, Seq, UserId};
+use parley_wire::event::CursorsAdvanced;
 use parley_wire::frame::{Acknowledged, ErrorBody, names};
 use parley_wire::service::{Reply, ReplyTo, Request, Wish};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::edge::Shared;
+use crate::hub::Hub;
 use crate::session::Session;
 use crate::ws;
 
 /// Acknowledgements that may wait to be gathered; beyond that `busy`.
 const WAITING_MAX: usize = 65_536;
+/// Acknowledgements that are remembered as this edge's own, and how long at least: the log brings them within that.
+const OURS_MAX: usize = 100_000;
+const OURS_FOR: Duration = Duration::from_secs(60);
 
 /// What somebody acknowledges.
 pub(crate) struct Acknowledgement {
@@ -43,6 +50,16 @@ pub(crate) enum What {
 /// The way in.
 pub(crate) struct Acks {
     queue: mpsc::Sender<Acknowledgement>,
+    /// What was acknowledged through this edge lately, if there are others: their acknowledgements come from the log.
+    ours: Option<Mutex<HashMap<(GroupId, UserId), Ours>>>,
+}
+
+/// The cursors that somebody wished for here, and when.
+#[derive(Debug, Clone, Copy)]
+struct Ours {
+    delivered: Seq,
+    read: Seq,
+    at: Instant,
 }
 
 /// The gathering task.
@@ -52,9 +69,37 @@ pub(crate) struct Gather {
 }
 
 impl Acks {
-    pub(crate) fn new(wait: Duration) -> (Self, Gather) {
+    pub(crate) fn new(wait: Duration, among_several: bool) -> (Self, Gather) {
         let (tx, rx) = mpsc::channel(WAITING_MAX);
-        (Self { queue: tx }, Gather { queue: rx, wait })
+        (Self { queue: tx, ours: among_several.then(Mutex::default) }, Gather { queue: rx, wait })
+    }
+
+    /// Remembers that somebody wished for cursors here.
+    fn remember(&self, group: GroupId, wish: &CursorWish) {
+        let Some(ours) = &self.ours else { return };
+        let (now, mut ours) = (Instant::now(), ours.lock());
+        if ours.len() >= OURS_MAX {
+            ours.retain(|_, one| now.duration_since(one.at) < OURS_FOR);
+        }
+        let fresh = Ours { delivered: 0, read: 0, at: now };
+        let one = ours.entry((group, wish.user.clone())).or_insert(fresh);
+        one.delivered = one.delivered.max(wish.delivered).max(wish.read);
+        one.read = one.read.max(wish.read);
+        one.at = now;
+    }
+
+    /// Acknowledgements from the log: those that came through another edge are told to the user's sessions here.
+    pub(crate) fn came_from_elsewhere(&self, hub: &Hub, advanced: &CursorsAdvanced) {
+        let Some(ours) = &self.ours else { return };
+        for advance in advanced.advances.iter().filter(|advance| advance.delivered.max(advance.read) > 0) {
+            let sessions = hub.sessions_of(&advance.user);
+            let known = ours.lock().get(&(advanced.group_id, advance.user.clone())).copied();
+            let is_ours =
+                known.is_some_and(|known| advance.delivered <= known.delivered && advance.read <= known.read);
+            if !sessions.is_empty() && !is_ours {
+                tell_others(&sessions, None, advanced.group_id, advance.after());
+            }
+        }
     }
 
     pub(crate) fn add(&self, acknowledgement: Acknowledgement) {
@@ -98,6 +143,7 @@ impl Gather {
 
 fn submit(shared: &Arc<Shared>, group: GroupId, some: Vec<Acknowledgement>) {
     let Some(first) = some.first() else { return };
+    some.iter().for_each(|acknowledgement| shared.acks.remember(group, &acknowledgement.wish));
     let actor = first.wish.user.clone();
     let wishes = some.iter().map(|acknowledgement| acknowledgement.wish.clone()).collect();
     let request = Request { group_id: group, actor, wish: Wish::AdvanceCursors(wishes) };

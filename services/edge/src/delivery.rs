@@ -1,13 +1,13 @@
 //! From the log to the sockets: one task that tails the log, opens and encodes each event once, and hands the same bytes
 //! to everybody who listens.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parley_domain::{Event, GroupId, Position, Seq, Timestamp, Verdict};
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
-use parley_readstore::Checkpoint;
+use parley_readstore::{Checkpoint, CheckpointKey};
 use parley_wire::{clock, event};
 
 use crate::edge::Shared;
@@ -18,6 +18,8 @@ use crate::replay;
 const RECORDS_MAX: usize = 512;
 /// Encoded frames kept in memory for those who are a little behind, over all groups.
 const TAIL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How often it is looked whether partitions are followed that nobody needs any more.
+const FORGET_EVERY: Duration = Duration::from_secs(30);
 /// How long it waits after the log couldn't be read.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -35,32 +37,25 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     /// Begins where the read models stand, since there the state of the claims is known; nobody is connected yet, so
-    /// what was delivered before is passed over.
+    /// what was delivered before is passed over. An edge among several begins with nothing.
     pub(crate) async fn start(shared: Arc<Shared>) -> Result<Self, ReadError> {
-        let log: &dyn EventLog = shared.engines.log.as_ref();
-        let checkpoints = match shared.engines.reads.live().checkpoints().await {
-            Ok(checkpoints) => checkpoints,
-            Err(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "the read models can't be asked: tailing the log from its beginning"
-                );
-                Vec::new()
-            }
-        };
+        let log = shared.engines.log.clone();
         let mut at = HashMap::new();
-        for topic in [Topic::Events, Topic::Acks] {
-            for partition in 0..log.partitions().get() {
-                let place = TopicPartition { topic, partition };
-                let known = checkpoints.iter().find(|(key, _)| *key == (topic as u8, partition));
-                let checkpoint = match known {
-                    Some((_, checkpoint)) => *checkpoint,
-                    None => Checkpoint { offset: log.start_offset(place).await?, ..Checkpoint::default() },
-                };
-                at.insert(place, checkpoint);
-            }
+        if !shared.hub.needs().are_counted() {
+            let all: BTreeSet<u32> = (0..log.partitions().get()).collect();
+            let checkpoints = match shared.engines.reads.live().checkpoints().await {
+                Ok(checkpoints) => checkpoints,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the read models can't be asked: tailing the log from its beginning"
+                    );
+                    Vec::new()
+                }
+            };
+            at = begin_at(log.as_ref(), &checkpoints, &all).await?;
         }
-        let tail = tail_from(log, &at).await?;
+        let tail = tail_from(log.as_ref(), &at).await?;
         Ok(Self {
             shared,
             tail,
@@ -74,23 +69,32 @@ impl Delivery {
 
     /// Delivers until the log is closed or the edge stops. If the log can't be read, it tries on from where it stood.
     pub(crate) async fn run(mut self) {
-        let stop = self.shared.stop.clone();
+        let shared = self.shared.clone();
+        let mut needs = shared.hub.needs().watch();
+        let mut forget = tokio::time::interval(FORGET_EVERY);
         let mut logged = false;
         loop {
-            let records = tokio::select! {
-                () = stop.cancelled() => return,
-                records = self.tail.next(RECORDS_MAX) => records,
-            };
-            let error = match records {
-                Ok(records) => {
-                    logged = false;
-                    for stored in records {
-                        self.record(&stored).await;
-                    }
+            let error = tokio::select! {
+                () = shared.stop.cancelled() => return,
+                Ok(()) = needs.changed() => match self.follow().await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
+                _ = forget.tick() => {
+                    self.forget();
                     continue;
                 }
-                Err(ReadError::Closed) => return,
-                Err(error) => error,
+                records = self.tail.next(RECORDS_MAX) => match records {
+                    Ok(records) => {
+                        logged = false;
+                        for stored in records {
+                            self.record(&stored).await;
+                        }
+                        continue;
+                    }
+                    Err(ReadError::Closed) => return,
+                    Err(error) => error,
+                },
             };
             if !std::mem::replace(&mut logged, true) {
                 tracing::error!(
@@ -99,13 +103,43 @@ impl Delivery {
                 );
             }
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = shared.stop.cancelled() => return,
                 () = tokio::time::sleep(RETRY_AFTER) => {}
             }
-            if let Ok(tail) = tail_from(self.shared.engines.log.as_ref(), &self.at).await {
+            if let Ok(tail) = tail_from(shared.engines.log.as_ref(), &self.at).await {
                 self.tail = tail;
             }
+            needs.mark_changed(); // what was wanted is wanted still
         }
+    }
+
+    /// Follows the partitions that are newly needed, from where the read models stand: what they show a subscription
+    /// afterwards, and what is delivered, leave nothing out between them.
+    async fn follow(&mut self) -> Result<(), ReadError> {
+        let wanted: BTreeSet<u32> = self.shared.hub.needs().wanted().into_iter().collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let checkpoints = self.shared.engines.reads.live().checkpoints().await;
+        let checkpoints = checkpoints.map_err(|error| ReadError::Io(std::io::Error::other(error)))?;
+        let from = begin_at(self.shared.engines.log.as_ref(), &checkpoints, &wanted).await?;
+        self.tail.add(from.iter().map(|(place, checkpoint)| (*place, checkpoint.offset)).collect()).await?;
+        self.at.extend(from);
+        self.shared.hub.needs().follow(&wanted);
+        metrics::gauge!("parley_partitions_followed").set(followed_count(self.at.len()));
+        Ok(())
+    }
+
+    /// Lets the partitions go that nobody needs any more.
+    fn forget(&mut self) {
+        let unneeded = self.shared.hub.needs().forget();
+        if unneeded.is_empty() {
+            return;
+        }
+        let places: Vec<_> = unneeded.iter().flat_map(|partition| places_of(*partition)).collect();
+        self.tail.remove(&places);
+        self.at.retain(|place, _| !places.contains(place));
+        metrics::gauge!("parley_partitions_followed").set(followed_count(self.at.len()));
     }
 
     async fn record(&mut self, stored: &StoredRecord) {
@@ -122,7 +156,10 @@ impl Delivery {
         let outcome = match stored.at.topic {
             Topic::Events => self.deliver(&channel, stored).await,
             Topic::Acks => event::decode_cursors(stored.record.value.clone())
-                .map(|cursors| self.shared.statuses.cursors(cursors))
+                .map(|cursors| {
+                    self.shared.acks.came_from_elsewhere(&self.shared.hub, &cursors);
+                    self.shared.statuses.cursors(cursors);
+                })
                 .map_err(Into::into),
             Topic::Users => Ok(()),
         };
@@ -178,6 +215,34 @@ impl Delivery {
             }
         }
     }
+}
+
+/// What a partition is followed in: events to deliver, and acknowledgements of which senders are told.
+fn places_of(partition: u32) -> impl Iterator<Item = TopicPartition> {
+    [Topic::Events, Topic::Acks].into_iter().map(move |topic| TopicPartition { topic, partition })
+}
+
+/// Where the read models stand in some partitions; where they have nothing, the beginning.
+async fn begin_at(
+    log: &dyn EventLog,
+    checkpoints: &[(CheckpointKey, Checkpoint)],
+    partitions: &BTreeSet<u32>,
+) -> Result<HashMap<TopicPartition, Checkpoint>, ReadError> {
+    let mut at = HashMap::new();
+    for place in partitions.iter().flat_map(|partition| places_of(*partition)) {
+        let known = checkpoints.iter().find(|(key, _)| *key == (place.topic as u8, place.partition));
+        let checkpoint = match known {
+            Some((_, checkpoint)) => *checkpoint,
+            None => Checkpoint { offset: log.start_offset(place).await?, ..Checkpoint::default() },
+        };
+        at.insert(place, checkpoint);
+    }
+    Ok(at)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a gauge is a float; a few thousand")]
+fn followed_count(places: usize) -> f64 {
+    (places / 2) as f64
 }
 
 async fn tail_from(

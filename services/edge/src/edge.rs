@@ -105,7 +105,7 @@ impl Edge {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let limiter = quota(&options).map(RateLimiter::keyed);
         let opener = Opener::new(engines.keys.clone(), engines.log.epoch().0);
-        let (acks, gather) = Acks::new(options.ack_gather);
+        let (acks, gather) = Acks::new(options.ack_gather, hub.needs().are_counted());
         let (statuses, count) = Statuses::new();
         let shared = Arc::new(Shared {
             options,

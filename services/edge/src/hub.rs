@@ -8,6 +8,7 @@
 //! A lock is held only for moves in memory, never across a wait. Order: shard of channels, then channel, then outbox.
 
 mod channel;
+mod needs;
 mod notice;
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use parley_domain::{Epoch, GroupId, Seq, UserId};
+use parley_domain::{Epoch, GroupId, PartitionCount, Seq, UserId};
 use parley_wire::code::Close;
 use parley_wire::frame::{GoAway, names};
 use uuid::Uuid;
@@ -25,6 +26,7 @@ use crate::session::Session;
 use crate::ws;
 
 pub(crate) use channel::{Channel, Crossed, Step, SubscriptionId, Taken, newest_of_each};
+pub(crate) use needs::Needs;
 pub(crate) use notice::notification_name;
 
 /// Locks that share the channels, so that deliveries and subscriptions rarely meet.
@@ -44,20 +46,37 @@ pub struct Hub {
     subscriptions: AtomicU64,
     channels: Vec<Mutex<HashMap<GroupId, Arc<Channel>>>>,
     typing: Mutex<HashMap<(GroupId, UserId), Instant>>,
+    needs: Needs,
 }
 
 impl Hub {
     /// A hub that nobody is connected to.
     #[must_use]
     pub fn new(epoch: Epoch) -> Arc<Self> {
+        Self::with(epoch, Needs::of_all())
+    }
+
+    /// A hub of an edge among several, which follows only the partitions that its sessions need.
+    #[must_use]
+    pub fn among_several(epoch: Epoch, partitions: PartitionCount) -> Arc<Self> {
+        Self::with(epoch, Needs::counted(partitions))
+    }
+
+    fn with(epoch: Epoch, needs: Needs) -> Arc<Self> {
         Arc::new(Self {
             epoch,
+            needs,
             users: Mutex::new(HashMap::new()),
             sockets: AtomicUsize::new(0),
             subscriptions: AtomicU64::new(0),
             channels: (0..CHANNEL_SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
             typing: Mutex::new(HashMap::new()),
         })
+    }
+
+    /// Which partitions are needed and followed.
+    pub(crate) fn needs(&self) -> &Needs {
+        &self.needs
     }
 
     pub(crate) fn epoch(&self) -> Uuid {
@@ -123,7 +142,10 @@ impl Hub {
     /// Adds somebody to a channel, which is made if need be, before anybody else can find it unused.
     fn hold(&self, group: GroupId, add: impl FnOnce(&Channel)) {
         if let Some(shard) = self.shard(group) {
-            add(shard.lock().entry(group).or_insert_with(|| Arc::new(Channel::new(group))));
+            add(shard.lock().entry(group).or_insert_with(|| {
+                self.needs.add(group);
+                Arc::new(Channel::new(group))
+            }));
         }
     }
 
@@ -133,6 +155,7 @@ impl Hub {
         let mut channels = shard.lock();
         if channels.get(&group).is_some_and(|channel| take_out(channel)) {
             channels.remove(&group);
+            self.needs.remove(group);
         }
     }
 

@@ -8,7 +8,7 @@ use parley_eventlog::EventLog;
 use parley_keys::Keys;
 use parley_media::MediaStore;
 use parley_readstore::ReadStore;
-use parley_wire::service::{Commands, Progress};
+use parley_wire::service::{Commands, Peers, Progress};
 
 use crate::auth::Authenticator;
 
@@ -125,6 +125,8 @@ pub struct Engines {
     pub progress: Arc<dyn Progress>,
     /// The object store.
     pub media: Arc<dyn MediaStore>,
+    /// The other edges.
+    pub peers: Arc<dyn Peers>,
     /// Verifies tokens.
     pub auth: Arc<Authenticator>,
 }

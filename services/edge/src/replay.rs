@@ -108,6 +108,9 @@ async fn subscription(
     let channel = shared.hub.channel(group)?;
     let next = match phase {
         Phase::Fresh => {
+            if !followed(shared, group).await {
+                return Some(retry(session, Behind::Subscription(group, id, phase)).await);
+            }
             if !shared.engines.progress.caught_up(Some(group), shared.options.read_wait).await {
                 return Some(retry(session, Behind::Subscription(group, id, phase)).await);
             }
@@ -143,6 +146,21 @@ async fn subscription(
         }
     }
     left(phase)
+}
+
+/// Waits until what comes for a group is delivered here, so that nothing falls between the replay and that.
+async fn followed(shared: &Shared, group: GroupId) -> bool {
+    let needs = shared.hub.needs();
+    let mut changed = needs.watch();
+    let follow = async {
+        while !needs.is_followed(group) {
+            if changed.changed().await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    tokio::time::timeout(shared.options.read_wait, follow).await.unwrap_or(false)
 }
 
 async fn range(

@@ -1,7 +1,8 @@
 //! What every provider must do, as checks that run against any of them.
 //!
 //! A provider's test gives a [`Fixture`] and calls [`conformance_suite!`](crate::conformance_suite), which makes one
-//! test of each check. Each check gets a fixture of its own, whose log is empty at first.
+//! test of each check; with `ignore = "why",` before the fixture they are run on demand only. Each check gets a fixture of
+//! its own, whose log is empty at first.
 
 // This is a test suite that lies in the library so that each provider's tests can run it: it fails by panicking.
 #![expect(
@@ -12,6 +13,7 @@
 
 pub mod appends;
 pub mod lifecycle;
+pub mod offsets;
 pub mod reads;
 pub mod tails;
 
@@ -35,8 +37,11 @@ pub trait Fixture: Send + Sync {
 /// Makes a `#[tokio::test]` of each check. The argument is an expression that makes a fresh [`Fixture`].
 #[macro_export]
 macro_rules! conformance_suite {
-    ($fixture:expr) => {
-        $crate::conformance_suite! { @each $fixture;
+    (ignore = $why:literal, $fixture:expr) => {
+        $crate::conformance_suite! { @all [#[ignore = $why]] $fixture }
+    };
+    (@all $attributes:tt $fixture:expr) => {
+        $crate::conformance_suite! { @each $attributes $fixture;
             appends: offsets_are_dense_in_the_order_given;
             appends: each_partition_of_each_topic_counts_for_itself;
             appends: calls_that_are_not_awaited_land_in_their_order;
@@ -57,6 +62,15 @@ macro_rules! conformance_suite {
             tails: a_cancelled_wait_loses_nothing;
             tails: tails_do_not_disturb_each_other;
             tails: a_tail_gives_only_what_is_in_the_log;
+            tails: an_added_partition_is_given_from_its_offset_on;
+            tails: an_added_partition_may_lie_further_back;
+            tails: adding_again_or_beyond_the_end_changes_nothing;
+            tails: a_removed_partition_gives_nothing_more;
+            tails: a_removed_partition_can_be_added_again;
+            tails: nothing_now_means_that_all_was_given;
+            offsets: offsets_come_in_the_order_given;
+            offsets: offsets_show_what_was_answered_before;
+            offsets: offsets_are_the_logs_not_the_handles;
             lifecycle: a_reopened_log_has_everything_and_goes_on;
             lifecycle: the_epoch_stays;
             lifecycle: closing_makes_what_was_queued_durable;
@@ -64,13 +78,18 @@ macro_rules! conformance_suite {
             lifecycle: a_healthy_log_has_no_trouble;
         }
     };
-    (@each $fixture:expr; $($part:ident: $check:ident;)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $check() {
-                $crate::conformance::$part::$check(&$fixture).await;
-            }
-        )*
+    (@each $attributes:tt $fixture:expr; $($part:ident: $check:ident;)*) => {
+        $($crate::conformance_suite! { @one $attributes $fixture; $part: $check })*
+    };
+    (@one [$(#[$attribute:meta])*] $fixture:expr; $part:ident: $check:ident) => {
+        $(#[$attribute])*
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $check() {
+            $crate::conformance::$part::$check(&$fixture).await;
+        }
+    };
+    ($fixture:expr) => {
+        $crate::conformance_suite! { @all [] $fixture }
     };
 }
 

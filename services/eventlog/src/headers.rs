@@ -3,7 +3,7 @@
 use parley_domain::Stamp;
 use parley_wire::time;
 
-use crate::record::{CE_SPECVERSION, CLAIM_HEADER, CONTENT_TYPE, INDEX_HEADER, StoredRecord};
+use crate::record::{CE_SPECVERSION, CLAIM_HEADER, CONTENT_TYPE, INDEX_HEADER, Record, StoredRecord};
 
 /// The CloudEvents headers (binary mode) and the two of the claim rule, as name and text, in a fixed order.
 ///
@@ -11,7 +11,11 @@ use crate::record::{CE_SPECVERSION, CLAIM_HEADER, CONTENT_TYPE, INDEX_HEADER, St
 /// `parley_claim` nor `parley_index`, which are decimal.
 #[must_use]
 pub fn headers(stored: &StoredRecord) -> Vec<(&'static str, String)> {
-    let record = &stored.record;
+    of_record(&stored.record)
+}
+
+/// The same, of a record that has no place yet.
+pub(crate) fn of_record(record: &Record) -> Vec<(&'static str, String)> {
     let mut headers = vec![
         ("ce_specversion", CE_SPECVERSION.to_owned()),
         ("ce_id", record.id.to_string()),

@@ -7,12 +7,14 @@
 //!
 //! Architecture invariant: nothing in here knows what a value means. Values are bytes, and `kind` is a string.
 
+mod assignment;
 pub mod conformance;
 mod headers;
 mod port;
 pub mod providers;
 mod record;
 
+pub use assignment::Assignment;
 pub use headers::headers;
 pub use port::{
     AppendError, Appending, Bound, EventLog, Key, Offsets, ReadError, RecordTime, Tail, Topic, TopicPartition,

@@ -1,3 +1,5 @@
 //! The engines behind the port.
 
 pub mod embedded;
+#[cfg(feature = "kafka")]
+pub mod kafka;

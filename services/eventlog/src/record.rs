@@ -52,8 +52,8 @@ pub struct StoredRecord {
 /// Takes the next record of a partition and says whether it counts. Where a topic is under no claim rule
 /// ([`crate::EventLog::is_fenced`]), everything does.
 pub fn admit(validity: &mut Validity, stored: &StoredRecord) -> Verdict {
-    match stored.record.stamp {
-        Stamp::Unclaimed if stored.at.topic == Topic::Users => Verdict::Valid,
-        stamp => validity.admit(stored.offset, stamp),
+    if stored.record.stamp == Stamp::Unclaimed && stored.at.topic == Topic::Users {
+        return Verdict::Valid;
     }
+    validity.admit(stored.offset, stored.record.stamp)
 }

@@ -9,6 +9,7 @@
 //! It leaves its objects in the store, under media ids of its own. Takes some seconds, as it waits for URLs to
 //! expire.
 
+pub mod blobs;
 mod case;
 mod downloads;
 mod uploads;

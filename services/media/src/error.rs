@@ -25,8 +25,8 @@ pub enum Error {
         #[source]
         source: BoxError,
     },
-    /// What should be signed can't be signed, for example a content type that is no header value.
-    #[error("not a valid upload or download: {reason}")]
+    /// What was asked for can't be, for example a content type that is no header value, or a blob without a name.
+    #[error("not a valid upload, download or blob: {reason}")]
     Invalid {
         /// Why.
         reason: &'static str,
@@ -37,6 +37,12 @@ pub enum Error {
         /// What the client library said.
         #[source]
         source: BoxError,
+    },
+    /// A blob lies there, but not as it was put. Its bytes are of no use.
+    #[error("the blob {name} is damaged")]
+    Damaged {
+        /// Which.
+        name: String,
     },
     /// The configuration can't work.
     #[error("bad media configuration: {reason}")]

@@ -1,10 +1,11 @@
-//! The port: four calls, none of which moves an object's bytes through this process' memory.
+//! The ports: media, which clients move themselves, never through this process' memory, and the program's own blobs.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parley_domain::MediaClaims;
 use parley_domain::Timestamp;
 use parley_domain::{GroupId, MediaId, UserId};
@@ -60,6 +61,50 @@ pub trait MediaStore: Send + Sync {
     /// # Errors
     /// Why not.
     async fn ready(&self) -> Result<(), Error>;
+}
+
+/// The greatest blob: it lies in memory whole when it is written or read.
+pub const BLOB_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The longest name of a blob.
+pub const BLOB_NAME_BYTES_MAX: usize = 200;
+/// The most names that one [`Blobs::list`] gives.
+pub const BLOB_LIST_MAX: usize = 1000;
+
+/// Private bytes of this program by name: snapshots, which can be made anew. No client ever gets a URL of one.
+///
+/// A name is made of parts with `/` between them, each of ASCII letters, digits, `.`, `_` and `-`, beginning with a
+/// letter or a digit; at most [`BLOB_NAME_BYTES_MAX`] altogether. Anything else is [`Error::Invalid`].
+///
+/// - When [`put`](Self::put) has succeeded, the bytes MUST be durable and seen by every call that begins after it. A
+///   blob is replaced as a whole: [`get`](Self::get) gives all of the old bytes or all of the new ones.
+/// - After a `put` that failed, was cancelled or cut off by a crash, the old blob or the new one is there, and the new one
+///   may still come. So what must not be confused has names of its own.
+#[async_trait]
+pub trait Blobs: Send + Sync {
+    /// Writes a blob, over the one that had the name.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a bad name or more than [`BLOB_BYTES_MAX`], [`Error::Unavailable`], [`Error::Refused`].
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<(), Error>;
+
+    /// The whole blob, or `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`Error::Damaged`] if it isn't what was put.
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, Error>;
+
+    /// The first `limit` of the names that begin with `prefix`, in the order of their bytes. At most [`BLOB_LIST_MAX`];
+    /// an empty prefix means all. The prefix needn't be a whole name, nor whole parts of one.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, Error>;
+
+    /// Removes a blob. That there is none is no error.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    async fn delete(&self, name: &str) -> Result<(), Error>;
 }
 
 /// A signed PUT, for the client.

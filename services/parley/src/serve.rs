@@ -14,6 +14,7 @@ use parley_edge::{Edge, Hub};
 use parley_media::providers::embedded::{EmbeddedMedia, EmbeddedOptions, ROUTE};
 use parley_projector::Projector;
 use parley_wire::clock;
+use parley_wire::service::NoPeers;
 use parley_writer::Writer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -162,6 +163,7 @@ async fn start(
         reads: engines.reads.clone(),
         notices: hub.clone(),
         progress: live.reached(),
+        snapshots: None,
     };
     let (commands, writer) = Writer::start(config.writer_options(), writer_engines).await?;
     let edge_engines = parley_edge::Engines {
@@ -171,6 +173,7 @@ async fn start(
         commands: Arc::new(commands),
         progress: live.reached(),
         media,
+        peers: Arc::new(NoPeers),
         auth: Arc::new(auth),
     };
     let edge = Arc::new(Edge::start(config.edge_options(), edge_engines, hub.clone()).await?);

@@ -1,6 +1,6 @@
 //! From records to rows, for any version of a read model.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parley_domain::{Position, Row, Verdict, project, project_cursor, project_profile};
@@ -22,6 +22,24 @@ pub(crate) fn places(log: &dyn EventLog) -> Vec<TopicPartition> {
     Topic::ALL.into_iter().flat_map(of).collect()
 }
 
+/// Which partitions, of every topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All of them.
+    All,
+    /// These.
+    Some(BTreeSet<u32>),
+}
+
+impl Scope {
+    pub(crate) fn has(&self, at: TopicPartition) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(partitions) => partitions.contains(&at.partition),
+        }
+    }
+}
+
 /// One reader of the log that writes one version of the read models.
 pub(crate) struct Applier {
     model: Arc<dyn ReadModel>,
@@ -31,11 +49,15 @@ pub(crate) struct Applier {
 
 impl Applier {
     /// Goes on from the checkpoints of a model.
-    pub(crate) async fn resume(log: &dyn EventLog, model: Arc<dyn ReadModel>) -> Result<Self, StartError> {
+    pub(crate) async fn resume(
+        log: &dyn EventLog,
+        model: Arc<dyn ReadModel>,
+        scope: &Scope,
+    ) -> Result<Self, StartError> {
         let written: HashMap<CheckpointKey, Checkpoint> =
             model.checkpoints().await.map_err(StartError::Store)?.into_iter().collect();
         let mut at = HashMap::new();
-        for place in places(log) {
+        for place in places(log).into_iter().filter(|place| scope.has(*place)) {
             let checkpoint = match written.get(&key(place)) {
                 Some(checkpoint) => *checkpoint,
                 None => Checkpoint { offset: log.start_offset(place).await?, ..Checkpoint::default() },

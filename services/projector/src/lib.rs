@@ -7,6 +7,6 @@ mod projector;
 mod rebuild;
 
 pub use apply::StartError;
-pub use progress::Reached;
-pub use projector::{Handle, Projector};
+pub use progress::{Follower, Reached};
+pub use projector::{Handle, Projector, Release};
 pub use rebuild::{Comparison, RebuildError, RebuildStep, rebuild};

@@ -2,27 +2,53 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parley_domain::{GroupId, partition_of};
-use parley_eventlog::{EventLog, Offsets as _, Topic, TopicPartition};
+use parley_eventlog::{Bound, EventLog, Topic, TopicPartition};
+use parley_readstore::ReadStore;
 use parley_wire::service::Progress;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Where another process projects what this one doesn't.
+const ELSEWHERE: u64 = u64::MAX;
 
 /// The next offset that is not in the live read models, of every partition of every topic.
 pub struct Reached {
     log: Arc<dyn EventLog>,
     offsets: HashMap<TopicPartition, AtomicU64>,
     moved: watch::Sender<()>,
+    /// Who waits, for a [`Follower`] that looks the more often.
+    waiting: AtomicUsize,
+    wake: Notify,
+}
+
+/// Counts who waits, while it lives.
+struct Waiting<'a>(&'a Reached);
+
+impl<'a> Waiting<'a> {
+    fn new(reached: &'a Reached) -> Self {
+        reached.waiting.fetch_add(1, Ordering::AcqRel);
+        reached.wake.notify_one();
+        Self(reached)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Reached {
     pub(crate) fn new(log: Arc<dyn EventLog>) -> Arc<Self> {
         let offsets =
             crate::apply::places(log.as_ref()).into_iter().map(|at| (at, AtomicU64::new(0))).collect();
-        Arc::new(Self { log, offsets, moved: watch::Sender::new(()) })
+        let (waiting, wake) = (AtomicUsize::new(0), Notify::new());
+        Arc::new(Self { log, offsets, moved: watch::Sender::new(()), waiting, wake })
     }
 
     pub(crate) fn set(&self, reached: impl IntoIterator<Item = (TopicPartition, u64)>) {
@@ -34,37 +60,36 @@ impl Reached {
         self.moved.send_replace(());
     }
 
+    /// The same, where nothing else is projected by this process.
+    pub(crate) fn reset(&self, reached: impl IntoIterator<Item = (TopicPartition, u64)>) {
+        let reached: HashMap<_, _> = reached.into_iter().collect();
+        let all = self.offsets.keys().map(|at| (*at, reached.get(at).copied().unwrap_or(ELSEWHERE)));
+        self.set(all.collect::<Vec<_>>());
+    }
+
     fn get(&self, at: TopicPartition) -> u64 {
         self.offsets.get(&at).map_or(0, |offset| offset.load(Ordering::Acquire))
     }
 
-    /// Records that are in the log and not yet in the read models, over all partitions.
+    /// Records that are in the log and not yet in the read models, over all partitions that this process projects.
     ///
     /// # Errors
     /// The log's.
     pub async fn lag(&self) -> Result<u64, parley_eventlog::ReadError> {
-        let mut lag = 0;
-        for at in self.offsets.keys() {
-            lag += self.log.end_offset(*at).await?.saturating_sub(self.get(*at));
-        }
-        Ok(lag)
+        let places: Vec<TopicPartition> = self.offsets.keys().copied().collect();
+        let ends = self.log.offsets(&places, Bound::End).await?;
+        Ok(places.iter().zip(ends).map(|(at, end)| end.saturating_sub(self.get(*at))).sum())
     }
 
     /// What must be reached, for a group or for everything.
     async fn goal(&self, group: Option<GroupId>) -> Option<Vec<(TopicPartition, u64)>> {
         let partition = group.map(|group| partition_of(group.to_string().as_bytes(), self.log.partitions()));
-        let mut goal = Vec::new();
-        for at in self.offsets.keys() {
-            let wanted =
-                partition.is_none_or(|partition| at.topic != Topic::Users && at.partition == partition);
-            if wanted {
-                let end = self.log.end_offset(*at).await.ok()?;
-                if end > self.get(*at) {
-                    goal.push((*at, end));
-                }
-            }
-        }
-        Some(goal)
+        let wanted = |at: &&TopicPartition| {
+            partition.is_none_or(|partition| at.topic != Topic::Users && at.partition == partition)
+        };
+        let places: Vec<TopicPartition> = self.offsets.keys().filter(wanted).copied().collect();
+        let ends = self.log.offsets(&places, Bound::End).await.ok()?;
+        Some(places.into_iter().zip(ends).filter(|(at, end)| *end > self.get(*at)).collect())
     }
 }
 
@@ -72,8 +97,9 @@ impl Reached {
 impl Progress for Reached {
     async fn caught_up(&self, group: Option<GroupId>, wait: Duration) -> bool {
         let mut moved = self.moved.subscribe();
-        let Some(mut goal) = self.goal(group).await else { return false };
         let reach = async {
+            let Some(mut goal) = self.goal(group).await else { return false };
+            let _waiting = (!goal.is_empty()).then(|| Waiting::new(self));
             loop {
                 goal.retain(|(at, end)| self.get(*at) < *end);
                 if goal.is_empty() || moved.changed().await.is_err() {
@@ -86,5 +112,60 @@ impl Progress for Reached {
 
     fn projected(&self, partition: u32) -> u64 {
         self.get(TopicPartition { topic: Topic::Events, partition })
+    }
+}
+
+/// How often the checkpoints are looked at while somebody waits, and else.
+const LOOK_WAITED_FOR: Duration = Duration::from_millis(5);
+const LOOK_IDLE: Duration = Duration::from_millis(500);
+/// How often, at most, it is logged that they can't be.
+const LOOK_AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// Follows how far the projectors of other processes have come, by their checkpoints.
+pub struct Follower {
+    reached: Arc<Reached>,
+    reads: Arc<dyn ReadStore>,
+}
+
+impl Follower {
+    /// What is followed, and the follower.
+    #[must_use]
+    pub fn new(log: Arc<dyn EventLog>, reads: Arc<dyn ReadStore>) -> (Arc<Reached>, Self) {
+        let reached = Reached::new(log);
+        (reached.clone(), Self { reached, reads })
+    }
+
+    /// Follows until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut logged = false;
+        loop {
+            let waited_for = self.reached.waiting.load(Ordering::Acquire) > 0;
+            let wait = match self.reads.live().checkpoints().await {
+                Ok(checkpoints) => {
+                    logged = false;
+                    self.reached.set(checkpoints.into_iter().filter_map(
+                        |((topic, partition), checkpoint)| {
+                            let topic = Topic::ALL.into_iter().find(|known| *known as u8 == topic)?;
+                            Some((TopicPartition { topic, partition }, checkpoint.offset))
+                        },
+                    ));
+                    if waited_for { LOOK_WAITED_FOR } else { LOOK_IDLE }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut logged, true) {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "it can't be told how far the read models are; trying on"
+                        );
+                    }
+                    LOOK_AFTER_ERROR
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+                () = self.reached.wake.notified(), if !waited_for && !logged => {}
+            }
+        }
     }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parley_eventlog::{EventLog, ReadError, StoredRecord};
+use async_trait::async_trait;
+use parley_eventlog::{Assignment, EventLog, ReadError, StoredRecord};
 use parley_readstore::ReadStore;
-use tokio::sync::{mpsc, oneshot};
+use parley_wire::rpc::{Pausable, Paused};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Applier, StartError};
+use crate::apply::{Applier, Scope, StartError};
 use crate::progress::Reached;
 
 /// Waits between tries while an engine fails, at first.
@@ -19,6 +21,18 @@ const RETRY_MS_MAX: u64 = 2_000;
 
 /// A pause that was asked for: sent when the projector stands still; it goes on when the other end is dropped.
 type Pause = oneshot::Sender<oneshot::Sender<()>>;
+
+/// How often it is looked whether the live read models were switched by another process.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Called with the generation of an assignment once nothing is written any more for the partitions that it took away.
+pub type Release = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// What a projector among several is to do.
+struct Share {
+    assignments: watch::Receiver<Assignment>,
+    release: Release,
+}
 
 /// The live projector's task.
 pub struct Projector {
@@ -39,13 +53,14 @@ impl Handle {
     pub fn reached(&self) -> Arc<Reached> {
         self.reached.clone()
     }
+}
 
-    /// Makes the projector stand still until the returned guard is dropped; then it goes on with what is live then.
-    /// `None`: it has ended.
-    pub(crate) async fn pause(&self) -> Option<oneshot::Sender<()>> {
+#[async_trait]
+impl Pausable for Handle {
+    async fn pause(&self) -> Option<Paused> {
         let (tx, rx) = oneshot::channel();
         self.pauses.send(tx).await.ok()?;
-        rx.await.ok()
+        rx.await.ok().map(Paused::new)
     }
 }
 
@@ -59,10 +74,13 @@ struct Task {
     reached: Arc<Reached>,
     pauses: mpsc::Receiver<Pause>,
     stop: CancellationToken,
+    share: Option<Share>,
+    /// The version of the read models that is written.
+    version: u64,
 }
 
 impl Projector {
-    /// Starts projecting from where the live read models stand.
+    /// Starts projecting all of the log from where the live read models stand.
     ///
     /// # Errors
     /// [`StartError`].
@@ -70,13 +88,29 @@ impl Projector {
         log: Arc<dyn EventLog>,
         reads: Arc<dyn ReadStore>,
     ) -> Result<(Handle, Self), StartError> {
-        let reached = Reached::new(log.clone());
-        let (tx, pauses) = mpsc::channel(1);
-        let stop = CancellationToken::new();
-        let mut task = Task { log, reads, reached: reached.clone(), pauses, stop: stop.clone() };
+        let (handle, mut task) = Task::new(log, reads, None);
+        let stop = task.stop.clone();
         let applier = task.open().await?;
         let task = tokio::spawn(task.run(applier));
-        Ok((Handle { pauses: tx, reached }, Self { task, stop }))
+        Ok((handle, Self { task, stop }))
+    }
+
+    /// Starts projecting the partitions that this process is assigned, for as long as it has them.
+    #[must_use]
+    pub fn start_assigned(
+        log: Arc<dyn EventLog>,
+        reads: Arc<dyn ReadStore>,
+        assignments: watch::Receiver<Assignment>,
+        release: Release,
+    ) -> (Handle, Self) {
+        let (handle, mut task) = Task::new(log, reads, Some(Share { assignments, release }));
+        let stop = task.stop.clone();
+        let task = tokio::spawn(async move {
+            if let Some(applier) = task.open_again().await {
+                task.run(applier).await;
+            }
+        });
+        (handle, Self { task, stop })
     }
 
     /// Stops after the write that is under way.
@@ -89,25 +123,62 @@ impl Projector {
 }
 
 impl Task {
+    fn new(log: Arc<dyn EventLog>, reads: Arc<dyn ReadStore>, share: Option<Share>) -> (Handle, Self) {
+        let reached = Reached::new(log.clone());
+        let (tx, pauses) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let task = Self { log, reads, reached: reached.clone(), pauses, stop, share, version: 0 };
+        (Handle { pauses: tx, reached }, task)
+    }
+
+    /// Begins with what is assigned now; what isn't any more may be another's from here on.
     async fn open(&mut self) -> Result<Applier, StartError> {
-        let applier = Applier::resume(self.log.as_ref(), self.reads.live()).await?;
-        self.reached.set(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
+        let scope = match &mut self.share {
+            None => Scope::All,
+            Some(share) => {
+                let assignment = share.assignments.borrow_and_update().clone();
+                (share.release)(assignment.generation);
+                Scope::Some(assignment.partitions)
+            }
+        };
+        self.version = self.reads.live_version();
+        let applier = Applier::resume(self.log.as_ref(), self.reads.live(), &scope).await?;
+        self.reached.reset(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
         Ok(applier)
     }
 
+    /// Whether what is written, and for which partitions, is still what should be.
+    fn is_current(&self) -> bool {
+        let share = self.share.as_ref();
+        self.version == self.reads.live_version()
+            && share.is_none_or(|share| share.assignments.has_changed().is_ok_and(|changed| !changed))
+    }
+
     async fn run(mut self, mut applier: Applier) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
+            if !self.is_current() {
+                if self.is_over() {
+                    return;
+                }
+                let Some(fresh) = self.open_again().await else { return };
+                applier = fresh;
+            }
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
                 Some(pause) = self.pauses.recv() => {
                     let (resume, resumed) = oneshot::channel();
                     if pause.send(resume).is_ok() {
-                        drop(resumed.await);
+                        tokio::select! {
+                            () = self.stop.cancelled() => return,
+                            _ = resumed => {}
+                        }
                         let Some(fresh) = self.open_again().await else { return };
                         applier = fresh;
                     }
                 }
+                _ = look.tick() => {}
                 records = applier.next() => match records {
                     Ok(records) => self.apply(&mut applier, &records).await,
                     Err(ReadError::Closed) => return,
@@ -126,6 +197,16 @@ impl Task {
                 },
             }
         }
+    }
+
+    /// Whether nothing will be assigned any more; what was is given back.
+    fn is_over(&self) -> bool {
+        let Some(share) = &self.share else { return false };
+        let over = share.assignments.has_changed().is_err();
+        if over {
+            (share.release)(u64::MAX);
+        }
+        over
     }
 
     /// Goes on from the checkpoints, however long it takes until it can; `None`: it is to stop.
@@ -165,6 +246,9 @@ impl Task {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
+            }
+            if !self.is_current() {
+                return; // whoever goes on, with whatever is live then, begins at the checkpoint
             }
         }
         metrics::counter!("parley_projector_records_total").increment(records.len() as u64);

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parley_eventlog::{EventLog, Offsets as _, ReadError, TopicPartition};
-use parley_readstore::{ReadModel, ReadStore};
+use parley_readstore::{CheckpointKey, ReadModel, ReadStore};
+use parley_wire::rpc::Pausable;
 
-use crate::apply::{Applier, StartError};
-use crate::projector::Handle;
+use crate::apply::{Applier, Scope, StartError};
 
 /// Rows compared in one go.
 const COMPARED_ROWS_MAX: usize = 4_096;
@@ -49,6 +49,9 @@ pub enum RebuildError {
     /// The live projector has ended.
     #[error("the server is stopping")]
     Stopping,
+    /// A projector that nobody had asked to stand still wrote during the comparison: it had just started.
+    #[error("a projector started during the comparison: run the rebuild again")]
+    Moved,
 }
 
 /// Builds the next version from the beginning of the log, compares it with the live one at a common position, and makes
@@ -60,12 +63,12 @@ pub enum RebuildError {
 pub async fn rebuild(
     log: Arc<dyn EventLog>,
     reads: Arc<dyn ReadStore>,
-    live: Option<&Handle>,
+    live: Option<&dyn Pausable>,
     verify_only: bool,
     mut step: impl FnMut(RebuildStep) + Send,
 ) -> Result<Comparison, RebuildError> {
     let next = reads.create_next().await?;
-    let mut applier = Applier::resume(log.as_ref(), next.clone()).await?;
+    let mut applier = Applier::resume(log.as_ref(), next.clone(), &Scope::All).await?;
     let total = ends(log.as_ref()).await?.values().sum();
     let mut records = project_all(&mut applier, |done| step(RebuildStep::Projected(done, total))).await?;
     // Both must stand at the same place: the live one halts (without a projector it is brought to the end first), the next
@@ -95,6 +98,9 @@ pub async fn rebuild(
             Err(Side::Live(error) | Side::Next(error)) => return Err(error.into()),
         }
     }
+    if live.is_some() && !stands_at(reads.live().as_ref(), &goal).await? {
+        return Err(RebuildError::Moved);
+    }
     if !verify_only {
         reads.switch().await?;
     }
@@ -116,9 +122,18 @@ async fn halt(
     log: &Arc<dyn EventLog>,
     reads: &Arc<dyn ReadStore>,
 ) -> Result<HashMap<TopicPartition, u64>, RebuildError> {
-    let mut halted = Applier::resume(log.as_ref(), reads.live()).await?;
+    let mut halted = Applier::resume(log.as_ref(), reads.live(), &Scope::All).await?;
     project_all(&mut halted, |_| {}).await?;
     Ok(halted.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)).collect())
+}
+
+/// Whether a version still is where both were compared, as far as it can be read.
+async fn stands_at(model: &dyn ReadModel, goal: &HashMap<TopicPartition, u64>) -> Result<bool, RebuildError> {
+    let Ok(checkpoints) = model.checkpoints().await else { return Ok(true) };
+    let wanted = |key: CheckpointKey| {
+        goal.iter().find(|(at, _)| (at.topic as u8, at.partition) == key).map_or(0, |(_, offset)| *offset)
+    };
+    Ok(checkpoints.into_iter().all(|(key, checkpoint)| checkpoint.offset <= wanted(key)))
 }
 
 async fn ends(log: &dyn EventLog) -> Result<HashMap<TopicPartition, u64>, RebuildError> {

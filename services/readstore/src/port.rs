@@ -226,12 +226,14 @@ pub struct Checkpoint {
 /// Names a partition of a topic in checkpoints: (0 events, 1 acks, 2 users; partition).
 pub type CheckpointKey = (u8, u32);
 
-/// A row, and for a [`Row::Timeline`] where its event lies and its bytes.
+/// A row, and for a [`Row::Timeline`] where its event lies and its bytes. The rows of one fact are written by one call,
+/// its [`Row::Timeline`] first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     /// The row.
     pub row: Row,
-    /// Place and bytes of the event, for [`Row::Timeline`]; else `None`.
+    /// Place and bytes of the event, for [`Row::Timeline`]. For [`Row::Profile`] its place, which says which of two is the
+    /// later one, and no bytes. Else `None`.
     pub event: Option<(Position, Bytes)>,
 }
 
@@ -279,6 +281,11 @@ pub trait ReadStore: Send + Sync {
 
     /// Makes the next version the live one, durably. The old one is kept until the next rebuild.
     async fn switch(&self) -> Result<(), Error>;
+
+    /// Makes the version that was live before the present one live again, durably; the present one is kept in its place,
+    /// so that this can be undone in the same way. What was written since the switch is not in it: a projector goes on
+    /// from its checkpoints. [`Error::Unfit`] if there is none.
+    async fn switch_back(&self) -> Result<(), Error>;
 
     /// Makes all that was applied durable.
     async fn persist(&self) -> Result<(), Error>;

@@ -1,3 +1,6 @@
 //! The engines behind the port.
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 pub mod embedded;
+mod stay;

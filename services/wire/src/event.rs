@@ -428,6 +428,24 @@ pub fn encode_claim(event_id: EventId, writer: &Arc<str>, generation: u64, at: T
     message.encode_to_vec().into()
 }
 
+/// A claim, read back: who took the partition over, and under which assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// The writer's instance.
+    pub writer: String,
+    /// Of the assignment of partitions to writers.
+    pub generation: u64,
+}
+
+/// Decodes a [`CLAIM_TYPE`].
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_claim(value: Bytes) -> Result<Claimed, DecodeError> {
+    let claim = proto::WriterClaimed::decode(value)?;
+    Ok(Claimed { writer: claim.writer, generation: claim.generation })
+}
+
 /// What is sealed of a message.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Content {

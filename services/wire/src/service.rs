@@ -125,6 +125,29 @@ pub enum Reply {
     Receipts(Vec<ReceiptCounts>),
     /// Done.
     Done,
+    /// This writer doesn't own the partition, or not under that term: nothing of it was appended here. Ask again, whoever
+    /// does, with the same ids. Only between processes.
+    NotOwner,
+}
+
+impl Wish {
+    /// Whether to ask again, if the outcome of the first time is unknown, gives the same in the end. The others would be
+    /// refused for what they did themselves.
+    #[must_use]
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Create { .. }
+            | Self::Update { .. }
+            | Self::AddMembers(_)
+            | Self::SetRole(..)
+            | Self::Send(_)
+            | Self::AdvanceCursors(_)
+            | Self::NotifyCreated
+            | Self::RollBack { .. }
+            | Self::CountReceipts(_) => true,
+            Self::RemoveMember(_) | Self::TransferOwnership(_) | Self::Dissolve => false,
+        }
+    }
 }
 
 /// A group without its members.
@@ -198,6 +221,16 @@ pub trait Commands: std::marker::Send + Sync {
     async fn put_profile(&self, profile: ProfileChanged) -> Result<(), Rejection>;
 }
 
+/// The partitions that this process owns, as other processes ask for them.
+#[async_trait]
+pub trait Owner: std::marker::Send + Sync {
+    /// As [`Commands::submit`], under a term; answers [`Reply::NotOwner`] under any other than the partition's.
+    fn submit(&self, term: u64, request: Request, reply_to: ReplyTo);
+
+    /// Stores a profile; [`Reply::Done`] once it is durable, or [`Reply::NotOwner`].
+    async fn put_profile(&self, term: u64, profile: ProfileChanged) -> Result<Reply, Rejection>;
+}
+
 /// Submits and waits for the answer.
 ///
 /// # Errors
@@ -237,6 +270,20 @@ pub struct Notice {
 pub trait Notices: std::marker::Send + Sync {
     /// Sends a notice to those of its users who are online, and returns who was.
     async fn notify(&self, notice: Notice) -> Vec<UserId>;
+}
+
+/// The other edges, as an edge sees them.
+pub trait Peers: std::marker::Send + Sync {
+    /// Somebody types here: tells the members at other edges. Best effort, never waits.
+    fn typing(&self, group: GroupId, user: &UserId);
+}
+
+/// There are no others.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoPeers;
+
+impl Peers for NoPeers {
+    fn typing(&self, _: GroupId, _: &UserId) {}
 }
 
 /// How far the projectors have come: what an owner may forget, and what a reader must wait for.

@@ -12,7 +12,7 @@ use parley_domain::{ClientMessageId, GroupId, KeyId, MessageId, Position, Seq, T
 pub(crate) type SentKey = (GroupId, UserId, ClientMessageId);
 
 /// What is remembered of a message that was accepted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sent {
     pub(crate) message_id: MessageId,
     pub(crate) seq: Seq,
@@ -32,12 +32,28 @@ struct Filter {
     room: usize,
 }
 
+/// A filter as a snapshot keeps it: bits, hashes an id, and how many more ids it takes.
+pub(crate) type FilterParts = (Vec<u64>, u32, u64);
+
 /// The ids of a shard's partitions.
 pub(crate) struct Dedupe {
     recent: HashMap<SentKey, Sent>,
     order: VecDeque<SentKey>,
     recent_max: usize,
     filters: Vec<Filter>,
+}
+
+/// Filters are kept in snapshots, which another build may read: so the hash is our own, and the same for good.
+fn hash((group, sender, client_message_id): &SentKey) -> u64 {
+    // FNV-1a, and the finish of SplitMix64, since the filter wants all bits to depend on all of the input.
+    let text = [sender.as_str().as_bytes(), &[0], client_message_id.as_str().as_bytes()];
+    let bytes = group.as_bytes().iter().chain(text.into_iter().flatten());
+    let fnv = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 impl Dedupe {
@@ -51,7 +67,8 @@ impl Dedupe {
 
     /// `false`: certainly never seen.
     pub(crate) fn maybe(&self, key: &SentKey) -> bool {
-        self.filters.iter().any(|filter| filter.bloom.contains(key))
+        let hash = hash(key);
+        self.filters.iter().any(|filter| filter.bloom.contains_hash(hash))
     }
 
     /// Whether there is room for another `count` ids, if the read models have come to `projected` in each partition.
@@ -69,9 +86,13 @@ impl Dedupe {
             self.filters.push(Filter { bloom, room });
         }
         if let Some(filter) = self.filters.last_mut() {
-            filter.bloom.insert(&key);
+            filter.bloom.insert_hash(hash(&key));
             filter.room -= 1;
         }
+        self.remember_recent(key, sent);
+    }
+
+    fn remember_recent(&mut self, key: SentKey, sent: Sent) {
         if self.recent.insert(key.clone(), sent).is_none() {
             self.order.push_back(key);
         }
@@ -80,6 +101,38 @@ impl Dedupe {
                 self.recent.remove(&oldest);
             }
         }
+    }
+
+    /// What is remembered exactly, the oldest first.
+    pub(crate) fn recents(&self) -> impl Iterator<Item = (&SentKey, &Sent)> {
+        self.order.iter().filter_map(|key| Some((key, self.recent.get(key)?)))
+    }
+
+    /// The filters, for a snapshot.
+    pub(crate) fn filters(&self) -> impl Iterator<Item = FilterParts> {
+        self.filters
+            .iter()
+            .map(|filter| (filter.bloom.as_slice().to_vec(), filter.bloom.num_hashes(), filter.room as u64))
+    }
+
+    /// From a snapshot.
+    pub(crate) fn restored(
+        recent_max: usize,
+        recents: Vec<(SentKey, Sent)>,
+        filters: Vec<FilterParts>,
+    ) -> Self {
+        let mut dedupe = Self::new(recent_max);
+        dedupe.filters = filters
+            .into_iter()
+            .map(|(bits, hashes, room)| Filter {
+                bloom: BloomFilter::from_vec(bits).hashes(hashes),
+                room: usize::try_from(room).unwrap_or(0),
+            })
+            .collect();
+        for (key, sent) in recents {
+            dedupe.remember_recent(key, sent);
+        }
+        dedupe
     }
 }
 
@@ -91,5 +144,47 @@ impl Sent {
         position: Position,
     ) -> Self {
         Self { message_id: message.message_id, seq, position, at, key_id: message.key_id, mac: message.mac }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn key(number: u64) -> SentKey {
+        let group = GroupId::from_bytes([7; 16]);
+        let id = ClientMessageId::parse(&format!("id-{number}")).unwrap();
+        (group, UserId::parse("ann").unwrap(), id)
+    }
+
+    #[test]
+    fn the_hash_stays_what_it_is() {
+        assert_eq!(hash(&key(1)), hash(&key(1)));
+        assert_eq!(hash(&key(1)), 0x36cb_de59_4a56_77f9, "snapshots in the field hold filters made with it");
+    }
+
+    #[test]
+    fn what_was_seen_is_never_unseen_also_after_a_snapshot() {
+        let sent = Sent {
+            message_id: MessageId::from_bytes([1; 16]),
+            seq: 1,
+            position: Position { partition: 0, offset: 1 },
+            at: Timestamp(0),
+            key_id: KeyId::from_bytes([2; 16]),
+            mac: [3; 32],
+        };
+        let mut dedupe = Dedupe::new(10);
+        for number in 0..1_000 {
+            dedupe.remember(key(number), sent);
+        }
+        let recents = dedupe.recents().map(|(key, sent)| (key.clone(), *sent)).collect();
+        let restored = Dedupe::restored(10, recents, dedupe.filters().collect());
+        for dedupe in [&dedupe, &restored] {
+            assert!((0..1_000).all(|number| dedupe.maybe(&key(number))));
+            assert!((0..990).all(|number| dedupe.recent(&key(number)).is_none()));
+            assert!((990..1_000).all(|number| dedupe.recent(&key(number)) == Some(&sent)));
+            let wrong = (1_000..11_000).filter(|number| dedupe.maybe(&key(*number))).count();
+            assert!(wrong < 300, "about 1 % at worst: {wrong} of 10,000");
+        }
     }
 }

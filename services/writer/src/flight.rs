@@ -1,7 +1,10 @@
 //! What is on its way to the log, and what will be said when it has arrived.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use parley_domain::{GroupId, Rejection, Seq};
-use parley_eventlog::{AppendError, Appending, Record, TopicPartition};
+use parley_eventlog::{AppendError, Appending, Bound, EventLog, ReadError, Record, TopicPartition};
 use parley_wire::service::{Notice, Reply, ReplyTo};
 
 /// An answer that may be given once everything up to and including its flight is durable.
@@ -16,8 +19,12 @@ pub(crate) enum Answer {
 #[derive(Default)]
 pub(crate) struct Flight {
     pub(crate) records: Vec<(TopicPartition, Record)>,
-    /// The offset that each record must get.
-    pub(crate) expected: Vec<u64>,
+    /// The offset that each record must get; `None` where the log is under no claim rule.
+    pub(crate) expected: Vec<(TopicPartition, Option<u64>)>,
+    /// Where the log must not have gone beyond what this writer knows, since an answer rests on that partition and no record
+    /// of this flight proves it by landing where it should: a writer that was superseded while it was frozen must not
+    /// answer from its old state.
+    pub(crate) rests_on: HashMap<TopicPartition, u64>,
     /// Heads of groups once this is durable.
     pub(crate) heads: Vec<(GroupId, Seq)>,
     /// Users to tell once this is durable.
@@ -33,14 +40,33 @@ impl Flight {
     }
 
     /// Waits for the log.
-    pub(crate) async fn land(self, appending: Option<Appending>) -> Landed {
-        let outcome = match appending {
-            None => Ok(Vec::new()),
-            Some(appending) => {
-                appending.await.unwrap_or_else(|_| Err(AppendError::Unknown("the log gave no answer".into())))
+    pub(crate) async fn land(self, appending: Option<Appending>, log: Arc<dyn EventLog>) -> Landed {
+        let append = async {
+            match appending {
+                None => Ok(Vec::new()),
+                Some(appending) => appending
+                    .await
+                    .unwrap_or_else(|_| Err(AppendError::Unknown("the log gave no answer".into()))),
             }
         };
-        Landed { flight: self, outcome }
+        let (places, known): (Vec<_>, Vec<_>) = self.rests_on.iter().map(|(at, end)| (*at, *end)).unzip();
+        let look =
+            async { if places.is_empty() { Ok(Vec::new()) } else { log.offsets(&places, Bound::End).await } };
+        let (outcome, ends) = tokio::join!(append, look);
+        let beyond = ends.map(|ends| {
+            let pairs = places.iter().zip(ends).zip(known);
+            pairs.filter(|((_, end), known)| end > known).map(|((at, end), _)| (*at, end)).collect()
+        });
+        Landed { flight: self, outcome, beyond }
+    }
+
+    /// Whether the records landed where they should.
+    pub(crate) fn is_as_expected(&self, offsets: &[u64]) -> bool {
+        offsets.len() == self.expected.len()
+            && offsets
+                .iter()
+                .zip(&self.expected)
+                .all(|(offset, (_, expected))| expected.is_none_or(|expected| *offset == expected))
     }
 }
 
@@ -48,4 +74,6 @@ impl Flight {
 pub(crate) struct Landed {
     pub(crate) flight: Flight,
     pub(crate) outcome: Result<Vec<u64>, AppendError>,
+    /// Where the log has gone beyond what was known when the flight began, and how far.
+    pub(crate) beyond: Result<Vec<(TopicPartition, u64)>, ReadError>,
 }

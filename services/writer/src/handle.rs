@@ -70,11 +70,7 @@ impl Handle {
         let Some(shard) = self.shards.get(partition % self.shards.len().max(1)) else { return };
         if let Err(error) = shard.try_send(queued) {
             let (queued, rejection) = match error {
-                mpsc::error::TrySendError::Full(queued) => (
-                    queued,
-                    Rejection::new(Code::Busy, "too many requests wait: nothing was stored, try again")
-                        .retry_after(250),
-                ),
+                mpsc::error::TrySendError::Full(queued) => (queued, busy()),
                 mpsc::error::TrySendError::Closed(queued) => (
                     queued,
                     Rejection::new(
@@ -87,6 +83,11 @@ impl Handle {
             queued.into_reply_to().answer(Err(rejection));
         }
     }
+}
+
+/// More wait than may.
+pub(crate) fn busy() -> Rejection {
+    Rejection::new(Code::Busy, "too many requests wait: nothing was stored, try again").retry_after(250)
 }
 
 #[async_trait]

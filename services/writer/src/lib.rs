@@ -11,12 +11,18 @@
 //! locked. It decides on the state that its own appends *will* give and answers only once they are durable, at the
 //! offsets that it expected (design decision 2). Whatever goes wrong, it answers, throws its state away, claims its
 //! partitions anew and folds the log.
+//!
+//! [`Writer`] owns all partitions of a log, in a few shards. Where several processes share them, [`AssignedWriter`] owns
+//! those that this one was given, one shard each, for as long as it has them.
 
+mod assigned;
 mod dedupe;
 mod flight;
 mod handle;
 mod options;
 mod shard;
+mod snapshot;
 
+pub use assigned::{AssignedWriter, Owned, Release};
 pub use handle::{Handle, Writer};
-pub use options::{Engines, Options, StartError};
+pub use options::{Engines, Options, Plant, StartError};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parley_domain::Limits;
 use parley_eventlog::{AppendError, EventLog, ReadError};
 use parley_keys::Keys;
+use parley_media::Blobs;
 use parley_readstore::ReadStore;
 use parley_wire::service::{Notices, Progress};
 
@@ -13,6 +14,8 @@ use parley_wire::service::{Notices, Progress};
 pub struct Options {
     /// Name of this process in claims and `ce_source`.
     pub instance: Arc<str>,
+    /// Of the assignment of partitions to this process; 0 where there is but one process.
+    pub generation: u64,
     /// Tasks that share the partitions.
     pub shards: usize,
     /// The contract's limits on groups and messages.
@@ -29,12 +32,38 @@ pub struct Options {
     pub notify_after_ms: u64,
     /// How long a shard writes under one claim; then it claims anew, so that a reader may start that near to any record.
     pub claim_seconds: u64,
+    /// Records that a shard decides on between two snapshots.
+    pub snapshot_records: u64,
+    /// A promise that is broken on purpose, to prove that the checker of the fault tests would see it.
+    pub plant: Option<Plant>,
+}
+
+/// A fault that is planted. Only binaries built with the feature `planted` can be told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plant {
+    /// Answers before the log has confirmed.
+    AckBeforeDurable,
+    /// Forgets what was sent.
+    NoDedupe,
+    /// Takes any offset for the expected one.
+    NoClaimCheck,
+    /// Answers a repeat at once, from what is still in flight.
+    DupInFlight,
+    /// Answers from its state without asking the log whether somebody else owns the partition by now.
+    FrozenRefusals,
+}
+
+impl Options {
+    pub(crate) fn is_planted(&self, plant: Plant) -> bool {
+        cfg!(feature = "planted") && self.plant == Some(plant)
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             instance: "writer".into(),
+            generation: 0,
             shards: 1,
             limits: Limits::default(),
             queue_requests_max: 16_384,
@@ -43,6 +72,8 @@ impl Default for Options {
             recent_ids_max: 200_000,
             notify_after_ms: 10_000,
             claim_seconds: 3_000,
+            snapshot_records: 5_000,
+            plant: None,
         }
     }
 }
@@ -60,6 +91,8 @@ pub struct Engines {
     pub notices: Arc<dyn Notices>,
     /// The projectors.
     pub progress: Arc<dyn Progress>,
+    /// Where snapshots are kept, if anywhere.
+    pub snapshots: Option<Arc<dyn Blobs>>,
 }
 
 /// Why a writer can't own its partitions.
@@ -84,7 +117,7 @@ pub enum StartError {
         #[source]
         source: parley_wire::event::DecodeError,
     },
-    /// Somebody else claimed while this writer was folding.
-    #[error("another writer took a partition over")]
+    /// Another writer was given the partition, later.
+    #[error("another writer took the partition over")]
     Superseded,
 }

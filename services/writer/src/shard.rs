@@ -1,6 +1,9 @@
 //! One task that owns some partitions.
 
+mod claim;
 mod decide;
+mod fold;
+mod held;
 mod lane;
 mod prepare;
 mod take_over;
@@ -13,7 +16,8 @@ use futures::stream::FuturesOrdered;
 use parley_domain::{
     Code, CursorWish, Group, GroupId, Membership, NotificationKind, ProfileChanged, Rejection, Seq,
 };
-use parley_eventlog::{AppendError, TopicPartition};
+use parley_eventlog::{AppendError, ReadError, Topic, TopicPartition};
+use parley_wire::clock;
 use parley_wire::service::{GroupSummary, Notice, Reply, ReplyTo, Request, outcome_unknown};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -22,11 +26,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::dedupe::Dedupe;
 use crate::flight::{Answer, Flight, Landed};
-use crate::options::{Engines, Options};
-use lane::Lane;
+use crate::options::{Engines, Options, Plant};
+use crate::snapshot;
+use held::{Beyond, Held};
+
+pub(crate) use fold::fold;
+pub(crate) use lane::Lane;
 
 /// How long a shard waits before it tries to take its partitions over again.
-const RETRY_MS: std::ops::Range<u64> = 200..1_000;
+pub(crate) const RETRY_MS: std::ops::Range<u64> = 200..1_000;
+/// How long after a group was made its creator's notice may still be missing, as far as a new owner can tell.
+const NOTIFY_LATE_MS: i64 = 60_000;
 
 /// A request in a shard's queue.
 pub(crate) enum Queued {
@@ -44,16 +54,18 @@ impl Queued {
 
 /// A group and how much of it is durable.
 #[derive(Default)]
-struct Slot {
-    group: Option<Group>,
-    durable_head: Seq,
+pub(crate) struct Slot {
+    pub(crate) group: Option<Group>,
+    pub(crate) durable_head: Seq,
 }
 
 /// What a shard knows; thrown away and folded anew when an append fails.
-struct State {
-    lanes: HashMap<TopicPartition, Lane>,
-    groups: HashMap<GroupId, Slot>,
-    dedupe: Dedupe,
+pub(crate) struct State {
+    pub(crate) lanes: HashMap<TopicPartition, Lane>,
+    pub(crate) groups: HashMap<GroupId, Slot>,
+    pub(crate) dedupe: Dedupe,
+    /// Records since the newest snapshot.
+    folded_records: u64,
 }
 
 pub(crate) struct Shard {
@@ -66,6 +78,17 @@ pub(crate) struct Shard {
     to_notify: BTreeMap<(Instant, GroupId), ()>,
     /// Acknowledgements of events that are still in flight.
     deferred: Vec<Deferred>,
+    /// Answers that wait until what is in flight has landed.
+    held: Vec<Held>,
+}
+
+/// How a shard's service ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Its state can't be trusted any more; everybody was answered.
+    Failed,
 }
 
 /// Acknowledgements that can't be decided on yet.
@@ -74,43 +97,90 @@ type Deferred = (GroupId, Vec<CursorWish>, ReplyTo);
 type InFlight = FuturesOrdered<futures::future::BoxFuture<'static, Landed>>;
 
 impl Shard {
-    /// Serves until told to stop, then answers what had been queued and ends.
+    /// Serves until told to stop, however often its partitions have to be taken over again; then answers what had been
+    /// queued and ends.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Queued>, stop: CancellationToken) {
+        while self.serve(&mut requests, &stop).await == Ended::Failed {
+            self.recover(&mut requests, &stop).await;
+        }
+    }
+
+    /// Serves until told to stop or until the state can't be trusted any more. In the end nothing is in flight, and whoever
+    /// waited for something that was has an answer.
+    pub(crate) async fn serve(
+        &mut self,
+        requests: &mut mpsc::Receiver<Queued>,
+        stop: &CancellationToken,
+    ) -> Ended {
         let mut in_flight = InFlight::new();
         let mut batch = Vec::new();
         let mut claim_at = self.next_claim();
         loop {
             let may_take = in_flight.len() < self.options.in_flight_batches_max;
             let next_notice = self.to_notify.first_key_value().map(|((at, _), ())| *at);
-            tokio::select! {
+            let wants_snapshot = self.wants_snapshot();
+            let holds = tokio::select! {
                 biased; // what is rare comes first, so that a full queue can't hold it up
-                () = stop.cancelled(), if !requests.is_closed() => requests.close(),
+                () = stop.cancelled(), if !requests.is_closed() => { requests.close(); true }
                 () = tokio::time::sleep_until(claim_at) => {
-                    if !self.claim_anew(&mut in_flight).await {
-                        self.fail_and_recover(&mut in_flight, &mut requests, &stop).await;
-                    }
                     claim_at = self.next_claim();
+                    self.claim_anew(&mut in_flight).await
                 }
                 () = tokio::time::sleep_until(next_notice.unwrap_or_else(Instant::now)), if next_notice.is_some() => {
                     self.notify_overdue();
+                    true
                 }
-                Some(landed) = in_flight.next(), if !in_flight.is_empty() => {
-                    if !self.landed(landed, &mut in_flight) {
-                        self.fail_and_recover(&mut in_flight, &mut requests, &stop).await;
-                        claim_at = self.next_claim();
-                    }
-                }
+                Some(landed) = in_flight.next(), if !in_flight.is_empty() => self.landed(landed, &mut in_flight),
+                () = std::future::ready(()), if wants_snapshot => self.keep_snapshot(&mut in_flight).await,
                 count = requests.recv_many(&mut batch, self.options.batch_requests_max), if may_take => {
                     if count == 0 {
                         break;
                     }
                     self.take(std::mem::take(&mut batch), &mut in_flight).await;
+                    true
                 }
+            };
+            if !holds {
+                self.give_up(&mut in_flight).await;
+                return Ended::Failed;
             }
         }
-        while let Some(landed) = in_flight.next().await {
-            self.landed(landed, &mut in_flight);
+        if !self.settle(&mut in_flight).await {
+            self.give_up(&mut in_flight).await;
+            return Ended::Failed;
         }
+        Ended::Stopped
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        self.engines.snapshots.is_some()
+            && self.owned.len() == 1
+            && self.state.folded_records >= self.options.snapshot_records
+    }
+
+    /// Keeps a snapshot, once nothing is in flight; `false` if the state can't be trusted any more.
+    async fn keep_snapshot(&mut self, in_flight: &mut InFlight) -> bool {
+        if !self.settle(in_flight).await {
+            return false;
+        }
+        self.state.folded_records = 0;
+        if let [partition] = *self.owned.as_slice()
+            && let Some(bytes) = snapshot::encode(self.engines.log.epoch(), partition, &self.state)
+        {
+            self.tracker.spawn(snapshot::store(self.engines.clone(), partition, bytes));
+        }
+        true
+    }
+
+    /// The term of a shard of one partition: the claim with which it was taken over. Claims that follow on it don't change it.
+    pub(crate) fn term(&self) -> u64 {
+        let events = |(at, _): &(&TopicPartition, &Lane)| at.topic == Topic::Events;
+        self.state.lanes.iter().find(events).map_or(0, |(_, lane)| lane.claim())
+    }
+
+    /// Whether somebody else was given the partitions, later.
+    pub(crate) async fn is_theirs(&self) -> Result<bool, ReadError> {
+        claim::is_theirs(&self.options, &self.engines, &self.state, &self.owned).await
     }
 
     /// Decides on some requests and sends what comes of them to the log.
@@ -125,57 +195,114 @@ impl Shard {
         if flight.is_empty() {
             return;
         }
+        if self.options.is_planted(Plant::FrozenRefusals) {
+            flight.rests_on.clear();
+        }
+        // What landed where it should proves that the log is ours up to there.
+        for (at, _) in &flight.expected {
+            flight.rests_on.remove(at);
+        }
         let records = std::mem::take(&mut flight.records);
+        self.state.folded_records += records.len() as u64;
         let appending = (!records.is_empty()).then(|| self.engines.log.append(records));
-        in_flight.push_back(Box::pin(flight.land(appending)));
+        if self.options.is_planted(Plant::AckBeforeDurable) {
+            for answer in std::mem::take(&mut flight.answers) {
+                self.answer(answer);
+            }
+        }
+        in_flight.push_back(Box::pin(flight.land(appending, self.engines.log.clone())));
     }
 
     /// Confirms a flight; `false` if the shard's state can't be trusted any more.
     fn landed(&mut self, landed: Landed, in_flight: &mut InFlight) -> bool {
-        let Landed { flight, outcome } = landed;
-        match outcome {
-            Ok(offsets) if offsets == flight.expected => {
-                self.confirm(flight);
-                let deferred = std::mem::take(&mut self.deferred);
-                if !deferred.is_empty() {
-                    let flight = self.decide_cursors_again(deferred);
-                    self.launch(flight, in_flight);
-                }
-                true
-            }
-            Ok(_) => {
-                tracing::error!("somebody else wrote to this writer's partitions: claiming them anew");
-                refuse(flight.answers, &outcome_unknown());
-                false
-            }
+        let Landed { flight, outcome, beyond } = landed;
+        let offsets = match outcome {
+            Ok(offsets) => offsets,
             Err(error) => {
-                refuse(flight.answers, &append_rejection(&error));
                 tracing::error!(error = %error, "append failed: claiming the partitions anew");
+                self.refuse(flight, Some(&error));
+                return false;
+            }
+        };
+        if !flight.is_as_expected(&offsets) && !self.options.is_planted(Plant::NoClaimCheck) {
+            tracing::error!("somebody else wrote to this writer's partitions: claiming them anew");
+            self.refuse(flight, Some(&AppendError::Unknown("landed elsewhere".into())));
+            return false;
+        }
+        match beyond {
+            Ok(beyond) => self.confirm(flight, beyond, in_flight),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "it can't be told whether the partitions are still this writer's");
+                self.refuse(flight, None);
                 false
             }
         }
     }
 
-    fn confirm(&mut self, flight: Flight) {
-        for (group, head) in flight.heads {
+    /// What a flight that landed means; `false` as for [`Self::landed`].
+    fn confirm(&mut self, mut flight: Flight, beyond: Beyond, in_flight: &mut InFlight) -> bool {
+        for (at, expected) in &flight.expected {
+            if let (Some(offset), Some(lane)) = (expected, self.state.lanes.get_mut(at)) {
+                lane.confirm(*offset);
+            }
+        }
+        for (group, head) in std::mem::take(&mut flight.heads) {
             if let Some(slot) = self.state.groups.get_mut(&group) {
                 slot.durable_head = slot.durable_head.max(head);
             }
         }
-        for group in flight.created {
+        for group in std::mem::take(&mut flight.created) {
             let at = Instant::now() + Duration::from_millis(self.options.notify_after_ms);
             self.to_notify.insert((at, group), ());
         }
-        for notice in flight.notices {
+        for notice in std::mem::take(&mut flight.notices) {
             let notices = self.engines.notices.clone();
             self.tracker.spawn(async move { drop(notices.notify(notice).await) });
         }
-        for answer in flight.answers {
-            match answer {
-                Answer::Plain(reply_to, result) => reply_to.answer(result),
-                Answer::AfterNotice(reply_to, notice) => self.notify_then_answer(notice, reply_to),
-            }
+        let answers = std::mem::take(&mut flight.answers);
+        if !self.answer_or_hold(answers, beyond) {
+            return false;
         }
+        self.release_held();
+        let deferred = std::mem::take(&mut self.deferred);
+        if !deferred.is_empty() {
+            let flight = self.decide_cursors_again(deferred);
+            self.launch(flight, in_flight);
+        }
+        true
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        match answer {
+            Answer::Plain(reply_to, result) => reply_to.answer(result),
+            Answer::AfterNotice(reply_to, notice) => self.notify_then_answer(notice, reply_to),
+        }
+    }
+
+    /// Refuses what hangs on a flight. Where nothing of it can be in the log, whoever owns the partition may be asked again.
+    fn refuse(&self, flight: Flight, error: Option<&AppendError>) {
+        let rejection = match error {
+            Some(AppendError::Unknown(_)) if !flight.expected.is_empty() => outcome_unknown(),
+            Some(_) | None => unavailable(),
+        };
+        let is_certain = rejection.code == Code::Unavailable;
+        let result = if is_certain && self.is_one_of_many() { Ok(Reply::NotOwner) } else { Err(rejection) };
+        refuse(flight.answers, &result);
+    }
+
+    /// Whether there are other writers, to whom the edges may turn.
+    fn is_one_of_many(&self) -> bool {
+        self.options.generation > 0
+    }
+
+    /// Groups that were made just before their partition was taken over: their creators' notices may be missing.
+    fn remember_to_notify(&mut self) {
+        let since = clock::now().plus_millis(-NOTIFY_LATE_MS);
+        let at = Instant::now() + Duration::from_millis(self.options.notify_after_ms);
+        let groups = self.state.groups.values().filter_map(|slot| slot.group.as_ref());
+        let late = groups.filter(|group| self.options.generation > 0 && group.created_at > since);
+        self.to_notify.extend(late.map(|group| ((at, group.id), ())));
     }
 
     fn notify_then_answer(&mut self, notice: Notice, reply_to: ReplyTo) {
@@ -222,22 +349,24 @@ impl Shard {
         })
     }
 
-    /// Answers everything that can't be kept, then takes the partitions over again, however long that takes; meanwhile
-    /// requests are refused as `unavailable`.
-    async fn fail_and_recover(
-        &mut self,
-        in_flight: &mut InFlight,
-        requests: &mut mpsc::Receiver<Queued>,
-        stop: &CancellationToken,
-    ) {
+    /// Answers everything that can't be kept.
+    async fn give_up(&mut self, in_flight: &mut InFlight) {
         // What was decided on top of the failed append is void, whatever the log says of it.
-        while let Some(Landed { flight, outcome }) = in_flight.next().await {
-            let rejection = outcome.err().map_or_else(outcome_unknown, |error| append_rejection(&error));
-            refuse(flight.answers, &rejection);
+        while let Some(Landed { flight, outcome, .. }) = in_flight.next().await {
+            let error = outcome.err().unwrap_or_else(|| AppendError::Unknown("after a failure".into()));
+            self.refuse(flight, Some(&error));
         }
+        let refused = if self.is_one_of_many() { Ok(Reply::NotOwner) } else { Err(unavailable()) };
         for (_, _, reply_to) in self.deferred.drain(..) {
-            reply_to.answer(Err(unavailable()));
+            reply_to.answer(refused.clone());
         }
+        for held in self.held.drain(..) {
+            refuse(held.answers, &refused);
+        }
+    }
+
+    /// Takes the partitions over again, however long that takes; meanwhile requests are refused as `unavailable`.
+    async fn recover(&mut self, requests: &mut mpsc::Receiver<Queued>, stop: &CancellationToken) {
         let mut logged = false;
         loop {
             let fresh = Self::fold(&self.options, &self.engines, &self.owned);
@@ -277,17 +406,10 @@ fn unavailable() -> Rejection {
         .retry_after(1_000)
 }
 
-fn append_rejection(error: &AppendError) -> Rejection {
-    match error {
-        AppendError::NotAppended(_) => unavailable(),
-        AppendError::Unknown(_) => outcome_unknown(),
-    }
-}
-
-fn refuse(answers: Vec<Answer>, rejection: &Rejection) {
+fn refuse(answers: Vec<Answer>, result: &Result<Reply, Rejection>) {
     for answer in answers {
         let (Answer::Plain(reply_to, _) | Answer::AfterNotice(reply_to, _)) = answer;
-        reply_to.answer(Err(rejection.clone()));
+        reply_to.answer(result.clone());
     }
 }
 

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use parley_domain::{Event, Fact, GroupId, MessageId, Seq, UserId};
+use parley_wire::frame::{GroupRef, names};
 use uuid::Uuid;
 
 use crate::session::Session;
+use crate::ws;
 
 /// Messages whose senders are remembered, to tell them who has read.
 const RECENT_MESSAGES_MAX: usize = 256;
@@ -275,8 +277,17 @@ impl Channel {
         Some(newest_of_each(covered.cloned()))
     }
 
+    /// Tells those who are subscribed that somebody types.
+    pub(crate) fn tell_typing(&self, user: &UserId) {
+        let body = GroupRef { group_id: self.group.0, user_id: Some(user.as_str()) };
+        let frame = ws::text(names::TYPING, None, &body);
+        for other in self.sessions().iter().filter(|other| other.user != *user) {
+            other.outbox.offer(frame.clone());
+        }
+    }
+
     /// Sessions that are subscribed.
-    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
+    fn sessions(&self) -> Vec<Arc<Session>> {
         self.state.lock().subscriptions.values().map(|subscription| subscription.session.clone()).collect()
     }
 }

@@ -1,9 +1,9 @@
 //! Telling members who are online that they are in a group now.
 
 use async_trait::async_trait;
-use parley_domain::{NotificationKind, UserId, notification_id};
+use parley_domain::{GroupId, NotificationKind, UserId, notification_id};
 use parley_wire::frame::{NotificationBody, names};
-use parley_wire::service::{Notice, Notices};
+use parley_wire::service::{Notice, Notices, Peers};
 
 use super::Hub;
 use crate::{body, ws};
@@ -13,6 +13,15 @@ pub(crate) fn notification_name(kind: NotificationKind) -> &'static str {
     match kind {
         NotificationKind::Created => names::A_GROUP_CREATED,
         NotificationKind::Added => names::ADDED_TO_GROUP,
+    }
+}
+
+/// As another edge sees this one: whoever is subscribed here is told.
+impl Peers for Hub {
+    fn typing(&self, group: GroupId, user: &UserId) {
+        if let Some(channel) = self.channel(group) {
+            channel.tell_typing(user);
+        }
     }
 }
 

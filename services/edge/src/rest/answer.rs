@@ -52,7 +52,8 @@ pub(super) async fn written(
         | Reply::Cursors(_)
         | Reply::Notified { .. }
         | Reply::Receipts(_)
-        | Reply::Done => return Err(Fault::internal("the owner of a group answered something else")),
+        | Reply::Done
+        | Reply::NotOwner => return Err(Fault::internal("the owner of a group answered something else")),
     };
     let body = match read_back(shared, &summary, caller).await {
         Ok(Some(body)) => body,

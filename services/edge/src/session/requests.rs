@@ -6,8 +6,8 @@ use parley_domain::{Code, CursorWish, GroupId, Rejection, notification_id};
 use parley_wire::clock;
 use parley_wire::code::Close;
 use parley_wire::frame::{
-    AckStatus, AcknowledgeMessage, Authenticated, ClientEvent, CreateNotified, ErrorBody, GroupRef, Incoming,
-    Pong, names,
+    AckStatus, AcknowledgeMessage, Authenticated, ClientEvent, CreateNotified, ErrorBody, Incoming, Pong,
+    names,
 };
 use parley_wire::service::{Reply, Wish};
 use parley_wire::time;
@@ -172,12 +172,7 @@ async fn typing(shared: &Shared, session: &Session, group: GroupId) -> Result<()
     if row.is_none_or(|row| row.member_count > TYPING_MEMBERS_MAX) {
         return Ok(());
     }
-    let frame =
-        ws::text(names::TYPING, None, &GroupRef { group_id: group.0, user_id: Some(session.user.as_str()) });
-    for other in channel.sessions() {
-        if other.user != session.user {
-            other.outbox.offer(frame.clone());
-        }
-    }
+    shared.engines.peers.typing(group, &session.user);
+    channel.tell_typing(&session.user);
     Ok(())
 }

@@ -158,3 +158,163 @@ pub async fn a_tail_gives_only_what_is_in_the_log(fixture: &dyn Fixture) {
     let log = fixture.open().await;
     assert_eq!(log.end_offset(events(0)).await.expect("an end"), RECORDS);
 }
+
+/// A partition that is added in the middle of things is given from its offset on, and what the others were given isn't
+/// given again, though it lies between.
+pub async fn an_added_partition_is_given_from_its_offset_on(fixture: &dyn Fixture) {
+    let log = fixture.open().await;
+    // By turns, so that whoever goes back to the early records of one partition passes those of the others.
+    for numbers in [0..20, 20..40] {
+        for at in [events(0), events(1), acks(2)] {
+            fill(&log, at, numbers.clone()).await;
+        }
+    }
+    let mut tail = log.tail(vec![(events(0), 0)]).await.expect("a tail");
+    assert_eq!(take(&mut tail, 40).await.len(), 40);
+    assert_silent(&mut tail).await;
+    tail.add(vec![(events(1), 5), (acks(2), 40)]).await.expect("added");
+    let taken = take(&mut tail, 35).await;
+    assert!(taken.iter().all(|stored| stored.at == events(1)));
+    assert!(taken.iter().map(|stored| stored.offset).eq(5..40));
+    assert_silent(&mut tail).await;
+    for at in [events(0), events(1), acks(2)] {
+        fill(&log, at, 40..50).await;
+    }
+    let taken = take(&mut tail, 30).await;
+    for at in [events(0), events(1), acks(2)] {
+        let own = taken.iter().filter(|stored| stored.at == at).map(|stored| number(stored));
+        assert!(own.eq(40..50), "{at:?}");
+    }
+    assert_silent(&mut tail).await;
+}
+
+/// One that lies further back than all others, while these are behind themselves.
+pub async fn an_added_partition_may_lie_further_back(fixture: &dyn Fixture) {
+    const RECORDS: u64 = 600;
+    let log = fixture.open().await;
+    fill(&log, events(3), 0..RECORDS).await;
+    fill(&log, events(0), 0..RECORDS).await;
+    drop(log);
+    let log = fixture.open().await;
+    let mut tail = log.tail(vec![(events(0), 0)]).await.expect("a tail");
+    let mut taken = take(&mut tail, 250).await;
+    tail.add(vec![(events(3), 0)]).await.expect("added");
+    taken.extend(take(&mut tail, usize::try_from(RECORDS).unwrap_or_default() * 2 - 250).await);
+    for at in [events(0), events(3)] {
+        let own = taken.iter().filter(|stored| stored.at == at).map(|stored| stored.offset);
+        assert!(own.eq(0..RECORDS), "{at:?}");
+    }
+    assert_silent(&mut tail).await;
+}
+
+/// What a tail has already goes on as it was; an offset out of range adds nothing, and the tail goes on.
+pub async fn adding_again_or_beyond_the_end_changes_nothing(fixture: &dyn Fixture) {
+    let log = fixture.open().await;
+    fill(&log, events(0), 0..30).await;
+    fill(&log, events(1), 0..30).await;
+    let mut tail = log.tail(vec![(events(0), 0)]).await.expect("a tail");
+    assert!(take(&mut tail, 10).await.iter().map(|stored| number(stored)).eq(0..10));
+    tail.add(vec![(events(0), 3)]).await.expect("left as it is");
+    assert!(take(&mut tail, 5).await.iter().map(|stored| number(stored)).eq(10..15));
+    for from in [
+        vec![(events(1), 0), (events(2), 1)],
+        vec![(events(1), 31)],
+        vec![(events(log.partitions().get()), 0)],
+    ] {
+        let refused = tail.add(from).await;
+        assert!(matches!(refused, Err(ReadError::OutOfRange { .. })), "{refused:?}");
+    }
+    tail.add(Vec::new()).await.expect("nothing");
+    let taken = take(&mut tail, 15).await;
+    assert!(taken.iter().all(|stored| stored.at == events(0)));
+    assert!(taken.iter().map(|stored| number(stored)).eq(15..30));
+    assert_silent(&mut tail).await;
+}
+
+/// After a removal nothing of the partition comes, however much of it was read ahead already; the others go on.
+pub async fn a_removed_partition_gives_nothing_more(fixture: &dyn Fixture) {
+    let log = fixture.open().await;
+    for number in 0..300 {
+        append(&log, [events(0), events(1), acks(1)].map(|at| (at, record(number))).to_vec())
+            .await
+            .expect("appended");
+    }
+    drop(log);
+    let log = fixture.open().await;
+    let mut tail =
+        log.tail([events(0), events(1), acks(1)].map(|at| (at, 0)).to_vec()).await.expect("a tail");
+    // Few, so that much is buffered.
+    let mut taken = take(&mut tail, 5).await;
+    // Of one that it doesn't have, too.
+    tail.remove(&[events(1), events(2)]);
+    let before = taken.iter().filter(|stored| stored.at == events(1)).count();
+    taken.extend(take(&mut tail, 600 - (5 - before)).await);
+    assert_eq!(taken.iter().filter(|stored| stored.at == events(1)).count(), before);
+    for at in [events(0), acks(1)] {
+        assert!(
+            taken.iter().filter(|stored| stored.at == at).map(|stored| stored.offset).eq(0..300),
+            "{at:?}"
+        );
+    }
+    fill(&log, events(1), 300..310).await;
+    assert_silent(&mut tail).await;
+    tail.remove(&[events(0), acks(1)]);
+    fill(&log, events(0), 300..310).await;
+    assert_silent(&mut tail).await;
+}
+
+/// A partition that was removed can be added again: further on, further back, and again and again.
+pub async fn a_removed_partition_can_be_added_again(fixture: &dyn Fixture) {
+    let log = fixture.open().await;
+    for number in 0..400 {
+        append(&log, [events(0), acks(0)].map(|at| (at, record(number))).to_vec()).await.expect("appended");
+    }
+    let mut tail = log.tail(vec![(events(0), 0), (acks(0), 0)]).await.expect("a tail");
+    let mut other = take(&mut tail, 20).await;
+    for from in [200, 0, 399, 100, 100] {
+        tail.remove(&[events(0)]);
+        tail.add(vec![(events(0), from)]).await.expect("added again");
+        let mut own: Vec<Arc<StoredRecord>> = Vec::new();
+        let mut rounds = 0;
+        while own.len() < 30.min(400 - usize::try_from(from).unwrap_or_default()) {
+            rounds += 1;
+            assert!(rounds < 1_000, "{} came", own.len());
+            for stored in take(&mut tail, 1).await {
+                if stored.at == events(0) { own.push(stored) } else { other.push(stored) }
+            }
+        }
+        let expected = from..from + own.len() as u64;
+        assert!(own.iter().map(|stored| stored.offset).eq(expected), "from {from}");
+    }
+    tail.remove(&[events(0)]);
+    loop {
+        let more = tail.next_now(1_000).await.expect("a tail");
+        if more.is_empty() {
+            break;
+        }
+        other.extend(more);
+    }
+    let other = other.iter().filter(|stored| stored.at == acks(0)).map(|stored| stored.offset);
+    assert!(other.eq(0..400), "the other one is undisturbed");
+}
+
+/// An empty answer means that all that was there at the time of the call was given.
+pub async fn nothing_now_means_that_all_was_given(fixture: &dyn Fixture) {
+    let log = fixture.open().await;
+    let mut tail = log.tail(vec![(events(0), 0), (events(1), 0)]).await.expect("a tail");
+    let mut taken = Vec::new();
+    for number in 0..100 {
+        append(&log, vec![(events(u32::try_from(number % 2).unwrap_or_default()), record(number))])
+            .await
+            .expect("appended");
+        loop {
+            let more = tail.next_now(7).await.expect("a tail");
+            if more.is_empty() {
+                break;
+            }
+            taken.extend(more);
+        }
+        assert_eq!(taken.len() as u64, number + 1);
+    }
+    assert!(taken.iter().map(|stored| number(stored)).eq(0..100));
+}

@@ -141,7 +141,7 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
 }
 
-fn random() -> [u8; 16] {
+pub(super) fn random() -> [u8; 16] {
     let mut bytes = [0; 16];
     let filled = rand::fill(&mut bytes);
     debug_assert!(filled.is_ok(), "the system has random numbers");

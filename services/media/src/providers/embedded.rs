@@ -21,7 +21,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Uri;
 use parley_domain::MediaClaims;
 use parley_domain::MediaId;
 
@@ -29,7 +28,7 @@ pub use service::{MediaService, ResponseBody};
 
 use crate::error::Error;
 use crate::port::{Clock, MediaStore, PresignedDownload, PresignedUpload, StoredObject};
-use crate::providers::s3::{S3Media, S3Options};
+use crate::providers::s3::{S3Media, S3Options, endpoint};
 
 /// The one bucket, and so the first part of every path.
 pub const BUCKET: &str = "parley-media";
@@ -63,7 +62,8 @@ impl EmbeddedMedia {
     /// # Errors
     /// [`Error::Configuration`] for the URL, [`Error::File`], [`Error::Credentials`].
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, Error> {
-        let endpoint_url = endpoint(&options.public_url)?;
+        let endpoint_url = endpoint(&options.public_url)
+            .ok_or(Error::Configuration { reason: "the public URL must be http(s)://host[:port]" })?;
         let objects = objects::Objects::open(dir)?;
         let credentials = credentials::load_or_create(&dir.join("credentials.json"))?;
         let server = server::Server::new(objects, options.bytes_max);
@@ -113,52 +113,5 @@ impl MediaStore for EmbeddedMedia {
 
     async fn ready(&self) -> Result<(), Error> {
         self.client.ready().await
-    }
-}
-
-/// Checks the public URL and drops a default port, which clients don't send in `Host` and so must not be signed.
-fn endpoint(public_url: &str) -> Result<String, Error> {
-    let bad = |reason| Error::Configuration { reason };
-    let url: Uri = public_url.parse().map_err(|_| bad("the public URL is no URL"))?;
-    let default_port = match url.scheme_str() {
-        Some("http") => 80,
-        Some("https") => 443,
-        _ => return Err(bad("the public URL must begin with http:// or https://")),
-    };
-    if !matches!(url.path(), "" | "/") || url.query().is_some() {
-        return Err(bad("the public URL must have no path"));
-    }
-    let authority = url.authority().ok_or(bad("the public URL has no host"))?;
-    if authority.as_str().contains('@') {
-        return Err(bad("the public URL must not hold a password"));
-    }
-    let scheme = url.scheme_str().unwrap_or_default();
-    let host = authority.host();
-    Ok(match authority.port_u16() {
-        Some(port) if port != default_port => format!("{scheme}://{host}:{port}"),
-        _ => format!("{scheme}://{host}"),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_public_url_is_scheme_host_and_port() {
-        for (given, made) in [
-            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
-            ("http://localhost:80/", "http://localhost"),
-            ("https://chat.example.com:443", "https://chat.example.com"),
-            ("https://chat.example.com", "https://chat.example.com"),
-            ("http://[::1]:8080", "http://[::1]:8080"),
-        ] {
-            assert_eq!(endpoint(given).unwrap(), made);
-        }
-        for bad in
-            ["", "127.0.0.1:8080", "ftp://x", "http://x/path", "http://x/?q", "http://a:b@x", "http://"]
-        {
-            assert!(endpoint(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -1,8 +1,10 @@
 //! Any S3, by its own protocol: AWS, or what speaks it. The embedded provider is a client of this code too.
 
+mod blobs;
 mod options;
 #[cfg(test)]
 mod tests;
+mod url;
 
 use std::time::Duration;
 
@@ -19,7 +21,10 @@ use parley_domain::MediaClaims;
 use parley_domain::Timestamp;
 use parley_domain::{GroupId, MediaId, UserId};
 
+pub use blobs::S3Blobs;
+use options::Patience;
 pub use options::{S3Credentials, S3Options};
+pub(crate) use url::endpoint;
 
 use crate::content::{disposition, is_content_type};
 use crate::error::{BoxError, Error};
@@ -56,7 +61,7 @@ impl S3Media {
     }
 
     fn build(options: S3Options, clock: Clock, transport: Option<SharedHttpClient>) -> Self {
-        let client = Client::from_conf(options.client_config(transport));
+        let client = Client::from_conf(options.client_config(&Patience::SEND, transport));
         Self { client, bucket: options.bucket, prefix: options.prefix, clock }
     }
 

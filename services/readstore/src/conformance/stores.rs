@@ -4,7 +4,8 @@ use super::world::{World, script};
 use super::{apply, check, dump};
 use crate::{Error, ReadStore};
 
-/// Builds a next version beside the live one, throws it away, builds another, and switches. The store must be empty.
+/// Builds a next version beside the live one, throws it away, builds another, switches, and
+/// switches back. The store must be empty.
 ///
 /// # Errors
 /// The provider's.
@@ -20,6 +21,7 @@ pub async fn versions(store: &dyn ReadStore) -> Result<(), Error> {
 
     let refused = store.switch().await;
     assert!(refused.is_err(), "there is nothing to switch to");
+    assert!(store.switch_back().await.is_err(), "nor back to");
 
     let abandoned = store.create_next().await?;
     apply(&*abandoned, &old.log, 10).await?;
@@ -41,7 +43,16 @@ pub async fn versions(store: &dyn ReadStore) -> Result<(), Error> {
     drop((held, next));
     assert!(store.switch().await.is_err(), "the next version is used up");
 
+    let second = store.live_version();
+    store.switch_back().await?;
+    assert_eq!(store.live_version(), first);
+    check(&*store.live(), &old).await?;
+    store.switch_back().await?;
+    assert_eq!(store.live_version(), second, "a switch back can be undone");
+    check(&*store.live(), &new).await?;
+
     let third = store.create_next().await?;
+    assert!(store.switch_back().await.is_err(), "the next version took the place of the old one");
     assert!(dump(&*third, 10).await?.values().all(Vec::is_empty));
     check(&*store.live(), &new).await
 }

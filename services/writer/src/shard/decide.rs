@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use parley_domain::{
     Code, Command, Context, CreateGroup, CursorWish, Decision, Earlier, Event, EventId, Fact, Group, GroupId,
-    NotificationKind, Position, ProfileChanged, Rejection, SealedContent, SendMessage, Timestamp, UserId,
-    advance_cursors, decide, partition_of,
+    NotificationKind, Position, ProfileChanged, Rejection, SealedContent, SendMessage, Stamp, Timestamp,
+    UserId, advance_cursors, decide, partition_of,
 };
 use parley_eventlog::{Record, Topic, TopicPartition};
 use parley_keys::{DataKey, Place};
@@ -18,6 +18,7 @@ use super::prepare::{Fetched, cannot_decide, comparable, sent_key};
 use super::{Deferred, Queued, Shard, Slot, summary};
 use crate::dedupe::Sent;
 use crate::flight::{Answer, Flight};
+use crate::options::Plant;
 
 impl Shard {
     pub(super) async fn decide_all(&mut self, batch: Vec<Queued>) -> Flight {
@@ -42,6 +43,7 @@ impl Shard {
         let mut flight = Flight::default();
         let now = clock::now();
         for (group_id, wishes, reply_to) in deferred {
+            self.rest_on(group_id, true, &mut flight);
             self.cursors(group_id, wishes, reply_to, now, &mut flight);
         }
         flight
@@ -57,6 +59,7 @@ impl Shard {
         flight: &mut Flight,
     ) {
         let Request { group_id, actor, wish } = request;
+        self.rest_on(group_id, matches!(wish, Wish::AdvanceCursors(_) | Wish::CountReceipts(_)), flight);
         let command = match wish {
             Wish::Send(send) => {
                 return self.send((group_id, actor), *send, reply_to, now, room, fetched, flight);
@@ -98,6 +101,21 @@ impl Shard {
         flight.answers.push(Answer::Plain(reply_to, result));
     }
 
+    /// What is answered of a group rests on its events, and where cursors count, on these.
+    fn rest_on(&self, group_id: GroupId, cursors: bool, flight: &mut Flight) {
+        let mut text = [0; 36];
+        let key: &str = group_id.0.hyphenated().encode_lower(&mut text);
+        let partition = partition_of(key.as_bytes(), self.engines.log.partitions());
+        let topics: &[Topic] = if cursors { &[Topic::Events, Topic::Acks] } else { &[Topic::Events] };
+        for topic in topics {
+            let at = TopicPartition { topic: *topic, partition };
+            if let Some(lane) = self.state.lanes.get(&at) {
+                // The lowest one counts; the first is the lowest.
+                flight.rests_on.entry(at).or_insert(lane.next_offset());
+            }
+        }
+    }
+
     fn context(&self, group_id: GroupId, actor: UserId, now: Timestamp) -> Context {
         Context { group_id, actor, now, event_id: EventId(Uuid::now_v7()), limits: self.options.limits }
     }
@@ -130,6 +148,8 @@ impl Shard {
         let content = event::encode_content(&send.content);
         let comparable = comparable(&send, &content);
         let before = self.state.dedupe.recent(&key).or_else(|| fetched.earlier.get(&key)).copied();
+        let before = before.filter(|_| !self.options.is_planted(Plant::NoDedupe));
+        let is_repeat = before.is_some();
         let sealing = fetched.sealing.get(&group_id);
         let earlier = before.map(|sent| Earlier {
             message_id: sent.message_id,
@@ -160,6 +180,9 @@ impl Shard {
             self.decide(&command, &context)
         });
         let result = result.map(|decision| self.accept(decision, key, flight));
+        if is_repeat && self.options.is_planted(Plant::DupInFlight) {
+            return reply_to.answer(result);
+        }
         flight.answers.push(Answer::Plain(reply_to, result));
     }
 
@@ -265,16 +288,24 @@ impl Shard {
     ) -> Position {
         let partition = partition_of(key.as_bytes(), self.engines.log.partitions());
         let at = TopicPartition { topic, partition };
-        let Some(lane) = self.state.lanes.get_mut(&at) else {
-            debug_assert!(false, "a request for a partition of another shard");
-            return Position::default();
+        let (stamp, offset) = match self.state.lanes.get_mut(&at) {
+            Some(lane) => {
+                let (stamp, offset) = lane.next();
+                (stamp, Some(offset))
+            }
+            None => {
+                debug_assert!(
+                    !self.engines.log.is_fenced(topic),
+                    "a request for a partition of another shard"
+                );
+                (Stamp::Unclaimed, None)
+            }
         };
-        let (stamp, offset) = lane.next();
         let source = self.options.instance.clone();
         let key = Some(bytes::Bytes::copy_from_slice(key.as_bytes()));
         flight.records.push((at, Record { key, value, id, kind: kind.into(), source, time, stamp }));
-        flight.expected.push(offset);
-        Position { partition, offset }
+        flight.expected.push((at, offset));
+        Position { partition, offset: offset.unwrap_or_default() }
     }
 
     /// What follows from a change of a group once it is durable.

@@ -1,25 +1,20 @@
-//! Taking partitions over: claim, read up to the claim, only then serve.
+//! Taking partitions over: claim, read up to the claims, only then serve.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use parley_domain::{Event, EventId, Group, Stamp, Validity, Verdict};
-use parley_eventlog::{AppendError, Offsets as _, Record, StoredRecord, Topic, TopicPartition};
-use parley_wire::{clock, event};
+use parley_eventlog::TopicPartition;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
+use super::claim::claim_all;
+use super::fold::fold;
 use super::lane::Lane;
 use super::{InFlight, Shard, State};
-use crate::dedupe::{Dedupe, Sent};
 use crate::options::{Engines, Options, StartError};
 
-/// Records read in one go while folding.
-const FOLD_RECORDS_MAX: usize = 4_096;
-
 impl Shard {
+    /// Takes some partitions over as one shard.
     pub(crate) async fn take_over(
         options: Options,
         engines: Engines,
@@ -27,7 +22,17 @@ impl Shard {
         tracker: TaskTracker,
     ) -> Result<Self, StartError> {
         let state = Self::fold(&options, &engines, &owned).await?;
-        Ok(Self {
+        Ok(Self::new(options, engines, owned, tracker, state))
+    }
+
+    pub(crate) fn new(
+        options: Options,
+        engines: Engines,
+        owned: Vec<u32>,
+        tracker: TaskTracker,
+        state: State,
+    ) -> Self {
+        let mut shard = Self {
             options,
             engines,
             owned,
@@ -35,7 +40,10 @@ impl Shard {
             state,
             to_notify: std::collections::BTreeMap::new(),
             deferred: Vec::new(),
-        })
+            held: Vec::new(),
+        };
+        shard.remember_to_notify();
+        shard
     }
 
     /// Claims partitions and folds what lies before the claims.
@@ -44,21 +52,23 @@ impl Shard {
         engines: &Engines,
         owned: &[u32],
     ) -> Result<State, StartError> {
-        let lanes = claim_all(options, engines, owned).await.map_err(StartError::Claim)?;
-        let mut state = State { lanes, groups: HashMap::new(), dedupe: Dedupe::new(options.recent_ids_max) };
-        // Cursors name events, so the events come first: between topics the log has no order.
-        for topic in [Topic::Events, Topic::Acks] {
-            state.fold_topic(topic, engines).await?;
-        }
-        for slot in state.groups.values_mut() {
-            slot.durable_head = slot.group.as_ref().map_or(0, |group| group.head);
-        }
-        Ok(state)
+        let states = fold(options, engines, &[owned.to_vec()]).await?;
+        states.into_iter().next().ok_or(StartError::Superseded)
     }
 
     /// When the claims of now are to be followed by new ones.
     pub(super) fn next_claim(&self) -> Instant {
         Instant::now() + Duration::from_secs(self.options.claim_seconds)
+    }
+
+    /// Lets everything land that is in flight; `false` if the shard's state can't be trusted any more.
+    pub(super) async fn settle(&mut self, in_flight: &mut InFlight) -> bool {
+        while let Some(landed) = in_flight.next().await {
+            if !self.landed(landed, in_flight) {
+                return false;
+            }
+        }
+        self.held.is_empty()
     }
 
     /// Claims the partitions once more and goes on under the new claims; what was folded stays, as nobody else wrote.
@@ -67,10 +77,8 @@ impl Shard {
     /// With nothing in flight: an event may name a claim only once its offset is known. One that named a claim still
     /// under way could count as another writer's first, if that writer's claim got the offset.
     pub(super) async fn claim_anew(&mut self, in_flight: &mut InFlight) -> bool {
-        while let Some(landed) = in_flight.next().await {
-            if !self.landed(landed, in_flight) {
-                return false;
-            }
+        if !self.settle(in_flight).await {
+            return false;
         }
         match claim_all(&self.options, &self.engines, &self.owned).await {
             Ok(lanes) => {
@@ -89,95 +97,5 @@ impl Shard {
                 false
             }
         }
-    }
-}
-
-/// Claims partitions of every topic.
-async fn claim_all(
-    options: &Options,
-    engines: &Engines,
-    owned: &[u32],
-) -> Result<HashMap<TopicPartition, Lane>, AppendError> {
-    let places: Vec<TopicPartition> = Topic::ALL
-        .iter()
-        .flat_map(|topic| {
-            owned.iter().map(|partition| TopicPartition { topic: *topic, partition: *partition })
-        })
-        .collect();
-    let claims = places.iter().map(|at| (*at, claim(options))).collect();
-    let appended = engines.log.append(claims).await;
-    let offsets = appended.map_err(|_| AppendError::Unknown("the log gave no answer".into()))??;
-    Ok(places.iter().zip(&offsets).map(|(at, offset)| (*at, Lane::claimed(*offset))).collect())
-}
-
-fn claim(options: &Options) -> Record {
-    let (id, now) = (EventId(Uuid::now_v7()), clock::now());
-    Record {
-        key: None,
-        value: event::encode_claim(id, &options.instance, 0, now),
-        id,
-        kind: event::CLAIM_TYPE.into(),
-        source: options.instance.clone(),
-        time: now,
-        stamp: Stamp::Claim,
-    }
-}
-
-impl State {
-    async fn fold_topic(&mut self, topic: Topic, engines: &Engines) -> Result<(), StartError> {
-        let mut open: HashMap<TopicPartition, (Validity, u64)> = HashMap::new();
-        let mut from = Vec::new();
-        for (at, lane) in self.lanes.iter().filter(|(at, _)| at.topic == topic) {
-            from.push((*at, engines.log.start_offset(*at).await?));
-            open.insert(*at, (Validity::default(), lane.next_offset()));
-        }
-        let mut tail = engines.log.tail(from).await?;
-        while !open.is_empty() {
-            for stored in tail.next(FOLD_RECORDS_MAX).await? {
-                let Some((validity, end)) = open.get_mut(&stored.at) else {
-                    return Err(StartError::Superseded); // nobody may write behind our claim
-                };
-                if parley_eventlog::admit(validity, &stored) == Verdict::Valid {
-                    self.fold_record(&stored)?;
-                }
-                if stored.offset + 1 == *end {
-                    open.remove(&stored.at);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn fold_record(&mut self, stored: &StoredRecord) -> Result<(), StartError> {
-        let decode = |source| StartError::Decode {
-            topic: stored.at.topic.name(),
-            partition: stored.at.partition,
-            offset: stored.offset,
-            source,
-        };
-        let value = stored.record.value.clone();
-        match stored.at.topic {
-            Topic::Events => {
-                let fact = event::decode_fact(&stored.record.kind, value).map_err(decode)?;
-                let position =
-                    parley_domain::Position { partition: stored.at.partition, offset: stored.offset };
-                if let Event::MessageSent(message) = &fact.event {
-                    let key = (fact.group_id, message.sender.clone(), message.client_message_id.clone());
-                    self.dedupe.remember(key, Sent::of(message, fact.seq, fact.at, position));
-                }
-                Group::evolve(&mut self.groups.entry(fact.group_id).or_default().group, &fact);
-            }
-            Topic::Acks => {
-                let cursors = event::decode_cursors(value).map_err(decode)?;
-                let slot = self.groups.get_mut(&cursors.group_id);
-                if let Some(group) = slot.and_then(|slot| slot.group.as_mut()) {
-                    for advance in &cursors.advances {
-                        group.apply_cursor(advance);
-                    }
-                }
-            }
-            Topic::Users => {}
-        }
-        Ok(())
     }
 }

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
-use super::credentials::{private_dir, sync_dir};
 use crate::error::Error;
+use crate::files::{private_dir, sync_dir};
 
 const MAGIC: &[u8; 4] = b"PMO1";
 /// Far above what the signed headers can hold; below it, a damaged length can't ask for much memory.

@@ -49,6 +49,20 @@ impl fmt::Debug for S3Credentials {
     }
 }
 
+/// How long a call waits.
+pub(super) struct Patience {
+    attempt: Duration,
+    operation: Duration,
+}
+
+impl Patience {
+    /// A send waits for `look`, so it must fail in time to be answered `unavailable`.
+    pub(super) const SEND: Self = Self { attempt: Duration::from_secs(4), operation: Duration::from_secs(8) };
+    /// The bytes of a large blob go through here.
+    pub(super) const BLOB: Self =
+        Self { attempt: Duration::from_secs(60), operation: Duration::from_secs(120) };
+}
+
 impl S3Options {
     pub(super) fn check(&self) -> Result<(), Error> {
         if self.bucket.is_empty() || self.bucket.contains('/') {
@@ -66,7 +80,7 @@ impl S3Options {
         Ok(())
     }
 
-    pub(super) fn client_config(&self, transport: Option<SharedHttpClient>) -> Config {
+    pub(super) fn client_config(&self, patience: &Patience, transport: Option<SharedHttpClient>) -> Config {
         let credentials = Credentials::new(
             &self.credentials.access_key_id,
             &self.credentials.secret_access_key,
@@ -74,11 +88,10 @@ impl S3Options {
             None,
             "parley",
         );
-        // A send waits for `look`, so it must fail in time to be answered `unavailable`.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
-            .operation_attempt_timeout(Duration::from_secs(4))
-            .operation_timeout(Duration::from_secs(8))
+            .operation_attempt_timeout(patience.attempt)
+            .operation_timeout(patience.operation)
             .build();
         let mut config = Config::builder()
             .behavior_version(BehaviorVersion::latest())

@@ -1,13 +1,13 @@
 //! Rows as pairs. Every row is a pure overwrite of keys that it names itself; nothing is read.
 
-use parley_domain::{MembershipChange, ProfileChanged, Row, Timestamp};
+use parley_domain::{ProfileChanged, Row};
 
 use super::codec::{
-    Cell, EventHeader, Profile, RolledBack, Step, encode, encode_checkpoint, encode_event, encode_kind,
-    encode_role, encode_time, encode_u64,
+    Cell, EventHeader, Profile, RolledBack, encode, encode_checkpoint, encode_event, encode_time, encode_u64,
 };
 use super::engine::RawPair;
 use super::keys::{DELIVERED, Key, MEMBERSHIP, NOTIFIED, READ, Table};
+use crate::providers::stay::Step;
 use crate::{Checkpoint, CheckpointKey, Error, Write};
 
 /// The pairs of some rows and checkpoints, each key once: of several rows with one key the last one counts.
@@ -55,7 +55,7 @@ fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
             put(Key::of(Table::RolledBack).group(*group_id).seq(*seq), value);
         }
         Row::Membership { group_id, user, seq, at, change } => {
-            let value = step(*at, change)?;
+            let value = encode(&Step::of(*at, change))?;
             let by_group = Key::of(Table::Members).group(*group_id).user(user);
             let by_user = Key::of(Table::UserGroups).user(user).group(*group_id);
             put(by_group.seq(*seq), value.clone());
@@ -137,15 +137,4 @@ fn push_cell(row: &Row, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
     let key = Key::of(Table::Groups).group(*group).tag(cell.tag());
     pairs.push((key.into_bytes(), encode(&cell)?));
     Ok(())
-}
-
-fn step(at: Timestamp, change: &MembershipChange) -> Result<Vec<u8>, Error> {
-    let at = at.as_millis();
-    encode(&match change {
-        MembershipChange::Joined { role, by, kind } => {
-            Step::Joined { at, role: encode_role(*role), by: by.as_str(), kind: encode_kind(*kind) }
-        }
-        MembershipChange::Role(role) => Step::Role { at, role: encode_role(*role) },
-        MembershipChange::Left => Step::Left { at },
-    })
 }

@@ -4,7 +4,7 @@
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
 use bytes::Bytes;
-use parley_domain::{Epoch, NotificationKind, Position, Role, Seq, Timestamp, Validity};
+use parley_domain::{Epoch, Position, Seq, Timestamp, Validity};
 
 use crate::{Checkpoint, Error};
 
@@ -19,14 +19,6 @@ const LIMIT: usize = 64 * 1024;
 
 const CONFIG: Configuration<LittleEndian, Varint, Limit<LIMIT>> =
     bincode::config::standard().with_limit::<LIMIT>();
-
-/// A step of a membership, with its time.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
-pub(super) enum Step<'a> {
-    Joined { at: i64, role: u8, by: &'a str, kind: u8 },
-    Role { at: i64, role: u8 },
-    Left { at: i64 },
-}
 
 /// A cell of a group; each has a key of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
@@ -178,42 +170,6 @@ pub(super) fn check_meta(bytes: &[u8], epoch: Epoch) -> Result<(), Error> {
         Some(found) if found == epoch => Ok(()),
         Some(found) => Err(Error::Unfit(format!("it was built from epoch {found}, the log's is {epoch}"))),
         None => Err(Error::Damaged("the read model's epoch")),
-    }
-}
-
-/// A role as a number.
-pub(super) fn encode_role(role: Role) -> u8 {
-    match role {
-        Role::Owner => 0,
-        Role::Admin => 1,
-        Role::Member => 2,
-    }
-}
-
-/// A role from its number.
-pub(super) fn decode_role(role: u8) -> Result<Role, Error> {
-    match role {
-        0 => Ok(Role::Owner),
-        1 => Ok(Role::Admin),
-        2 => Ok(Role::Member),
-        _ => Err(Error::Damaged("a role")),
-    }
-}
-
-/// A kind as a number.
-pub(super) fn encode_kind(kind: NotificationKind) -> u8 {
-    match kind {
-        NotificationKind::Created => 0,
-        NotificationKind::Added => 1,
-    }
-}
-
-/// A kind from its number.
-pub(super) fn decode_kind(kind: u8) -> Result<NotificationKind, Error> {
-    match kind {
-        0 => Ok(NotificationKind::Created),
-        1 => Ok(NotificationKind::Added),
-        _ => Err(Error::Damaged("a kind of notification")),
     }
 }
 

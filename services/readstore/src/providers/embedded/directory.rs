@@ -5,8 +5,8 @@ use parley_domain::{GroupId, ProfileChanged, Seq, Timestamp, UserId};
 use super::codec::{Cell, DISSOLVED, Profile, decode};
 use super::engine::View;
 use super::keys::{Key, MEMBERSHIP, NOTIFIED, Table, last_seq, member_key, parse_user, user_group_key};
-use super::membership::LastStay;
 use super::scan::Scan;
+use crate::providers::stay::LastStay;
 use crate::{Error, GroupRow, MembershipRow, UserGroupRow};
 
 /// The cells of a group that are there.
@@ -219,7 +219,7 @@ fn steps_here(scan: &mut Scan<'_>, user: &UserId) -> Result<Option<LastStay>, Er
         if parts.user != user.as_str().as_bytes() {
             break;
         }
-        LastStay::fold(&mut stay, parts.seq, value)?;
+        LastStay::fold(&mut stay, parts.seq, decode(value)?)?;
         scan.advance()?;
     }
     Ok(stay)
@@ -235,7 +235,7 @@ fn next_group(scan: &mut Scan<'_>, prefix_len: usize, user: &UserId) -> Result<O
             break;
         }
         match parts.tag {
-            MEMBERSHIP => LastStay::fold(&mut stay, last_seq(key)?, value)?,
+            MEMBERSHIP => LastStay::fold(&mut stay, last_seq(key)?, decode(value)?)?,
             // In rising order, so the last one is the one that may concern the last stay.
             NOTIFIED => notified_of = Some(parts.seq),
             _ => return Err(Error::Damaged("a row of a user's group")),

@@ -28,24 +28,36 @@ pub(super) fn lock(dir: &Path) -> Result<File, Error> {
     }
 }
 
+/// Which version is live, and which one was before it, if it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) version: u64,
+    pub(super) previous: Option<u64>,
+}
+
 /// The number of the live version; `None` if there never was one.
-pub(super) fn read_live(dir: &Path) -> Result<Option<u64>, Error> {
-    match fs::read_to_string(dir.join(LIVE)) {
-        Ok(text) => {
-            let version = text.trim_end().parse();
-            version.map(Some).map_err(|_| Error::Unfit("no version is named as the live one".to_owned()))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_error(error)),
-    }
+pub(super) fn read_live(dir: &Path) -> Result<Option<Live>, Error> {
+    let text = match fs::read_to_string(dir.join(LIVE)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error(error)),
+    };
+    let unfit = || Error::Unfit("no version is named as the live one".to_owned());
+    let mut lines = text.lines().map(str::parse::<u64>);
+    let version = lines.next().and_then(Result::ok).ok_or_else(unfit)?;
+    let previous = lines.next().transpose().map_err(|_| unfit())?;
+    Ok(Some(Live { version, previous }))
 }
 
 /// Names the live version: after a crash it is the old one or the new one, and once this returned the new one.
-pub(super) fn write_live(dir: &Path, version: u64) -> Result<(), Error> {
+pub(super) fn write_live(dir: &Path, live: Live) -> Result<(), Error> {
     let new = dir.join(LIVE_NEW);
     let write = || {
         let mut file = File::create(&new)?;
-        writeln!(file, "{version}")?;
+        writeln!(file, "{}", live.version)?;
+        if let Some(previous) = live.previous {
+            writeln!(file, "{previous}")?;
+        }
         file.sync_all()?;
         // The version's own entry must be there before the name that points to it.
         sync_dir(dir)?;

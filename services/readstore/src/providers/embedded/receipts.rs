@@ -8,13 +8,13 @@ use std::collections::HashMap;
 
 use parley_domain::{GroupId, ReceiptCounts, Seq, Timestamp, UserId};
 
-use super::codec::decode_time;
+use super::codec::{decode, decode_time};
 use super::engine::View;
 use super::keys::{
     DELIVERED, Key, READ, Table, last_seq, member_key, parse_user, seek_cursor, value_and_user,
 };
-use super::membership::StayAt;
 use super::scan::Scan;
+use crate::providers::stay::StayAt;
 use crate::{Error, StatusRow};
 
 /// How many rows to scan for each member who isn't found yet. A look-up costs as much as some ten rows, so the scan
@@ -147,7 +147,7 @@ fn stay_end(scan: &mut Scan<'_>, user: &[u8], seq: Seq) -> Result<Option<Seq>, E
         if parts.user != user {
             break;
         }
-        stay.fold(parts.seq, value)?;
+        stay.fold(parts.seq, &decode(value)?);
         scan.advance()?;
     }
     Ok(stay.end())

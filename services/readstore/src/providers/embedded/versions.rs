@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -12,6 +13,7 @@ use tokio::sync::Mutex;
 use tracing::{info, warn};
 
 use super::engine::Closed;
+use super::files::Live;
 use super::model::blocking;
 use super::{EmbeddedModel, Options, files};
 use crate::{Error, ReadModel, ReadStore};
@@ -19,6 +21,8 @@ use crate::{Error, ReadModel, ReadStore};
 /// How long to wait for the last readers of a version before its directory is left to the next time.
 const CLOSE_TRIES: u32 = 200;
 const CLOSE_PAUSE: Duration = Duration::from_millis(25);
+/// Versions count from 1.
+const NO_VERSION: u64 = 0;
 
 /// Read models in a directory.
 #[derive(Debug)]
@@ -31,8 +35,10 @@ struct Inner {
     options: Options,
     live: ArcSwap<EmbeddedModel>,
     next: ArcSwapOption<EmbeddedModel>,
-    /// Versions that were given up but may still be held by a reader. Its lock is held over all of `create_next` and
-    /// `switch`, so that these exclude each other, also when whoever asked for one is gone.
+    /// The version that was live before; changed under the lock below.
+    previous: AtomicU64,
+    /// Versions that were given up but may still be held by a reader. Its lock is held over all of `create_next`,
+    /// `switch` and `switch_back`, so that these exclude each other, also when whoever asked for one is gone.
     closing: Arc<Mutex<Vec<(u64, Closed)>>>,
     // Last, so that the databases are closed before another process may have the directory.
     _lock: File,
@@ -50,14 +56,17 @@ impl EmbeddedReadStore {
     /// may [`discard`](Self::discard) everything and begin anew.
     pub fn open(dir: &Path, epoch: Epoch, options: Options) -> Result<Arc<Self>, Error> {
         let lock = files::lock(dir)?;
-        let live = match files::read_live(dir)? {
-            Some(version) => {
+        let named = files::read_live(dir)?;
+        let live = match named {
+            Some(Live { version, .. }) => {
                 EmbeddedModel::open(&files::version_dir(dir, version), version, epoch, &options)?
             }
             None => create_first(dir, epoch, &options)?,
         };
+        let previous = named.and_then(|live| live.previous);
         // Only now, since opening took the live version's own lock, too.
-        for version in files::versions(dir)?.into_iter().filter(|version| *version > live.version()) {
+        let unfinished = |version: &u64| *version > live.version() && Some(*version) != previous;
+        for version in files::versions(dir)?.into_iter().filter(unfinished) {
             info!(version, "removing a read model that was never finished");
             files::remove_version(dir, version)?;
         }
@@ -67,6 +76,7 @@ impl EmbeddedReadStore {
             options,
             live: ArcSwap::from_pointee(live),
             next: ArcSwapOption::empty(),
+            previous: AtomicU64::new(previous.unwrap_or(NO_VERSION)),
             closing: Arc::default(),
             _lock: lock,
         }))))
@@ -92,6 +102,8 @@ impl Inner {
     fn create(&self, held: &[u64]) -> Result<Arc<EmbeddedModel>, Error> {
         let live = self.live.load().version();
         let versions = files::versions(&self.dir)?;
+        files::write_live(&self.dir, Live { version: live, previous: None })?;
+        self.previous.store(NO_VERSION, Ordering::Relaxed);
         for version in versions.iter().filter(|version| **version != live && !held.contains(version)) {
             files::remove_version(&self.dir, *version)?;
         }
@@ -107,14 +119,33 @@ impl Inner {
         let next = self.next.load_full();
         let next = next.ok_or_else(|| Error::Unfit("there is no next version to switch to".to_owned()))?;
         next.persist_now()?;
-        files::write_live(&self.dir, next.version())?;
+        self.make_live(next, closing)?;
         // In this order: who persists looks at `next` first, and so misses neither.
-        let version = next.version();
-        let old = self.live.swap(next);
         self.next.store(None);
-        closing.push((old.version(), old.watch()));
-        info!(from = old.version(), to = version, "switched the read model");
         Ok(())
+    }
+
+    fn make_live(&self, model: Arc<EmbeddedModel>, closing: &mut Vec<(u64, Closed)>) -> Result<(), Error> {
+        let (from, to) = (self.live.load().version(), model.version());
+        files::write_live(&self.dir, Live { version: to, previous: Some(from) })?;
+        let old = self.live.swap(model);
+        self.previous.store(from, Ordering::Relaxed);
+        closing.push((from, old.watch()));
+        info!(from, to, "switched the read model");
+        Ok(())
+    }
+
+    fn switch_back(&self, held: &[u64], closing: &mut Vec<(u64, Closed)>) -> Result<(), Error> {
+        let version = self.previous.load(Ordering::Relaxed);
+        if version == NO_VERSION {
+            return Err(Error::Unfit("there is no earlier version to switch back to".to_owned()));
+        }
+        if held.contains(&version) {
+            return Err(files::io_error(std::io::ErrorKind::ResourceBusy.into()));
+        }
+        self.live.load().persist_now()?;
+        let dir = files::version_dir(&self.dir, version);
+        self.make_live(Arc::new(EmbeddedModel::open(&dir, version, self.epoch, &self.options)?), closing)
     }
 }
 
@@ -138,7 +169,7 @@ fn create_first(dir: &Path, epoch: Epoch, options: &Options) -> Result<EmbeddedM
         files::remove_version(dir, version)?;
     }
     let model = EmbeddedModel::create(&files::version_dir(dir, 1), 1, epoch, options)?;
-    files::write_live(dir, 1)?;
+    files::write_live(dir, Live { version: 1, previous: None })?;
     Ok(model)
 }
 
@@ -177,6 +208,13 @@ impl ReadStore for EmbeddedReadStore {
         let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
         let inner = Arc::clone(&self.0);
         blocking(move || inner.switch(&mut closing)).await
+    }
+
+    async fn switch_back(&self) -> Result<(), Error> {
+        let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
+        let held = wait_closed(&mut closing).await;
+        let inner = Arc::clone(&self.0);
+        blocking(move || inner.switch_back(&held, &mut closing)).await
     }
 
     async fn persist(&self) -> Result<(), Error> {

@@ -1,0 +1,175 @@
+//! Blobs as files of a directory, beside embedded engines.
+//!
+//! ```text
+//! blobs/<name, with % for />   "PBL1" | SHA-256 of the bytes | bytes
+//! blobs/~<number>              the same, not yet whole; removed at open
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::blobs::{check_length, check_name, check_prefix, limit, sha256};
+use crate::error::Error;
+use crate::files::{private_dir, sync_dir};
+use crate::port::Blobs;
+
+const MAGIC: &[u8; 4] = b"PBL1";
+const HEADER_BYTES: u64 = 36;
+/// Begins the name of a file that is being written; no blob's name begins so.
+const TEMPORARY: char = '~';
+
+/// A directory of blobs.
+pub struct DirectoryBlobs {
+    directory: Arc<Directory>,
+}
+
+struct Directory {
+    path: PathBuf,
+    next_temporary: AtomicU64,
+}
+
+impl DirectoryBlobs {
+    /// Opens or makes the directory, and removes what a crash left half written. Blocks for a few file operations. One
+    /// process a directory: the caller holds the data directory's lock.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let file = |source| Error::File { path: dir.to_owned(), source };
+        private_dir(dir).map_err(file)?;
+        for entry in fs::read_dir(dir).map_err(file)? {
+            let entry = entry.map_err(file)?;
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                fs::remove_file(entry.path()).map_err(file)?;
+            }
+        }
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        for path in [Some(dir), parent].into_iter().flatten() {
+            sync_dir(path).map_err(file)?;
+        }
+        let directory = Directory { path: dir.to_owned(), next_temporary: AtomicU64::new(0) };
+        Ok(Self { directory: Arc::new(directory) })
+    }
+
+    /// Does something with files where waiting for them is allowed. It goes on if the caller is cancelled.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Directory) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let directory = self.directory.clone();
+        let done = tokio::task::spawn_blocking(move || act(&directory)).await;
+        done.map_err(|error| unavailable(io::Error::other(error)))?
+    }
+}
+
+#[async_trait]
+impl Blobs for DirectoryBlobs {
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<(), Error> {
+        check_name(name)?;
+        check_length(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        let name = name.to_owned();
+        self.blocking(move |directory| directory.put(&name, &bytes).map_err(unavailable)).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, Error> {
+        check_name(name)?;
+        let name = name.to_owned();
+        self.blocking(move |directory| directory.get(&name)).await
+    }
+
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, Error> {
+        check_prefix(prefix)?;
+        let prefix = prefix.to_owned();
+        self.blocking(move |directory| directory.list(&prefix, limit).map_err(unavailable)).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), Error> {
+        check_name(name)?;
+        let name = name.to_owned();
+        self.blocking(move |directory| directory.delete(&name).map_err(unavailable)).await
+    }
+}
+
+impl Directory {
+    fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name.replace('/', "%"))
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.path.join(format!("{TEMPORARY}{number}"));
+        self.write(&temporary, name, bytes).inspect_err(|_| {
+            // What can't be removed now is removed at the next open.
+            let _ = fs::remove_file(&temporary);
+        })
+    }
+
+    /// Durable first, and only then under its name.
+    fn write(&self, temporary: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temporary)?;
+        file.write_all(MAGIC)?;
+        file.write_all(&sha256(bytes))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(temporary, self.file(name))?;
+        sync_dir(&self.path)
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Bytes>, Error> {
+        let mut file = match File::open(self.file(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unavailable(error)),
+        };
+        let damaged = || Error::Damaged { name: name.to_owned() };
+        let length = file.metadata().map_err(unavailable)?.len();
+        let length = length.checked_sub(HEADER_BYTES).ok_or_else(damaged)?;
+        check_length(length)?;
+        let (mut magic, mut digest, mut bytes) = ([0; 4], [0; 32], Vec::new());
+        bytes.reserve_exact(usize::try_from(length).unwrap_or_default());
+        file.read_exact(&mut magic).map_err(unavailable)?;
+        file.read_exact(&mut digest).map_err(unavailable)?;
+        file.take(length).read_to_end(&mut bytes).map_err(unavailable)?;
+        if magic != *MAGIC || sha256(&bytes) != digest {
+            return Err(damaged());
+        }
+        Ok(Some(bytes.into()))
+    }
+
+    fn list(&self, prefix: &str, wanted: usize) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name().to_string_lossy().replace('%', "/");
+            // What somebody else put there is no blob.
+            if name.starts_with(prefix) && check_name(&name).is_ok() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        names.truncate(limit(wanted));
+        Ok(names)
+    }
+
+    fn delete(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.file(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => sync_dir(&self.path),
+        }
+    }
+}
+
+fn unavailable(error: io::Error) -> Error {
+    Error::Unavailable { source: error.into() }
+}

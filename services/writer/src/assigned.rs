@@ -1,0 +1,262 @@
+//! A writer among several: owns the partitions that it is assigned, one shard each.
+//!
+//! ```text
+//!  assignment ──▶ task ──▶ take over, all that are new in one pass ──▶ a shard a partition ──▶ [`Owned`]: term and queue
+//!                   └────▶ stop those that were taken away, let what is in flight land, release
+//! ```
+
+mod owned;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parley_eventlog::{Assignment, ReadError};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use owned::Owned;
+
+use crate::options::{Engines, Options, StartError};
+use crate::shard::{Ended, RETRY_MS, Shard, fold};
+
+/// Called with the generation of an assignment once nothing is in flight any more in the partitions that it took away.
+pub type Release = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// The tasks of a writer among several.
+pub struct AssignedWriter {
+    task: tokio::task::JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+struct Task {
+    options: Options,
+    engines: Engines,
+    owned: Arc<Owned>,
+    tracker: TaskTracker,
+    release: Release,
+    /// One task a partition, ended by its token.
+    shards: JoinSet<u32>,
+    stops: HashMap<u32, CancellationToken>,
+}
+
+impl AssignedWriter {
+    /// Owns what it is assigned, from now on until it is shut down or the assignments end.
+    #[must_use]
+    pub fn start(
+        options: Options,
+        engines: Engines,
+        assignments: watch::Receiver<Assignment>,
+        release: Release,
+    ) -> (Arc<Owned>, Self) {
+        let owned = Arc::new(Owned::new(engines.log.partitions()));
+        let stop = CancellationToken::new();
+        let task = Task {
+            options,
+            engines,
+            owned: owned.clone(),
+            tracker: TaskTracker::new(),
+            release,
+            shards: JoinSet::new(),
+            stops: HashMap::new(),
+        };
+        let task = tokio::spawn(task.run(assignments, stop.clone()));
+        (owned, Self { task, stop })
+    }
+
+    /// Refuses what comes now, answers what came before, and ends.
+    pub async fn shut_down(self) {
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the writer panicked");
+        }
+    }
+}
+
+impl Task {
+    async fn run(mut self, mut assignments: watch::Receiver<Assignment>, stop: CancellationToken) {
+        loop {
+            let assignment = assignments.borrow_and_update().clone();
+            self.follow(assignment).await;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                changed = assignments.changed() => if changed.is_err() { break },
+                Some(ended) = self.shards.join_next(), if !self.shards.is_empty() => {
+                    if let Err(error) = ended {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the owner of a partition panicked");
+                    }
+                }
+            }
+        }
+        self.follow(Assignment::default()).await;
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// Gives up what isn't assigned any more, says so, and takes over what is new.
+    async fn follow(&mut self, assignment: Assignment) {
+        let taken_away: Vec<u32> = self
+            .stops
+            .keys()
+            .filter(|partition| !assignment.partitions.contains(partition))
+            .copied()
+            .collect();
+        for partition in &taken_away {
+            if let Some(stop) = self.stops.remove(partition) {
+                stop.cancel();
+            }
+        }
+        let mut waiting = taken_away.len();
+        while waiting > 0
+            && let Some(ended) = self.shards.join_next().await
+        {
+            waiting -= usize::from(ended.is_ok_and(|partition| taken_away.contains(&partition)));
+        }
+        (self.release)(assignment.generation);
+        let is_new = |partition: &u32| !self.stops.contains_key(partition);
+        let new: Vec<u32> = assignment.partitions.iter().copied().filter(is_new).collect();
+        if new.is_empty() {
+            return;
+        }
+        tracing::info!(partitions = ?new, generation = assignment.generation, "taking partitions over");
+        let options = Options { generation: assignment.generation, ..self.options.clone() };
+        let mut senders = HashMap::new();
+        for partition in &new {
+            let (tx, rx) = tokio::sync::oneshot::channel();
+            senders.insert(*partition, tx);
+            let stop = CancellationToken::new();
+            self.stops.insert(*partition, stop.clone());
+            let one = One {
+                partition: *partition,
+                options: options.clone(),
+                engines: self.engines.clone(),
+                owned: self.owned.clone(),
+                tracker: self.tracker.clone(),
+                stop,
+            };
+            self.shards.spawn(one.run(rx));
+        }
+        // All that are new in one pass: a claim and a read of the log each would take many times as long.
+        let (engines, tracker) = (self.engines.clone(), self.tracker.clone());
+        self.tracker.spawn(async move {
+            let sets: Vec<Vec<u32>> = new.iter().map(|partition| vec![*partition]).collect();
+            match fold(&options, &engines, &sets).await {
+                Ok(states) => {
+                    for (partition, state) in new.into_iter().zip(states) {
+                        let (options, engines) = (options.clone(), engines.clone());
+                        let shard = Shard::new(options, engines, vec![partition], tracker.clone(), state);
+                        if let Some(sender) = senders.remove(&partition) {
+                            drop(sender.send(shard)); // it may have been taken away meanwhile
+                        }
+                    }
+                }
+                Err(error) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "partitions can't be taken over together; trying on with each"
+                ),
+            }
+        });
+    }
+}
+
+/// The owner of one partition.
+struct One {
+    partition: u32,
+    options: Options,
+    engines: Engines,
+    owned: Arc<Owned>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl One {
+    async fn run(self, first: tokio::sync::oneshot::Receiver<Shard>) -> u32 {
+        let mut shard = tokio::select! {
+            () = self.stop.cancelled() => None,
+            shard = first => shard.ok(),
+        };
+        loop {
+            if self.stop.is_cancelled() {
+                return self.partition;
+            }
+            let mut serving = match shard.take() {
+                Some(shard) => shard,
+                None => match self.take_over().await {
+                    Some(shard) => shard,
+                    None => return self.partition,
+                },
+            };
+            if self.serve(&mut serving).await == Ended::Stopped {
+                return self.partition;
+            }
+            if self.is_lost(&serving).await {
+                tracing::info!(partition = self.partition, "the partition is another writer's now");
+                self.stop.cancelled().await;
+            }
+        }
+    }
+
+    /// Serves, visibly to the edges, as long as it can.
+    async fn serve(&self, shard: &mut Shard) -> Ended {
+        let (tx, mut requests) = mpsc::channel(self.options.queue_requests_max);
+        tracing::debug!(partition = self.partition, term = shard.term(), "partition taken over");
+        self.owned.add(self.partition, shard.term(), tx);
+        let withdrawn = async {
+            self.stop.cancelled().await;
+            self.owned.remove(self.partition);
+            std::future::pending::<()>().await;
+        };
+        let ended = tokio::select! {
+            ended = shard.serve(&mut requests, &self.stop) => ended,
+            () = withdrawn => Ended::Stopped,
+        };
+        self.owned.remove(self.partition);
+        requests.close();
+        while let Some(queued) = requests.recv().await {
+            queued.into_reply_to().answer(Ok(parley_wire::service::Reply::NotOwner));
+        }
+        ended
+    }
+
+    /// Takes the partition over, however often that has to be tried; `None`: it was taken away.
+    async fn take_over(&self) -> Option<Shard> {
+        let mut logged = false;
+        loop {
+            let wait = Duration::from_millis(rand::random_range(RETRY_MS));
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = tokio::time::sleep(wait) => {}
+            }
+            let (options, engines) = (self.options.clone(), self.engines.clone());
+            let taking = Shard::take_over(options, engines, vec![self.partition], self.tracker.clone());
+            let taken: Result<Shard, StartError> = tokio::select! {
+                () = self.stop.cancelled() => return None,
+                taken = taking => taken,
+            };
+            match taken {
+                Ok(shard) => return Some(shard),
+                Err(error) if !std::mem::replace(&mut logged, true) => tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    partition = self.partition,
+                    "a partition can't be taken over; trying on"
+                ),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether the partition was given to somebody else, and this process merely hasn't heard.
+    async fn is_lost(&self, shard: &Shard) -> bool {
+        let asked: Result<bool, ReadError> = tokio::select! {
+            () = self.stop.cancelled() => return true,
+            asked = shard.is_theirs() => asked,
+        };
+        asked.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, partition = self.partition, "the log can't be asked who owns a partition");
+            false
+        })
+    }
+}
