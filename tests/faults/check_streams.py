@@ -10,6 +10,9 @@ from history import Entry
 from violations import Case, short
 
 STUCK_CLIENT_S = 60.0
+GOING_AWAY = 3001
+#: So many sessions sent away can't all be told the same time by chance.
+CROWD = 4
 KINDS = {
     "group_created": "GroupCreated",
     "member_added": "MembersAdded",
@@ -33,6 +36,7 @@ def check_streams(case: Case) -> None:
     _epochs(case)
     _reached(case)
     _alive(case)
+    _spread(case)
 
 
 def _start(case: Case, sub: Subscription) -> None:
@@ -132,7 +136,22 @@ def _alive(case: Case) -> None:
         for code in closed:
             if code >= 3500 or code == 1009:
                 case.add("kicked", f"{client}: close code {code}")
+        told = {entry["s"] for entry in entries if entry["k"] == "notice" and entry["event"] == "go_away"}
+        for entry in entries:
+            if entry["k"] == "closed" and entry["code"] == GOING_AWAY and entry["s"] not in told:
+                case.add("no_go_away", f"{client}, connection {entry['s']}: closed with {GOING_AWAY} without a word")
         begin, end = entries[0]["t"], case.facts.end
         away = longest(meet(outside(case.facts.connected[client], begin, end), case.facts.whole))
         if away > STUCK_CLIENT_S:
             case.add("stuck_client", f"{client}: not connected for {away:.1f} s while all ran")
+
+
+def _spread(case: Case) -> None:
+    """Sessions that are sent away come back at different times."""
+    times = [
+        entry["reconnect_after_ms"]
+        for entry in case.facts.entries
+        if entry["k"] == "notice" and entry["event"] == "go_away"
+    ]
+    if len(times) >= CROWD and len(set(times)) == 1:
+        case.add("no_jitter", f"{len(times)} sessions were all told to come back after {times[0]} ms")

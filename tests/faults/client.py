@@ -62,7 +62,7 @@ class Client:
         self._asked: dict[str, tuple[str, str, float]] = {}
         self._to_join: dict[str, float] = {}
         self._joined: set[str] = set()
-        self._next_ack = 0.0
+        self._next_ack, self._away_s = 0.0, 0.0
         self._frames: asyncio.Queue[str] = asyncio.Queue(maxsize=10_000)
         self._task: asyncio.Task[None] | None = None
 
@@ -135,7 +135,7 @@ class Client:
                 url, additional_headers=headers, open_timeout=OPEN_S, close_timeout=1, ping_interval=ping_s,
                 ping_timeout=10, max_size=None, compression=None, proxy=None,
             ) as socket:
-                return await self._serve(socket), 0.0
+                return await self._serve(socket), self._away_s
         except InvalidStatus as error:
             self._record("refused", status=error.response.status_code)
             after = error.response.headers.get("Retry-After", "0")
@@ -148,7 +148,7 @@ class Client:
         self._asked.clear()
         self._joined.clear()
         self._to_join.clear()
-        self._next_ack = 0.0
+        self._next_ack, self._away_s = 0.0, 0.0
         tasks = [asyncio.create_task(self._write(socket))]
         try:
             async for text in socket:
@@ -281,6 +281,8 @@ class Client:
                 self._ask("seen", group, "acknowledge_notification", notification_id=notice["notification_id"])
             else:
                 self._join(group)
+        elif notice["event"] == "go_away":
+            self._away_s = notice.get("reconnect_after_ms", 0) / 1000
         elif notice["event"] == "error" and notice.get("group") in self._joined and notice.get("retryable"):
             self._to_join[notice["group"]] = now() + notice.get("retry_after_ms", 500) / 1000
         elif notice["event"] == "group_message_acknowledged" and notice["group"] not in self._joined:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import tokens
 from engines import Engines
-from log import LogRecord, from_cat
+from log import EVENTS, LogRecord, from_cat
 from processes import Process, ProcessError, free_port
 
+#: Sections of the configuration that the report shows.
+SHOWN = ("cluster", "kafka", "writer")
 CLUSTER = ("writer-1", "writer-2", "projector-1", "projector-2", "edge-1", "edge-2")
 
 
@@ -58,6 +60,14 @@ class Deployment(ABC):
         """Partition -> name of the process that owns it."""
         return {}
 
+    async def counts(self) -> dict[str, int] | None:
+        """Messages a group as tests/analytics counts them; `None` where it can't."""
+        return None
+
+    async def settings(self) -> dict[str, str]:
+        """What decides the figures, for the report."""
+        return {}
+
 
 class Embedded(Deployment):
     """One `parley serve`."""
@@ -96,6 +106,7 @@ class Cluster(Deployment):
         self.partitions, self.engines = partitions, engines
         self.prefix = f"faults{secrets.token_hex(4)}"
         self._admin: dict[str, int] = {}
+        self._sets = [word for setting in settings for word in ("--set", setting)]
         config = data / "parley.toml"
         config.write_text(self._config(), encoding="utf-8")
         aws = {name: value for name, value in engines.urls.items() if name.startswith("AWS_")}
@@ -122,12 +133,36 @@ class Cluster(Deployment):
             f'log = "{urls["log"]}/{self.prefix}"\nreads = "{urls["reads"]}/{self.prefix}"\n'
             f'media = "{urls["media"]}"\npartitions = {self.partitions}\n'
             f'[auth]\nhs256_secret = "{self.secret}"\n[keys]\nring = "{ring}"\n[limits]\nsends_per_second = 0\n'
+            "[cassandra]\nreplication = 1\n"
         )
+
+    async def settings(self) -> dict[str, str]:
+        """Those that decide how fast things move, as the binary understands them."""
+        process = await asyncio.create_subprocess_exec(
+            str(self.binary), "config", "--config", str(self.data / "parley.toml"), *self._sets,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        shown, section = {}, ""
+        for line in out.decode().splitlines():
+            name, is_setting, value = line.partition(" = ")
+            if line.startswith("["):
+                section = line.strip("[]")
+            elif is_setting and section in SHOWN:
+                shown[f"{section}.{name}"] = value
+        return shown
 
     async def read_log(self) -> list[LogRecord]:
         from kafka_log import read_kafka
 
         return await asyncio.to_thread(read_kafka, self.engines.brokers, self.prefix)
+
+    async def counts(self) -> dict[str, int] | None:
+        from messages_an_hour import count
+        from topic import read_topic
+
+        topic = f"{self.prefix}.{EVENTS}"
+        return dict((await asyncio.to_thread(lambda: count(read_topic(self.engines.brokers, topic)))).totals())
 
     async def owners(self) -> dict[int, str]:
         """As the roles publish it. An instance's name holds its process id or its rpc address."""

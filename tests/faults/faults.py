@@ -62,6 +62,7 @@ class Run:
         before, after = (4.0, 3.0) if args.quick else (6.0, 6.0)
         self.options = RoundOptions(load, before, after, down, args.quick, self.data)
         self.results: list[RoundResult] = []
+        self.shown: dict[str, str] = {}
 
     def deployment(self, name: str, env: dict[str, str]) -> Deployment:
         """A fresh one: own data, own topics, own keyspace."""
@@ -75,6 +76,7 @@ class Run:
         faults = [name for name in self.args.only.split(",") if name] or OF_MODE[self.args.mode]
         deployment = self.deployment("run", {})
         try:
+            self.shown = await deployment.settings()
             await deployment.start()
             for fault in faults:
                 for number in range(self.args.rounds):
@@ -133,7 +135,7 @@ class Run:
                 "partitions": str(self.args.partitions),
                 "Cassandra away": f"{self.options.cassandra_down_s:.0f} s",
             }
-        return shown
+        return shown | self.shown
 
     async def main(self) -> int:
         """Runs it; the exit code."""

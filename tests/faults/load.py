@@ -167,7 +167,8 @@ class Load:
         how = self._random.choice(["at once", "twin", "later", "other text"])
         twins = [c for c in self.clients if c.plan.user == client.plan.user and c is not client]
         if how == "twin" and twins:
-            twins[0].send_once(send.group, send.cmid, send.text)
+            if twins[0].is_up:
+                twins[0].send_once(send.group, send.cmid, send.text)
             return
         if how in ("later", "other text"):
             answer = await asyncio.shield(send.done)

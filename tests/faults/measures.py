@@ -9,6 +9,9 @@ from facts import Facts
 from log import EVENTS, LogRecord
 from scenarios import Move
 
+#: Sends that began later than so long after a SIGTERM don't tell of that hand-over.
+HANDOVER_S = 4.0
+
 
 @dataclass
 class Measures:
@@ -56,8 +59,9 @@ def measure(facts: Facts, log: list[LogRecord], moves: list[Move], since: float)
     measures.longest_wait = 1000 * max(
         (end - begin for begin, end, _ in _open_sends(facts) if end >= since), default=0.0
     )
+    welcomed = {(entry["c"], entry["s"]) for entry in facts.entries if entry["k"] == "welcome"}
     for entry in facts.entries:
-        if entry["k"] == "closed" and entry["t"] >= since:
+        if entry["k"] == "closed" and entry["t"] >= since and (entry["c"], entry["s"]) in welcomed:
             measures.closes[entry["code"]] = measures.closes.get(entry["code"], 0) + 1
     return measures
 
@@ -97,11 +101,11 @@ def _open_sends(facts: Facts) -> list[tuple[float, float, int]]:
 
 
 def _waits(facts: Facts, move: Move) -> list[float]:
-    """How long sends to the moved partitions stood open that were open within ten seconds of the hand-over."""
+    """How long sends to the moved partitions stood open that were open within seconds of the hand-over."""
     return [
         end - max(begin, move.at)
         for begin, end, partition in _open_sends(facts)
-        if partition in move.partitions and end > move.at and begin < move.at + 10
+        if partition in move.partitions and end > move.at and begin < move.at + HANDOVER_S
     ]
 
 

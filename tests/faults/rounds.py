@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from check_streams import GOING_AWAY
 from checker import check
 from deployment import Deployment
 from facts import Facts
@@ -17,9 +18,6 @@ from measures import Measures, measure
 from scenarios import SCENARIOS, Stage
 from views import GroupView
 from violations import Violation
-
-#: Close codes of a connection whose server ended as planned.
-GOING_AWAY = 3001
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ async def run_round(deployment: Deployment, fault: str, number: int, name: str, 
         recorder.close()
     log = await deployment.read_log()
     await deployment.start()
-    violations, measures = await asyncio.to_thread(_judge, recorder, log, views, stage, since)
+    violations, measures = await asyncio.to_thread(_judge, recorder, log, views, stage, since, fault == "rolling")
+    violations += _as_counted(await deployment.counts(), views)
     result = RoundResult(name, fault, stage.what, measures, violations, now() - begun)
     if violations:
         result.kept = [history, _keep(log, options.data / f"{name}.log.jsonl")]
@@ -80,15 +79,26 @@ async def run_round(deployment: Deployment, fault: str, number: int, name: str, 
     return result
 
 
+def _as_counted(counts: dict[str, int] | None, views: list[GroupView]) -> list[Violation]:
+    """What the analytics consumer counts equals what the read models hold."""
+    if counts is None:
+        return []
+    return [
+        Violation("analytics_differs", f"{view.group}: {counts.get(view.group, 0)}, REST has {len(view.messages)}")
+        for view in views
+        if counts.get(view.group, 0) != len(view.messages)
+    ]
+
+
 def _judge(
-    recorder: Recorder, log: list[LogRecord], views: list[GroupView], stage: Stage, since: float
+    recorder: Recorder, log: list[LogRecord], views: list[GroupView], stage: Stage, since: float, is_planned: bool
 ) -> tuple[list[Violation], Measures]:
     violations = check(recorder.entries, log, views, stage.deployment.partitions)
     violations += [Violation("process", fault) for fault in stage.faults]
     measures = measure(Facts(recorder.entries), log, stage.moves, since)
     if stage.load.accepted == 0:
         violations.append(Violation("no_load", "not one send was accepted"))
-    if any(move.is_planned for move in stage.moves):
+    if is_planned:
         abrupt = {code: count for code, count in measures.closes.items() if code != GOING_AWAY}
         if abrupt:
             violations.append(Violation("abrupt_close", f"a planned stop closed with {abrupt}"))

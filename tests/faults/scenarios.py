@@ -280,6 +280,6 @@ SCENARIOS: dict[str, Scenario] = {
     "none": none,
 }
 OF_MODE = {
-    "embedded": ["server"],
+    "embedded": ["server", "rolling"],
     "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling"],
 }

@@ -201,6 +201,15 @@ def kicked(story: Story) -> None:
     story.add("closed", "bob", code=3500)
 
 
+def closed_without_a_word(story: Story) -> None:
+    story.add("closed", "bob", code=3001)
+
+
+def all_come_back_at_once(story: Story) -> None:
+    for client in ("ann", "bob", "late", "eve"):
+        story.add("notice", client, event="go_away", reconnect_after_ms=100)
+
+
 def other_epoch(story: Story) -> None:
     story.find("welcome", "late")["epoch"] = EPOCH[:-1] + "2"
 
@@ -285,7 +294,8 @@ SPOILED: list[tuple[str, Callable[[Story], None]]] = [
     ("false_refusal", refused_as_stranger), ("false_refusal", refused_as_unknown),
     ("false_refusal", refused_as_dissolved), ("false_refusal", refused_as_conflict), ("false_refusal", refused_by_rest),
     ("unexpected_error", internal), ("stuck_send", stuck_send), ("stuck_request", stuck_request),
-    ("stuck_reader", stuck_reader), ("stuck_client", stuck_client), ("kicked", kicked), ("epoch_changed", other_epoch),
+    ("stuck_reader", stuck_reader), ("stuck_client", stuck_client), ("kicked", kicked),
+    ("no_go_away", closed_without_a_word), ("no_jitter", all_come_back_at_once), ("epoch_changed", other_epoch),
     ("cursor_back", cursor_back), ("cursor_back", read_beyond_delivered), ("cursor_ahead", cursor_ahead),
     ("ack_lost", ack_lost), ("cursor_ahead", ack_of_nobody), ("stale_head", old_head),
     ("history_differs", history_lacks_one), ("history_differs", history_has_another),
