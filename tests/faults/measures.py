@@ -1,0 +1,121 @@
+"""How long things took: fail-over, hand-over, resuming."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from facts import Facts
+from log import EVENTS, LogRecord
+from scenarios import Move
+
+#: Sends that began later than so long after a SIGTERM don't tell of that hand-over.
+HANDOVER_S = 4.0
+
+
+@dataclass
+class Measures:
+    """In milliseconds; `None` where there was nothing to measure."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    void: int = 0
+    #: From the kill to the first accepted send under a new claim, for the first and the last partition.
+    failover_first: float | None = None
+    failover_last: float | None = None
+    #: The longest wait of a send to a partition that was handed over as planned.
+    handover: float | None = None
+    #: From connecting to the last event of the replay: median and worst.
+    resume_median: float | None = None
+    resume_worst: float | None = None
+    resumes: int = 0
+    longest_wait: float | None = None
+    closes: dict[int, int] = field(default_factory=dict)
+
+
+def measure(facts: Facts, log: list[LogRecord], moves: list[Move], since: float) -> Measures:
+    """All of it; resumes only `since` the fault."""
+    measures = Measures()
+    accepted = [f.answer for f in facts.frames.values() if f.is_accepted and f.answer is not None]
+    measures.accepted = sum(not answer["duplicate"] for answer in accepted)
+    measures.duplicates = len(accepted) - measures.accepted
+    measures.void = sum(record.topic == EVENTS and record.verdict.value == "void" for record in log)
+    claims = _claims(log)
+    firsts: list[float] = []
+    waits: list[float] = []
+    for move in moves:
+        if move.is_planned:
+            waits += _waits(facts, move)
+        else:
+            firsts += _firsts(facts, move, claims)
+    if firsts:
+        measures.failover_first, measures.failover_last = 1000 * min(firsts), 1000 * max(firsts)
+    if waits:
+        measures.handover = 1000 * max(waits)
+    resumes = sorted(_resumes(facts, since))
+    if resumes:
+        measures.resume_median, measures.resume_worst = 1000 * resumes[len(resumes) // 2], 1000 * resumes[-1]
+    measures.resumes = len(resumes)
+    measures.longest_wait = 1000 * max(
+        (end - begin for begin, end, _ in _open_sends(facts) if end >= since), default=0.0
+    )
+    welcomed = {(entry["c"], entry["s"]) for entry in facts.entries if entry["k"] == "welcome"}
+    for entry in facts.entries:
+        if entry["k"] == "closed" and entry["t"] >= since and (entry["c"], entry["s"]) in welcomed:
+            measures.closes[entry["code"]] = measures.closes.get(entry["code"], 0) + 1
+    return measures
+
+
+def _claims(log: list[LogRecord]) -> dict[tuple[int, int], int]:
+    """Place of an event -> offset of its claim."""
+    return {record.place: record.claim for record in log if record.topic == EVENTS and record.claim is not None}
+
+
+def _firsts(facts: Facts, move: Move, claims: dict[tuple[int, int], int]) -> list[float]:
+    """Of each moved partition with sends: how long until the first one was accepted under another claim."""
+    old: dict[int, int] = {}
+    first: dict[int, float] = {}
+    for entry in facts.entries:
+        if entry["k"] != "reply" or entry.get("event") != "group_message_accepted" or entry["duplicate"]:
+            continue
+        place = (entry["position"]["partition"], entry["position"]["offset"])
+        claim = claims.get(place)
+        if place[0] not in move.partitions or claim is None:
+            continue
+        if entry["t"] <= move.at:
+            old[place[0]] = claim
+        elif claim != old.get(place[0], -1):
+            first.setdefault(place[0], entry["t"] - move.at)
+    return list(first.values())
+
+
+def _open_sends(facts: Facts) -> list[tuple[float, float, int]]:
+    """Of each accepted send: first frame, first answer, partition."""
+    spans = []
+    for frames in facts.sends.values():
+        answers = [f.answer for f in frames if f.is_accepted and f.answer is not None]
+        if answers:
+            first = min(answers, key=lambda answer: float(answer["t"]))
+            spans.append((frames[0].asked["t"], first["t"], first["position"]["partition"]))
+    return spans
+
+
+def _waits(facts: Facts, move: Move) -> list[float]:
+    """How long sends to the moved partitions stood open that were open within seconds of the hand-over."""
+    return [
+        end - max(begin, move.at)
+        for begin, end, partition in _open_sends(facts)
+        if partition in move.partitions and end > move.at and begin < move.at + HANDOVER_S
+    ]
+
+
+def _resumes(facts: Facts, since: float) -> list[float]:
+    """From each connect after the fault to the last event of its replays."""
+    done: dict[tuple[str, float], float] = defaultdict(float)
+    for sub in facts.subscriptions:
+        if sub.connected < since or "event" in sub.entry:
+            continue  # A subscription of its own is no resume.
+        replayed = [event["t"] for event in sub.events if event["seq"] <= sub.entry["to_seq"]]
+        at = (sub.client, sub.connected)
+        done[at] = max(done[at], sub.began, *replayed)
+    return [end - connected for (_, connected), end in done.items()]

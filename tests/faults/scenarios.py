@@ -1,0 +1,285 @@
+"""The faults: what is done to the processes and engines while the load goes on, until everything runs again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from deployment import Cluster, Deployment
+from history import Recorder, now
+from load import Load
+from log import murmur2
+from processes import Process, ProcessError
+
+MOVED_S = 60.0
+
+
+@dataclass(frozen=True)
+class Move:
+    """Partitions went from one writer to another."""
+
+    at: float
+    writer: str
+    partitions: frozenset[int]
+    is_planned: bool
+
+
+@dataclass
+class Stage:
+    """What a scenario works with, and what it leaves for the measurements."""
+
+    deployment: Deployment
+    load: Load
+    recorder: Recorder
+    number: int
+    cassandra_down_s: float
+    is_quick: bool
+    moves: list[Move] = field(default_factory=list)
+    #: What was wrong with the processes themselves.
+    faults: list[str] = field(default_factory=list)
+    what: str = ""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The deployment, if it is one of many processes."""
+        if not isinstance(self.deployment, Cluster):
+            raise ProcessError("this fault needs --mode cluster")
+        return self.deployment
+
+    def note(self, what: str) -> None:
+        """Says in the history and in the report what was done."""
+        self.recorder.add("note", what=what)
+        self.what = f"{self.what}; {what}" if self.what else what
+
+    async def rest(self, full_s: float, quick_s: float) -> None:
+        """Lets the load go on for a while."""
+        await asyncio.sleep(quick_s if self.is_quick else full_s)
+
+    async def busiest_writer(self) -> tuple[Process, frozenset[int]]:
+        """A writer that owns partitions of this round's groups, and all that it owns; another one each round."""
+        owners = await self.cluster.owners()
+        used = {partition_of(group, self.deployment.partitions) for group in self.load.groups}
+        names = sorted({owners[partition] for partition in used if partition in owners})
+        if not names:
+            raise ProcessError(f"no writer is known to own a partition of {sorted(used)}: {owners}")
+        name = names[self.number % len(names)]
+        partitions = frozenset(partition for partition, owner in owners.items() if owner == name)
+        return self.deployment.processes[name], partitions
+
+    async def until_moved(self, move: Move) -> None:
+        """Until somebody else owns the partitions and sends to them are accepted."""
+        used = {partition_of(group, self.deployment.partitions) for group in self.load.groups} & move.partitions
+        give_up = now() + MOVED_S
+        while now() < give_up:
+            owners = await self.cluster.owners()
+            answered = {
+                entry["position"]["partition"]
+                for entry in reversed(self.recorder.entries)
+                if entry["t"] > move.at + 0.5 and entry.get("event") == "group_message_accepted"
+            }
+            if used <= answered and all(owners.get(p, move.writer) != move.writer for p in move.partitions):
+                return
+            await asyncio.sleep(0.2)
+        self.faults.append(f"{move.writer}: its partitions hadn't moved after {MOVED_S:.0f} s")
+
+
+def partition_of(group: str, partitions: int) -> int:
+    """Where a group lies."""
+    return murmur2(group.encode()) % partitions
+
+
+async def none(stage: Stage) -> None:
+    """No fault: the load alone."""
+    await stage.rest(10, 5)
+
+
+async def server(stage: Stage) -> None:
+    """kill -9 of the one process."""
+    process = stage.deployment.processes["server"]
+    await process.kill()
+    stage.note("kill -9 the server")
+    await process.start()
+
+
+async def log_cut(stage: Stage) -> None:
+    """kill -9 of the one process, and the end of its log is gone: as if it had acknowledged what wasn't durable."""
+    process = stage.deployment.processes["server"]
+    await process.kill()
+    stage.note("kill -9 the server, the last 4 KB of the log cut off")
+    newest = max((stage.deployment.data / "parley" / "log").glob("events-*.log"))
+    os.truncate(newest, newest.stat().st_size - 4096)
+    await process.start()
+
+
+async def writer(stage: Stage) -> None:
+    """kill -9 a writer; the other one takes over; it comes back."""
+    process, partitions = await stage.busiest_writer()
+    stage.note(f"kill -9 {process.name} ({len(partitions)} partitions)")
+    move = Move(now(), process.name, partitions, is_planned=False)
+    await process.kill()
+    stage.moves.append(move)
+    await stage.until_moved(move)
+    await stage.rest(3, 1)
+    await process.start()
+
+
+async def projector(stage: Stage) -> None:
+    """kill -9 a projector."""
+    await _kill_one(stage, "projector")
+
+
+async def edge(stage: Stage) -> None:
+    """kill -9 an edge."""
+    await _kill_one(stage, "edge")
+
+
+async def _kill_one(stage: Stage, role: str) -> None:
+    processes = stage.deployment.of(role)
+    process = processes[stage.number % len(processes)]
+    stage.note(f"kill -9 {process.name}")
+    await process.kill()
+    await stage.rest(8, 4)
+    await process.start()
+
+
+async def broker(stage: Stage) -> None:
+    """kill -9 one broker of three."""
+    node, engines = stage.number % 3 + 1, stage.cluster.engines
+    stage.note(f"kill -9 broker {node}")
+    await engines.act("kill", "kafka", node)
+    await stage.rest(12, 8)
+    await engines.act("start", "kafka", node)
+
+
+async def cassandra(stage: Stage) -> None:
+    """Cassandra is away for a while."""
+    engines = stage.cluster.engines
+    stage.note(f"Cassandra stopped for {stage.cassandra_down_s:.0f} s")
+    await engines.act("stop", "cassandra")
+    await asyncio.sleep(stage.cassandra_down_s)
+    await engines.act("start", "cassandra")
+
+
+async def sigstop(stage: Stage) -> None:
+    """A writer is frozen until its partitions have moved, and then goes on, while clients send through both edges."""
+    process, partitions = await stage.busiest_writer()
+    stage.note(f"SIGSTOP {process.name} ({len(partitions)} partitions), SIGCONT once they had moved")
+    move = Move(now(), process.name, partitions, is_planned=False)
+    process.signal(signal.SIGSTOP)
+    try:
+        stage.moves.append(move)
+        await stage.until_moved(move)
+    finally:
+        process.signal(signal.SIGCONT)
+    await stage.rest(5, 3)
+
+
+async def rolling(stage: Stage) -> None:
+    """All processes are restarted by SIGTERM, one after the other."""
+    stage.note("SIGTERM and restart of each process")
+    for process in stage.deployment.processes.values():
+        owners = await stage.deployment.owners()
+        partitions = frozenset(partition for partition, owner in owners.items() if owner == process.name)
+        begun = now()
+        if partitions:
+            stage.moves.append(Move(begun, process.name, partitions, is_planned=True))
+        code = await process.terminate()
+        if code != 0 or now() - begun > 10:
+            stage.faults.append(f"{process.name} ended with {code} after {now() - begun:.1f} s of SIGTERM")
+        await stage.rest(2, 1)
+        await process.start()
+        await stage.rest(2, 1)
+
+
+async def brokers_frozen(stage: Stage) -> None:
+    """All brokers stand still with sends in flight, then the writers die: what wasn't durable is gone."""
+    engines = stage.cluster.engines
+    stage.note("SIGSTOP all brokers, kill -9 all writers, SIGCONT")
+    for node in (1, 2, 3):
+        engines.signal("kafka", node, signal.SIGSTOP)
+    try:
+        # Several bursts: only so many requests fit into sockets, the rest waits in the writer.
+        for _ in range(30):
+            for group in stage.load.groups:
+                client = next(iter(stage.load.senders(group)))
+                send = stage.load.send(group, client)
+                if client.is_up:
+                    client.repeat(send)
+            await asyncio.sleep(0.1)
+        for process in stage.deployment.of("writer"):
+            await process.kill()
+    finally:
+        for node in (1, 2, 3):
+            engines.signal("kafka", node, signal.SIGCONT)
+    await asyncio.sleep(2)
+    for process in stage.deployment.of("writer"):
+        await process.start()
+
+
+async def frozen_pair(stage: Stage) -> None:
+    """A writer and an edge that believes in it are frozen until the partitions have moved, and wake up together.
+
+    Before they do, somebody new is added to the groups through the new owner. Then the frozen edge finds frames in its
+    sockets: of the new member, whom the frozen writer doesn't know, and of an old one, whose sends it must not accept.
+    """
+    process, partitions = await stage.busiest_writer()
+    frozen_edge = stage.deployment.processes["edge-2"]
+    load, edges = stage.load, stage.load.edges
+    groups = [g for g in load.groups if partition_of(g, stage.deployment.partitions) in partitions]
+    newcomer = load.client(f"{load.name}-newcomer", f"{load.name}-newcomer", "own", 1)
+    member = load.client(f"{load.name}-patient", load.users[0], "own", 1)
+    for client in (newcomer, member):
+        client.is_patient = True
+        client.start()
+    load.extra += [newcomer, member]
+    await asyncio.sleep(2)
+    stage.note(f"SIGSTOP {process.name} and edge-2, SIGCONT once the partitions had moved")
+    move = Move(now(), process.name, partitions, is_planned=False)
+    for frozen in (frozen_edge, process):
+        frozen.signal(signal.SIGSTOP)
+    try:
+        stage.moves.append(move)
+        await stage.until_moved(move)
+        for group in groups:
+            owner = load.rest(load.groups[group][0], 0)
+            owner.edges = [edges[0]]
+            users = {"user_ids": [newcomer.plan.user]}
+            await owner.call(
+                "POST", f"/groups/{group}/members", users, op="add_members", group=group, users=[newcomer.plan.user]
+            )
+        for group in groups:
+            newcomer.send_once(group, f"new-{group}", load.text())
+            if load.users[0] in load.groups[group]:
+                member.send_once(group, f"old-{group}", load.text())
+        await asyncio.sleep(0.5)
+    finally:
+        frozen_edge.signal(signal.SIGCONT)
+        await asyncio.sleep(0.02)
+        process.signal(signal.SIGCONT)
+    await asyncio.sleep(5)
+
+
+Scenario = Callable[[Stage], Awaitable[None]]
+
+#: Those of `--only`, in the order in which they run.
+SCENARIOS: dict[str, Scenario] = {
+    "server": server,
+    "writer": writer,
+    "projector": projector,
+    "edge": edge,
+    "broker": broker,
+    "cassandra": cassandra,
+    "sigstop": sigstop,
+    "rolling": rolling,
+    "brokers-frozen": brokers_frozen,
+    "frozen-pair": frozen_pair,
+    "log-cut": log_cut,
+    "none": none,
+}
+OF_MODE = {
+    "embedded": ["server", "rolling"],
+    "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling"],
+}
