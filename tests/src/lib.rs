@@ -13,9 +13,11 @@
 pub mod bad_tokens;
 pub mod chat;
 mod client;
+pub mod cluster;
 pub mod engines;
 pub mod repository;
 mod server;
+pub mod transcript;
 
 pub use client::{Client, Rest, connect, handshake_status};
 pub use serde_json::{Value, json};

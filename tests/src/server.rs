@@ -11,7 +11,7 @@ use crate::client::{Client, Rest, connect};
 use crate::engines::Engines;
 
 /// How long a server may take to start, also after a crash and on a busy machine.
-const START_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const START_WAIT: Duration = Duration::from_secs(60);
 
 /// The binary that was built beside the tests.
 #[must_use]

@@ -1,94 +1,10 @@
 //! Real input: 65,432 real messages of 8,691 people in 51 groups, through the public API as their users.
 
-use std::collections::HashMap;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
-
-use parley_tests::{Server, ServerOptions, Value, binary, json};
-use tokio::process::Command;
+use parley_tests::transcript::{expected, groups, history, import, replayed, transcript};
+use parley_tests::{Server, ServerOptions, Value, json};
 
 /// Accepted messages a second that the project promises with fsync on two cores; told, not asserted, as machines are noisy.
 const PROMISED_PER_SECOND: f64 = 5_000.0;
-
-fn transcript() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join("ubuntu-irc.jsonl.gz")
-}
-
-/// The texts of each group, in order, read independently of the importer.
-fn expected() -> HashMap<String, Vec<String>> {
-    let mut text = String::new();
-    let file = std::fs::File::open(transcript()).unwrap();
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    let mut texts: HashMap<String, Vec<String>> = HashMap::new();
-    for line in text.lines() {
-        let line: Value = serde_json::from_str(line).unwrap();
-        let group = texts.entry(line["group"].as_str().unwrap().to_owned()).or_default();
-        if line["kind"] == "message" {
-            group.push(line["text"].as_str().unwrap().to_owned());
-        }
-    }
-    texts
-}
-
-async fn import(server: &Server, file: &Path) -> Value {
-    let output = Command::new(binary())
-        .args(["import", "--json", "--url", &server.url, "--data"])
-        .arg(&server.data)
-        .arg(file)
-        .output()
-        .await
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Group ids by name, as `archive` lists them.
-async fn groups(server: &Server) -> HashMap<String, String> {
-    let rest = server.rest("archive").await;
-    let mut found = HashMap::new();
-    let mut cursor = String::new();
-    loop {
-        let page = rest.get(&format!("/groups?limit=20{cursor}")).await;
-        for group in page["groups"].as_array().unwrap() {
-            found.insert(
-                group["name"].as_str().unwrap().to_owned(),
-                group["group_id"].as_str().unwrap().to_owned(),
-            );
-        }
-        match page["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return found,
-        }
-    }
-}
-
-async fn history(server: &Server, group: &str) -> Vec<String> {
-    let messages = server.rest("archive").await.history(group, 200).await;
-    messages.iter().map(|message| message["text"].as_str().unwrap().to_owned()).collect()
-}
-
-/// `archive` was never online; one resume gives it everything, dense and in order.
-async fn replayed(server: &Server, groups: &HashMap<String, String>) -> HashMap<String, Vec<String>> {
-    let mut archive = server.quiet_client("archive").await;
-    let epoch = archive.welcome["epoch"].clone();
-    let mut replayed = HashMap::new();
-    for (name, group) in groups {
-        let from = json!({"groups": [{"group_id": group, "epoch": epoch, "after_seq": 0}]});
-        let resumed = archive.must("resume", from, "resumed").await;
-        let resumed = &resumed["groups"][0];
-        assert_eq!((&resumed["complete"], &resumed["from_seq"]), (&json!(true), &json!(1)), "{resumed}");
-        let mut texts = Vec::new();
-        for seq in 1..=resumed["to_seq"].as_u64().unwrap() {
-            let event = archive.event_of(group).await;
-            assert_eq!(event["seq"], seq, "no gap, no repeat");
-            if event["event"] == "group_message" {
-                texts.push(event["text"].as_str().unwrap().to_owned());
-            }
-        }
-        replayed.insert(name.clone(), texts);
-    }
-    replayed
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_transcript_is_imported_exactly_once_and_in_order() {
@@ -96,7 +12,7 @@ async fn a_real_transcript_is_imported_exactly_once_and_in_order() {
     let expected = expected();
     let messages: usize = expected.values().map(Vec::len).sum();
 
-    let first = import(&server, &transcript()).await;
+    let first = import(&server.url, &server.data, &transcript()).await;
     eprintln!("import: {first}");
     assert_eq!(first["accepted"], messages);
     assert_eq!((&first["groups"], &first["users"]), (&json!(51), &json!(8_691)));
@@ -104,18 +20,21 @@ async fn a_real_transcript_is_imported_exactly_once_and_in_order() {
         eprintln!("WARNING: below the promised {PROMISED_PER_SECOND} accepted messages a second");
     }
 
-    let groups = groups(&server).await;
+    let archive = server.rest("archive").await;
+    let groups = groups(&archive).await;
     assert_eq!(groups.len(), expected.len());
-    assert!(replayed(&server, &groups).await == expected, "the replay is the transcript");
+    // `archive` was never online.
+    let mut late = server.quiet_client("archive").await;
+    assert!(replayed(&mut late, &groups).await == expected, "the replay is the transcript");
     for (name, group) in &groups {
-        assert!(history(&server, group).await == expected[name], "the history of {name} is the transcript");
+        assert!(history(&archive, group).await == expected[name], "the history of {name} is the transcript");
     }
 
-    let second = import(&server, &transcript()).await;
+    let second = import(&server.url, &server.data, &transcript()).await;
     assert_eq!((&second["accepted"], &second["already_there"]), (&json!(0), &json!(messages)));
     for (name, group) in groups.iter().take(5) {
         assert_eq!(
-            history(&server, group).await.len(),
+            history(&archive, group).await.len(),
             expected[name].len(),
             "a second import doubles nothing"
         );
@@ -169,9 +88,10 @@ async fn under_the_default_limits_an_import_waits_as_it_is_told_and_completes() 
     let line = |n: u32| json!({"group": "g", "at": "2026-01-01T00:00:00Z", "kind": "message", "user": "ann", "text": n.to_string()});
     let lines: Vec<String> = (0..150).map(|n| line(n).to_string()).collect();
     std::fs::write(&file, lines.join("\n")).unwrap();
-    let outcome = import(&server, &file).await;
+    let outcome = import(&server.url, &server.data, &file).await;
     assert_eq!(outcome["accepted"], 150);
     assert!(outcome["waits"].as_u64().unwrap() > 0, "a burst of 60 and 20 a second: {outcome}");
-    let group = groups(&server).await.remove("g").unwrap();
-    assert_eq!(history(&server, &group).await, (0..150).map(|n| n.to_string()).collect::<Vec<_>>());
+    let archive = server.rest("archive").await;
+    let group = groups(&archive).await.remove("g").unwrap();
+    assert_eq!(history(&archive, &group).await, (0..150).map(|n| n.to_string()).collect::<Vec<_>>());
 }

@@ -31,6 +31,8 @@ pub(crate) struct Delivery {
     at: HashMap<TopicPartition, Checkpoint>,
     kept: VecDeque<(Weak<Channel>, Seq, usize)>,
     kept_bytes: usize,
+    /// Records read from the log, whether or not anybody here wants them.
+    read: metrics::Counter,
     delivered: metrics::Counter,
     latency: metrics::Histogram,
 }
@@ -62,6 +64,7 @@ impl Delivery {
             at,
             kept: VecDeque::new(),
             kept_bytes: 0,
+            read: metrics::counter!("parley_delivery_records_read_total"),
             delivered: metrics::counter!("parley_deliveries_total"),
             latency: metrics::histogram!("parley_delivery_seconds"),
         })
@@ -87,6 +90,7 @@ impl Delivery {
                 records = self.tail.next(RECORDS_MAX) => match records {
                     Ok(records) => {
                         logged = false;
+                        self.read.increment(records.len() as u64);
                         for stored in records {
                             self.record(&stored).await;
                         }

@@ -14,6 +14,7 @@ use crate::hub::Hub;
 use crate::joins::Joins;
 use crate::opener::Opener;
 use crate::options::{Engines, Options};
+use crate::replay::LogTier;
 use crate::status::Statuses;
 
 /// What every request, session and task of this edge can reach.
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     /// Nobody is let in any more.
     pub(crate) draining: CancellationToken,
     pub(crate) joins: Joins,
+    pub(crate) log_tier: LogTier,
     /// When it was last logged that replays are held up.
     pub(crate) replay_trouble: parking_lot::Mutex<Option<tokio::time::Instant>>,
     limiter: Option<DefaultKeyedRateLimiter<UserId>>,
@@ -118,6 +120,7 @@ impl Edge {
             stop: stop.clone(),
             draining: CancellationToken::new(),
             joins: Joins::default(),
+            log_tier: LogTier::default(),
             replay_trouble: parking_lot::Mutex::default(),
             limiter,
         });

@@ -11,9 +11,16 @@ use parley_wire::event;
 use tokio::time::Instant;
 
 use crate::edge::Shared;
-use crate::hub::{Step, SubscriptionId, Taken};
+use crate::hub::{Channel, Step, SubscriptionId, Taken};
 use crate::session::Session;
+use log_tier::Beyond;
 
+mod log_tier;
+
+pub(crate) use log_tier::LogTier;
+
+/// How long a replay waits for the read models before it goes on from the log.
+const LAG_WAIT: Duration = Duration::from_secs(1);
 /// Events read in one go.
 const PAGE_EVENTS: usize = 256;
 /// Wait before a replay that a store holds up is tried again.
@@ -37,6 +44,8 @@ pub(crate) enum Phase {
     Fresh,
     /// They do: it reads on until they have no more.
     Reading,
+    /// They are behind: it reads on from them, and then from the log.
+    Lagging,
     /// All of that was read, so that the channel knows what is missing.
     Known,
 }
@@ -111,12 +120,10 @@ async fn subscription(
             if !followed(shared, group).await {
                 return Some(retry(session, Behind::Subscription(group, id, phase)).await);
             }
-            if !shared.engines.progress.caught_up(Some(group), shared.options.read_wait).await {
-                return Some(retry(session, Behind::Subscription(group, id, phase)).await);
-            }
-            return left(Phase::Reading);
+            let caught_up = shared.engines.progress.caught_up(Some(group), LAG_WAIT).await;
+            return left(if caught_up { Phase::Reading } else { Phase::Lagging });
         }
-        Phase::Reading => channel.next_of(session, id)?,
+        Phase::Reading | Phase::Lagging => channel.next_of(session, id)?,
         Phase::Known => match channel.catch_up(session, id) {
             Step::Gone | Step::Live => return None,
             Step::Over => return over(),
@@ -131,9 +138,14 @@ async fn subscription(
             return Some(retry(session, Behind::Subscription(group, id, phase)).await);
         }
     };
+    metrics::counter!("parley_replay_rows_total").increment(rows.len() as u64);
     if rows.is_empty() {
-        // In the last phase: delivered, but neither in the tail any more nor in the rows yet.
-        return left(if phase == Phase::Known { Phase::Fresh } else { Phase::Known });
+        return match phase {
+            Phase::Fresh | Phase::Reading => left(Phase::Known),
+            // Delivered, but neither in the tail any more nor in the rows yet.
+            Phase::Known => left(Phase::Fresh),
+            Phase::Lagging => from_log(shared, session, &channel, id, next).await,
+        };
     }
     for row in rows {
         let Some((fact, frame)) = open(shared, session, &row).await else {
@@ -146,6 +158,47 @@ async fn subscription(
         }
     }
     left(phase)
+}
+
+/// The read models have no more, but the log has: a step of it; what is left then, if anything.
+async fn from_log(
+    shared: &Arc<Shared>,
+    session: &Arc<Session>,
+    channel: &Arc<Channel>,
+    id: SubscriptionId,
+    next: Seq,
+) -> Option<Behind> {
+    let left = |phase| Behind::Subscription(channel.group, id, phase);
+    let beyond = match shared.log_tier.events(shared, channel.group, next, PAGE_EVENTS).await {
+        Ok(beyond) => beyond,
+        Err(error) => {
+            held_up(shared, session, &error);
+            return Some(retry(session, left(Phase::Fresh)).await);
+        }
+    };
+    if beyond.is_empty() {
+        // Everything that the log had is on its way, and what came since is delivered.
+        return Some(left(Phase::Known));
+    }
+    for Beyond { fact, position, rolled_back } in beyond {
+        let frame = match shared.opener.frame(&fact, position, rolled_back).await {
+            Ok(frame) => frame,
+            Err(error) => {
+                held_up(shared, session, &error);
+                return Some(retry(session, left(Phase::Lagging)).await);
+            }
+        };
+        match channel.replayed(session, id, &fact, &frame) {
+            Taken::On => {}
+            Taken::Over => {
+                shared.hub.end_subscription(channel.group, session, id);
+                return None;
+            }
+            // Also when the rows have it by now, and more.
+            Taken::Full | Taken::Stale => break,
+        }
+    }
+    Some(left(Phase::Lagging))
 }
 
 /// Waits until what comes for a group is delivered here, so that nothing falls between the replay and that.
@@ -177,6 +230,7 @@ async fn range(
             return Some(retry(session, Behind::Range(group, from, to)).await);
         }
     };
+    metrics::counter!("parley_replay_rows_total").increment(rows.len() as u64);
     if rows.is_empty() {
         return None;
     }

@@ -1,0 +1,159 @@
+//! Six processes on real engines. `scripts/test` starts the engines; without them these tests fail.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use parley_tests::cluster::Cluster;
+use parley_tests::transcript::{expected, groups, history, import, replayed, transcript};
+use parley_tests::{Value, fresh_id, json};
+
+fn text(group: &str, text: &str) -> Value {
+    json!({"group_id": group, "client_message_id": fresh_id(), "type": "text", "text": text})
+}
+
+/// Real input through one edge; a late reader, who was never online, at the other.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs engines: scripts/test starts them"]
+async fn a_real_transcript_goes_in_at_one_edge_and_comes_out_at_the_other() {
+    let cluster = Cluster::start(&[]).await;
+    let expected = expected();
+    let messages: usize = expected.values().map(Vec::len).sum();
+    let first = import(&cluster.url("edge-1"), cluster.data(), &transcript()).await;
+    eprintln!("import: {first}");
+    assert_eq!(first["accepted"], messages);
+
+    let archive = cluster.rest("edge-2", "archive").await;
+    let groups = groups(&archive).await;
+    assert_eq!(groups.len(), expected.len());
+    let mut late = cluster.client("edge-2", "archive", "?replay=none").await;
+    assert!(replayed(&mut late, &groups).await == expected, "the replay is the transcript");
+    for (name, group) in &groups {
+        assert!(history(&archive, group).await == expected[name], "the history of {name} is the transcript");
+    }
+    let second = import(&cluster.url("edge-2"), cluster.data(), &transcript()).await;
+    assert_eq!((&second["accepted"], &second["already_there"]), (&json!(0), &json!(messages)));
+
+    let (code, out, err) = cluster.run(&["rebuild", "--json"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let rebuilt: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(rebuilt["equal"], true, "{rebuilt}");
+    let some = groups.iter().next().unwrap();
+    assert!(history(&archive, some.1).await == expected[some.0], "of the new read models");
+}
+
+/// What is said at one edge is heard at the other: messages, acknowledgements, statuses, notices, typing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs engines: scripts/test starts them"]
+async fn two_edges_are_one_chat() {
+    let cluster = Cluster::start(&[]).await;
+    let mut bob = cluster.client("edge-2", "bob", "").await;
+    let mut bobs_phone = cluster.client("edge-1", "bob", "").await;
+    let ann = cluster.rest("edge-1", "ann").await;
+    let group = ann.group("Tea", &["bob"]).await;
+    let mut ann = cluster.client("edge-1", "ann", "").await;
+    let notified = ann.must("notify_create_group", json!({"group_id": group}), "create_group_notified").await;
+    assert_eq!((&notified["online"], &notified["pending"]), (&json!(1), &json!(0)), "bob counts once");
+    for client in [&mut bob, &mut bobs_phone] {
+        client.expect("a_group_created").await;
+        client.must("subscribe_to_group", json!({"group_id": group}), "subscribed_to_group").await;
+    }
+    let accepted = ann.must("send_group_message", text(&group, "Shall we?"), "group_message_accepted").await;
+    let seq = accepted["seq"].as_u64().unwrap();
+    for client in [&mut bob, &mut bobs_phone] {
+        while client.event_of(&group).await["seq"] != seq {}
+    }
+    let read = json!({"group_id": group, "seq": seq, "status": "read"});
+    bob.must("acknowledge_group_message", read, "group_message_acknowledged").await;
+    let told = bobs_phone.expect("group_message_acknowledged").await;
+    assert_eq!(told["data"]["read_seq"], seq, "the user's session at another edge");
+    let status = ann.expect("group_message_status").await["data"].clone();
+    assert_eq!((&status["read_count"], &status["seq"]), (&json!(1), &json!(seq)));
+    bob.send("typing", json!({"group_id": group})).await;
+    assert_eq!(ann.expect("typing").await["data"]["user_id"], "bob");
+}
+
+/// The thread of a partition: its owner is killed, and sends go on, in order and once each.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs engines: scripts/test starts them"]
+async fn a_writer_is_killed_and_its_partitions_move() {
+    let mut cluster = Cluster::start(&[]).await;
+    let rest = cluster.rest("edge-1", "ann").await;
+    let mut made = Vec::new();
+    for number in 0..8 {
+        made.push(rest.group(&format!("g{number}"), &[]).await);
+    }
+    let mut ann = cluster.client("edge-1", "ann", "?replay=none").await;
+    let mut expected: Vec<Vec<String>> = vec![Vec::new(); made.len()];
+    for round in 0..3 {
+        if round == 1 {
+            cluster.kill("writer-1").await;
+        }
+        if round == 2 {
+            cluster.restart("writer-1").await;
+        }
+        for (group, texts) in made.iter().zip(&mut expected) {
+            let said = format!("round {round}");
+            let wish = text(group, &said);
+            let begun = Instant::now();
+            loop {
+                let answer = ann.ask("send_group_message", wish.clone()).await;
+                if answer["event"] == "group_message_accepted" {
+                    break;
+                }
+                assert_eq!(answer["data"]["retryable"], true, "{answer}");
+                assert!(begun.elapsed() < Duration::from_secs(60), "{answer}");
+            }
+            if begun.elapsed() > Duration::from_millis(500) {
+                eprintln!("round {round}: accepted after {:?}", begun.elapsed());
+            }
+            texts.push(said);
+        }
+    }
+    let other = cluster.rest("edge-2", "ann").await;
+    for (group, texts) in made.iter().zip(&expected) {
+        assert_eq!(history(&other, group).await, *texts);
+    }
+}
+
+/// Groups that share a partition with the one that is replayed.
+const OTHERS: usize = 10_000;
+/// What a replay of 100 messages may read at most, of rows and of the log together.
+const READ_MAX: f64 = 400.0;
+
+/// A replay costs what it returns: one group's 100 messages, among 10,000 groups of the same partition.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs engines: scripts/test starts them"]
+async fn a_replay_reads_its_own_group_and_not_the_partition() {
+    let cluster = Cluster::start(&["partitions=1"]).await;
+    let rest = cluster.rest("edge-1", "ann").await;
+    let group = rest.group("the one", &["bob"]).await;
+    let mut ann = cluster.client("edge-1", "ann", "?replay=none").await;
+    let mut makers = Vec::new(); // each may be in 2,000 groups
+    for number in 0..OTHERS / 1_000 {
+        makers.push(cluster.rest("edge-1", &format!("maker{number}")).await);
+    }
+    let make = |number: usize| {
+        let maker = &makers[number / 1_000];
+        async move { maker.group(&format!("other {number}"), &[]).await }
+    };
+    let mut made = futures::stream::iter((0..OTHERS).map(make)).buffer_unordered(64);
+    let mut number = 0;
+    while made.next().await.is_some() {
+        if number % (OTHERS / 100) == 0 {
+            ann.text(&group, &format!("message {}", number / (OTHERS / 100))).await;
+        }
+        number += 1;
+    }
+    assert_eq!(number, OTHERS);
+    let read = async |metric| cluster.metric("edge-2", metric).await;
+    let names = ["parley_replay_rows_total", "parley_delivery_records_read_total"];
+    let before = read(names[0]).await + read(names[1]).await;
+    let mut bob = cluster.client("edge-2", "bob", "?replay=none").await;
+    bob.must("subscribe_to_group", json!({"group_id": group, "after_seq": 1}), "subscribed_to_group").await;
+    for number in 0..100 {
+        assert_eq!(bob.event_of(&group).await["text"], format!("message {number}"));
+    }
+    let cost = read(names[0]).await + read(names[1]).await - before;
+    eprintln!("replayed 100 messages among {OTHERS} groups of one partition: {cost} rows and records read");
+    assert!((100.0..READ_MAX).contains(&cost), "{cost} rows and records read for 100 messages");
+}
