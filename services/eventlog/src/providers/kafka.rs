@@ -19,6 +19,7 @@
 //! Architecture invariant: no offset is committed anywhere; whoever reads keeps its own place.
 
 mod append;
+mod asker;
 mod assignments;
 mod bounds;
 mod client;
@@ -26,6 +27,7 @@ mod codec;
 mod core;
 mod epoch;
 mod error;
+mod leaders;
 mod options;
 mod probe;
 mod producer;

@@ -1,46 +1,41 @@
-//! Where partitions begin and end: one question to the brokers for all who ask at the same time.
+//! Where partitions begin and end: one question to a broker for all who ask at the same time.
 //!
 //! ```text
-//!  offsets() ──▶ quick ──▶ thread: takes all that waits ▸ one query of the union ▸ answers
-//!                             │ it failed (a broker is away): each of them on its own
-//!                             ▼
-//!                           slow ───▶ thread: one after the other, again and again until its deadline
+//!  ask ─┬▶ lane of leader 1 ──▶ thread: takes all that waits ▸ one query ▸ answers; after a failure it tries again
+//!       ├▶ lane of leader 2 ──▶ …                              until the questions' deadline
+//!       └▶ lane of those that nobody leads
 //! ```
 //!
 //! An answer is always from a query that began after the question was asked, since it may prove that nothing was appended
-//! by somebody else. Places whose broker is away go straight to the slow lane, so that the others don't wait for them.
+//! by somebody else. Each leader has a lane of its own, so that nobody waits for a broker that isn't asked.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
 use tokio::sync::oneshot;
 
-use super::client::{self, Context};
+use super::asker::{AskError, Asker};
 use super::core::Core;
 use super::error::OpenError;
+use super::leaders::Leaders;
 use super::probe;
 use crate::port::{Bound, ReadError, TopicPartition};
 
-/// How long one query may take before those who wait for it are asked for one by one.
+/// Leaders are dealt to so many lanes by their ids; one more is for partitions without a leader.
+const LEADER_LANES: usize = 6;
+/// How long one query may take.
 const QUERY_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a question may take in all.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Between two tries in the slow lane.
+/// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often the brokers are looked at while there may be trouble.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
-/// Questions that may wait.
+/// Questions that may wait in a lane.
 const WAITING_MAX: usize = 65_536;
-/// How often an end that lies before a known one is asked for again, and how long after, before it is believed: a broker
-/// that doesn't know yet that it leads no more may give an old one.
-const LOWER_TRIES: u32 = 5;
-const LOWER_PAUSE: Duration = Duration::from_millis(500);
 
 type Answer = Result<Vec<u64>, ReadError>;
 
@@ -49,140 +44,6 @@ struct Question {
     bound: Bound,
     deadline: Instant,
     reply: oneshot::Sender<Answer>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    quick: Vec<Question>,
-    slow: VecDeque<Question>,
-    /// Places whose last query failed.
-    sick: HashSet<TopicPartition>,
-    closed: bool,
-}
-
-#[derive(Default)]
-struct Lanes {
-    waiting: Mutex<Waiting>,
-    quick: Condvar,
-    slow: Condvar,
-}
-
-/// The asking of all. Dropping it ends its threads within the time of a query.
-pub(super) struct Bounds {
-    core: Arc<Core>,
-    lanes: Arc<Lanes>,
-}
-
-impl std::fmt::Debug for Bounds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bounds").finish_non_exhaustive()
-    }
-}
-
-impl Bounds {
-    /// Starts both threads, each with a connection of its own.
-    pub(super) fn start(core: &Arc<Core>) -> Result<Self, OpenError> {
-        let lanes = Arc::new(Lanes::default());
-        let bounds = Self { core: Arc::clone(core), lanes: Arc::clone(&lanes) };
-        let spawn = |name: &str, run: fn(&Asker, &Lanes)| {
-            let asker = Asker::new(core)?;
-            let lanes = Arc::clone(&lanes);
-            let thread = std::thread::Builder::new().name(name.to_owned());
-            thread.spawn(move || run(&asker, &lanes)).map_err(OpenError::Thread)
-        };
-        spawn("parley-ends", run_quick)?;
-        spawn("parley-ends-slow", run_slow)?;
-        Ok(bounds)
-    }
-
-    /// The bounds of places, in the order given, as they are at some moment after the call.
-    pub(super) async fn ask(&self, places: &[TopicPartition], bound: Bound) -> Answer {
-        if places.is_empty() {
-            return Ok(Vec::new());
-        }
-        if let Some(at) = places.iter().find(|at| self.core.slot(**at).is_none()) {
-            return Err(ReadError::OutOfRange { at: *at, offset: 0 });
-        }
-        let (reply, answer) = oneshot::channel();
-        let deadline = Instant::now() + PATIENCE;
-        self.lanes.push(Question { places: places.to_vec(), bound, deadline, reply });
-        answer.await.unwrap_or(Err(ReadError::Closed))
-    }
-}
-
-impl Drop for Bounds {
-    fn drop(&mut self) {
-        self.lanes.waiting.lock().closed = true;
-        self.lanes.quick.notify_all();
-        self.lanes.slow.notify_all();
-    }
-}
-
-impl Lanes {
-    fn push(&self, question: Question) {
-        let mut waiting = self.waiting.lock();
-        if waiting.quick.len() + waiting.slow.len() >= WAITING_MAX {
-            drop(waiting);
-            question.answer(Err(failure("too many ask for offsets already")));
-        } else if question.places.iter().any(|at| waiting.sick.contains(at)) {
-            waiting.slow.push_back(question);
-            drop(waiting);
-            self.slow.notify_one();
-        } else {
-            waiting.quick.push(question);
-            drop(waiting);
-            self.quick.notify_one();
-        }
-    }
-
-    /// All that waits, at least one; `None` once nobody can ask any more.
-    fn take_quick(&self) -> Option<Vec<Question>> {
-        let mut waiting = self.waiting.lock();
-        while waiting.quick.is_empty() {
-            if waiting.closed {
-                return None;
-            }
-            self.quick.wait(&mut waiting);
-        }
-        Some(std::mem::take(&mut waiting.quick))
-    }
-
-    fn delay(&self, questions: Vec<Question>) {
-        self.waiting.lock().slow.extend(questions);
-        self.slow.notify_one();
-    }
-
-    fn take_slow(&self) -> Slow {
-        let mut waiting = self.waiting.lock();
-        loop {
-            if let Some(question) = waiting.slow.pop_front() {
-                return Slow::Question(question);
-            }
-            if waiting.closed {
-                return Slow::Closed;
-            }
-            if self.slow.wait_for(&mut waiting, PROBE_EVERY).timed_out() {
-                return Slow::Idle;
-            }
-        }
-    }
-
-    fn mark(&self, places: &[TopicPartition], is_sick: bool) {
-        let mut waiting = self.waiting.lock();
-        for at in places {
-            if is_sick {
-                waiting.sick.insert(*at);
-            } else {
-                waiting.sick.remove(at);
-            }
-        }
-    }
-}
-
-enum Slow {
-    Question(Question),
-    Idle,
-    Closed,
 }
 
 impl Question {
@@ -198,170 +59,209 @@ impl Question {
     }
 }
 
-fn run_quick(asker: &Asker, lanes: &Lanes) {
-    while let Some(questions) = lanes.take_quick() {
-        let (starts, ends) = questions.into_iter().partition::<Vec<_>, _>(|q| q.bound == Bound::Start);
-        for (bound, questions) in [(Bound::Start, starts), (Bound::End, ends)] {
-            let places: BTreeSet<_> = questions.iter().flat_map(|q| q.places.iter().copied()).collect();
-            if places.is_empty() {
-                continue;
+#[derive(Default)]
+struct Waiting {
+    questions: Vec<Question>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Lane {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+enum Work {
+    Questions(Vec<Question>),
+    /// Nothing came for a while.
+    Idle,
+    Closed,
+}
+
+impl Lane {
+    fn push(&self, question: Question) {
+        let mut waiting = self.waiting.lock();
+        if waiting.questions.len() >= WAITING_MAX {
+            drop(waiting);
+            question.answer(Err(failure("too many ask for offsets already")));
+        } else {
+            waiting.questions.push(question);
+            drop(waiting);
+            self.filled.notify_one();
+        }
+    }
+
+    /// All that waits.
+    fn take(&self) -> Work {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if !waiting.questions.is_empty() {
+                return Work::Questions(std::mem::take(&mut waiting.questions));
             }
-            match asker.query(&places, bound, QUERY_PATIENCE) {
-                Ok(found) => questions.into_iter().for_each(|question| question.answer_from(&found)),
-                Err(error) => {
-                    tracing::debug!(%error, "a query of offsets failed; each question goes its own way now");
-                    lanes.delay(questions);
+            if waiting.closed {
+                return Work::Closed;
+            }
+            if self.filled.wait_for(&mut waiting, PROBE_EVERY).timed_out() && waiting.questions.is_empty() {
+                return Work::Idle;
+            }
+        }
+    }
+}
+
+/// What all lanes share.
+struct Lanes {
+    core: Arc<Core>,
+    asker: Asker,
+    leaders: Leaders,
+    lanes: Vec<Lane>,
+}
+
+impl Lanes {
+    /// The lane of a place, by who leads it as far as is known.
+    fn of(&self, at: TopicPartition) -> usize {
+        let leader = self.leaders.of(self.core.slot(at).unwrap_or_default());
+        leader.and_then(|id| usize::try_from(id).ok()).map_or(LEADER_LANES, |id| id % LEADER_LANES)
+    }
+
+    /// The lane for a question that failed: one that nobody can answer now must not hold up the others.
+    fn of_failed(&self, question: &Question) -> usize {
+        question.places.iter().map(|at| self.of(*at)).max().unwrap_or(LEADER_LANES)
+    }
+
+    fn push(&self, lane: usize, question: Question) {
+        match self.lanes.get(lane) {
+            Some(lane) => lane.push(question),
+            None => question.answer(Err(failure("no lane"))),
+        }
+    }
+
+    fn run(&self, number: usize) {
+        let Some(lane) = self.lanes.get(number) else {
+            return;
+        };
+        loop {
+            match lane.take() {
+                Work::Questions(questions) => {
+                    let (starts, ends) =
+                        questions.into_iter().partition::<Vec<_>, _>(|question| question.bound == Bound::Start);
+                    self.serve(starts, Bound::Start);
+                    self.serve(ends, Bound::End);
                 }
+                Work::Idle if number == LEADER_LANES => self.look_after(),
+                Work::Idle => {}
+                Work::Closed => return,
             }
         }
     }
-}
 
-fn run_slow(asker: &Asker, lanes: &Lanes) {
-    loop {
-        match lanes.take_slow() {
-            Slow::Question(question) => again(asker, lanes, question),
-            Slow::Idle => {
-                asker.consumer.poll(Duration::ZERO);
-                if asker.core.health.is_suspect() {
-                    probe::look(&asker.core, &asker.consumer);
-                }
+    /// One query for all of them.
+    fn serve(&self, questions: Vec<Question>, bound: Bound) {
+        let places: BTreeSet<_> = questions.iter().flat_map(|question| question.places.iter().copied()).collect();
+        if places.is_empty() {
+            return;
+        }
+        match self.asker.query(&places, bound, QUERY_PATIENCE) {
+            Ok(found) => questions.into_iter().for_each(|question| question.answer_from(&found)),
+            Err(AskError::Lower(lower)) => {
+                let is_so = self.asker.confirm_lower(&lower, &places);
+                let reason = if is_so { "the log has lost records" } else { "a broker gave an old end" };
+                questions.into_iter().for_each(|question| question.answer(Err(failure(reason))));
             }
-            Slow::Closed => return,
+            Err(error) => self.fail(questions, error),
         }
     }
-}
 
-/// One more try of a question that failed.
-fn again(asker: &Asker, lanes: &Lanes, question: Question) {
-    let left = question.deadline.saturating_duration_since(Instant::now());
-    let places: BTreeSet<_> = question.places.iter().copied().collect();
-    match asker.query(&places, question.bound, left.min(QUERY_PATIENCE).max(PAUSE)) {
-        Ok(found) => {
-            lanes.mark(&question.places, false);
-            question.answer_from(&found);
-        }
-        Err(error) if left.is_zero() => {
-            asker.core.health.suspect();
-            question.answer(Err(ReadError::Io(io::Error::other(error))));
-        }
-        Err(AskError::Lower { .. }) => {
-            let reason = match asker.confirm_lower(&places) {
-                true => "the log has lost records",
-                false => "a broker gave an old end",
-            };
-            question.answer(Err(failure(reason)));
-        }
-        Err(AskError::Kafka(_) | AskError::Missing(_)) => {
-            lanes.mark(&question.places, true);
-            std::thread::sleep(PAUSE);
-            lanes.delay(vec![question]);
+    /// Those that have time left go on, once it was looked who leads now.
+    fn fail(&self, questions: Vec<Question>, error: AskError) {
+        tracing::debug!(%error, "a query of offsets failed");
+        let error = Arc::new(error);
+        std::thread::sleep(PAUSE);
+        self.leaders.look(&self.core, self.asker.consumer());
+        for question in questions {
+            if question.deadline <= Instant::now() {
+                self.core.health.suspect();
+                question.answer(Err(ReadError::Io(io::Error::other(Arc::clone(&error)))));
+            } else {
+                self.push(self.of_failed(&question), question);
+            }
         }
     }
-}
 
-#[derive(Debug, thiserror::Error)]
-enum AskError {
-    #[error(transparent)]
-    Kafka(#[from] KafkaError),
-    #[error("no offset came for partition {0}")]
-    Missing(i32),
-    #[error("offset {found} of partition {partition} lies before {known}, which it had reached")]
-    Lower { partition: u32, known: u64, found: u64 },
+    /// Looks at the brokers, if they may be in trouble; and empties the queue of what the client logs.
+    fn look_after(&self) {
+        self.asker.serve_log();
+        if self.core.health.is_suspect() {
+            probe::look(&self.core, self.asker.consumer());
+        }
+    }
 }
 
 fn failure(reason: &'static str) -> ReadError {
     ReadError::Io(io::Error::other(reason))
 }
 
-/// One thread's connection.
-struct Asker {
-    core: Arc<Core>,
-    consumer: BaseConsumer<Context>,
+/// The asking of all. Dropping it ends its threads within the time of a query.
+pub(super) struct Bounds {
+    lanes: Arc<Lanes>,
 }
 
-impl Asker {
-    fn new(core: &Arc<Core>) -> Result<Self, OpenError> {
-        let consumer = client::config(&core.options)
-            .set("isolation.level", "read_uncommitted")
-            .set("enable.sparse.connections", "false")
-            .create_with_context(Context::new(core))
-            .map_err(OpenError::kafka(&core.options, "make a consumer"))?;
-        Ok(Self { core: Arc::clone(core), consumer })
+impl std::fmt::Debug for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bounds").finish_non_exhaustive()
+    }
+}
+
+impl Bounds {
+    /// Connects, looks who leads, and starts a thread for each lane. Blocks.
+    pub(super) fn start(core: &Arc<Core>) -> Result<Self, OpenError> {
+        let asker = Asker::new(core)?;
+        let leaders = Leaders::new(core.slots());
+        leaders.look(core, asker.consumer());
+        let lanes = (0..=LEADER_LANES).map(|_| Lane::default()).collect();
+        let bounds = Self { lanes: Arc::new(Lanes { core: Arc::clone(core), asker, leaders, lanes }) };
+        for number in 0..=LEADER_LANES {
+            let lanes = Arc::clone(&bounds.lanes);
+            let thread = std::thread::Builder::new().name(format!("parley-ends-{number}"));
+            thread.spawn(move || lanes.run(number)).map_err(OpenError::Thread)?;
+        }
+        Ok(bounds)
     }
 
-    /// Asks the leaders of all these places, all at once.
-    fn query(
-        &self,
-        places: &BTreeSet<TopicPartition>,
-        bound: Bound,
-        patience: Duration,
-    ) -> Result<BTreeMap<TopicPartition, u64>, AskError> {
-        let logical = match bound {
-            Bound::Start => Offset::Beginning,
-            Bound::End => Offset::End,
-        };
-        // What librdkafka has to say lies in a queue; nobody else empties it.
-        self.consumer.poll(Duration::ZERO);
-        let known: Vec<_> = places.iter().map(|at| self.known_end(*at)).collect();
-        // These logical offsets are, as numbers, the times by which the protocol names the bounds.
-        let list = self.core.list(places.iter().map(|at| (*at, logical)))?;
-        let list = self.consumer.offsets_for_times(list, patience)?;
-        let mut found = BTreeMap::new();
-        for element in list.elements() {
-            element.error()?;
-            let place = self.core.place(element.topic(), element.partition());
-            let (Some(at), Some(offset)) = (place, plain(element.offset())) else {
-                return Err(AskError::Missing(element.partition()));
-            };
-            found.insert(at, offset);
+    /// The bounds of places, in the order given, as they are at some moment after the call.
+    pub(super) async fn ask(&self, places: &[TopicPartition], bound: Bound) -> Answer {
+        if let Some(at) = places.iter().find(|at| self.lanes.core.slot(**at).is_none()) {
+            return Err(ReadError::OutOfRange { at: *at, offset: 0 });
         }
-        for (at, known) in places.iter().zip(known) {
-            let found = *found.get(at).ok_or(AskError::Missing(super::core::signed(at.partition)))?;
-            if bound == Bound::End {
-                if found < known {
-                    return Err(AskError::Lower { partition: at.partition, known, found });
+        let mut by_lane: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (index, at) in places.iter().enumerate() {
+            by_lane.entry(self.lanes.of(*at)).or_default().push(index);
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut answers = Vec::with_capacity(by_lane.len());
+        for (lane, indexes) in by_lane {
+            let (reply, answer) = oneshot::channel();
+            let places = indexes.iter().filter_map(|index| places.get(*index)).copied().collect();
+            self.lanes.push(lane, Question { places, bound, deadline, reply });
+            answers.push((indexes, answer));
+        }
+        let mut offsets = vec![0; places.len()];
+        for (indexes, answer) in answers {
+            let found = answer.await.unwrap_or(Err(ReadError::Closed))?;
+            for (index, found) in indexes.into_iter().zip(found) {
+                if let Some(offset) = offsets.get_mut(index) {
+                    *offset = found;
                 }
-                self.reached(*at, found);
             }
         }
-        Ok(found)
-    }
-
-    fn known_end(&self, at: TopicPartition) -> u64 {
-        self.core.slot(at).map_or(0, |slot| self.core.known_end(slot))
-    }
-
-    fn reached(&self, at: TopicPartition, end: u64) {
-        if let Some(slot) = self.core.slot(at) {
-            self.core.reached(slot, end);
-        }
-    }
-
-    /// Whether an end still lies before what it had been, after some time and with the leader looked for anew. Then the
-    /// log is stopped.
-    fn confirm_lower(&self, places: &BTreeSet<TopicPartition>) -> bool {
-        let mut lowest = None;
-        for _ in 0..LOWER_TRIES {
-            std::thread::sleep(LOWER_PAUSE);
-            match self.query(places, Bound::End, QUERY_PATIENCE) {
-                Ok(_) => return false,
-                Err(AskError::Lower { partition, known, found }) => lowest = Some((partition, known, found)),
-                // Not known: the next question finds it again.
-                Err(AskError::Kafka(_) | AskError::Missing(_)) => return false,
-            }
-        }
-        let at = lowest.and_then(|(partition, ..)| places.iter().find(|at| at.partition == partition));
-        if let (Some(at), Some((_, known, found))) = (at, lowest) {
-            self.core.lost(*at, known, found);
-        }
-        true
+        Ok(offsets)
     }
 }
 
-fn plain(offset: Offset) -> Option<u64> {
-    match offset {
-        Offset::Offset(offset) => u64::try_from(offset).ok(),
-        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+impl Drop for Bounds {
+    fn drop(&mut self) {
+        for lane in &self.lanes.lanes {
+            lane.waiting.lock().closed = true;
+            lane.filled.notify_all();
+        }
     }
 }

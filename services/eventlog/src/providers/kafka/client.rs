@@ -26,7 +26,8 @@ pub(super) fn config(options: &KafkaOptions) -> ClientConfig {
         .set("allow.auto.create.topics", "false")
         .set("socket.nagle.disable", "true")
         .set("socket.keepalive.enable", "true")
-        .set("socket.timeout.ms", "10000")
+        // A broker that stands still is left soon after the others have.
+        .set("socket.timeout.ms", "5000")
         .set("socket.connection.setup.timeout.ms", "3000")
         // A broker that is back is found soon.
         .set("reconnect.backoff.ms", "50")

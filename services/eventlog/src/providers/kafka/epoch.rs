@@ -16,25 +16,39 @@ use super::producer::Appender;
 use super::readers;
 use crate::port::AppendError;
 
+/// Writing takes as long as an append may; the partitions of a new topic may have no leader for a while.
+const TRIES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Reads the epoch, or makes one. Blocks.
 pub(super) fn find(core: &Arc<Core>, appender: &Appender) -> Result<Epoch, OpenError> {
     let topic = core.options.meta();
-    if let Some(epoch) = read(core, &topic)? {
-        return Ok(epoch);
-    }
-    let epoch = uuid::Uuid::now_v7();
-    let written = appender.publish(&topic, None, Some(epoch.as_bytes()));
-    match tokio::runtime::Handle::current().block_on(written) {
-        Ok(_) => tracing::info!(topic, %epoch, "a new log"),
-        // Whether it landed is seen below.
-        Err(AppendError::Unknown(reason) | AppendError::NotAppended(reason)) => {
-            tracing::warn!(topic, %reason, "it isn't known whether the epoch was written");
+    let mut failure = None;
+    for _ in 0..TRIES {
+        if let Some(epoch) = read(core, &topic)? {
+            return Ok(epoch);
         }
+        if let Some(reason) = failure {
+            tracing::warn!(topic, %reason, "the epoch wasn't written; once more");
+        }
+        failure = write(appender, &topic);
     }
-    read(core, &topic)?.ok_or(OpenError::Epoch { topic, found: 0 })
+    let unwritten = || OpenError::EpochUnwritten { topic: topic.clone(), reason: failure.unwrap_or_default() };
+    read(core, &topic)?.ok_or_else(unwritten)
+}
+
+/// Says why it isn't known whether it was written, if so.
+fn write(appender: &Appender, topic: &str) -> Option<Arc<str>> {
+    let epoch = uuid::Uuid::now_v7();
+    let written = appender.publish(topic, None, Some(epoch.as_bytes()));
+    match tokio::runtime::Handle::current().block_on(written) {
+        Ok(_) => {
+            tracing::info!(topic, %epoch, "a new log");
+            None
+        }
+        Err(AppendError::Unknown(reason) | AppendError::NotAppended(reason)) => Some(reason),
+    }
 }
 
 fn read(core: &Arc<Core>, topic: &str) -> Result<Option<Epoch>, OpenError> {

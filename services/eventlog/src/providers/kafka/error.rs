@@ -54,6 +54,14 @@ pub enum OpenError {
         /// Length of the value there, in bytes.
         found: usize,
     },
+    /// A new log's incarnation can't be written down.
+    #[error("the epoch can't be written to {topic}: {reason}")]
+    EpochUnwritten {
+        /// The topic.
+        topic: String,
+        /// Why.
+        reason: std::sync::Arc<str>,
+    },
     /// A thread can't be started.
     #[error("can't start a thread")]
     Thread(#[source] std::io::Error),

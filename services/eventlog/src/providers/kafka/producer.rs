@@ -35,6 +35,9 @@ const WARM_UP_PATIENCE: Duration = Duration::from_secs(10);
 /// Memory of a record under way beyond its bytes, roughly: its headers, and what librdkafka keeps with it.
 const OVERHEAD_BYTES: usize = 512;
 
+/// A request without answer is sent again after so long, to another leader if there is one: no record is doubled by that.
+const REQUEST_MILLIS_MAX: u128 = 3_000;
+
 /// How long a record waits for others to be sent with it, in milliseconds. While one request is under way more records
 /// gather anyway, so that a busy log has large requests.
 const LINGER_MS: &str = "0";
@@ -232,7 +235,7 @@ fn make(core: &Arc<Core>) -> KafkaResult<Producer> {
         .set("acks", "all")
         .set("linger.ms", LINGER_MS)
         .set("message.timeout.ms", patience.to_string())
-        .set("request.timeout.ms", patience.min(5_000).to_string())
+        .set("request.timeout.ms", patience.min(REQUEST_MILLIS_MAX).to_string())
         .set("retry.backoff.ms", "50")
         .set("retry.backoff.max.ms", "500")
         .set("message.max.bytes", MESSAGE_BYTES_MAX.to_string())
