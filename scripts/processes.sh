@@ -41,7 +41,8 @@ start_process() {
 # end_of_log DIR: for those who look for the reason.
 end_of_log() {
   printf '\n--- the end of %s\n' "$1/out.log" >&2
-  tail -n 40 "$1/out.log" >&2 || true
+  # Some programs print their whole configuration in a line.
+  tail -n 40 "$1/out.log" | cut -c 1-300 >&2 || true
 }
 
 # signal_processes SIGNAL LIMIT_S DIR...: to each that runs, and waits until they are gone; from the limit on with SIGKILL.

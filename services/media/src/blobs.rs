@@ -1,9 +1,39 @@
-//! What every provider of [`Blobs`](crate::Blobs) asks of its arguments.
+//! What every provider of [`Blobs`](crate::Blobs) asks of its arguments, and the form in which each keeps a blob:
+//!
+//! ```text
+//! "PBL1" | SHA-256 of the bytes | bytes
+//! ```
+//!
+//! The checksum lies in the object itself, since some stores keep what they know of an object beside it, and bring
+//! the two out of step when an object is replaced.
 
 use aws_lc_rs::digest;
+use bytes::Bytes;
 
 use crate::error::Error;
 use crate::port::{BLOB_BYTES_MAX, BLOB_LIST_MAX, BLOB_NAME_BYTES_MAX};
+
+/// Bytes before those of the blob.
+pub(crate) const HEADER_BYTES: usize = 36;
+const MAGIC: &[u8; 4] = b"PBL1";
+
+/// What is kept before the bytes.
+pub(crate) fn header(bytes: &[u8]) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let (magic, digest) = header.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(MAGIC);
+    digest.copy_from_slice(&sha256(bytes));
+    header
+}
+
+/// The bytes of what was kept.
+pub(crate) fn open(name: &str, kept: &Bytes) -> Result<Bytes, Error> {
+    let whole = kept.split_at_checked(HEADER_BYTES).filter(|(start, bytes)| *start == header(bytes));
+    if whole.is_none() {
+        return Err(Error::Damaged { name: name.to_owned() });
+    }
+    Ok(kept.slice(HEADER_BYTES..))
+}
 
 /// A name that every provider can hold as it is: as a key, and as a file's name.
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
@@ -19,8 +49,16 @@ pub(crate) fn check_prefix(prefix: &str) -> Result<(), Error> {
 }
 
 /// A number of bytes that one blob may have.
-pub(crate) fn check_length(bytes: u64) -> Result<(), Error> {
-    let fits = usize::try_from(bytes).is_ok_and(|bytes| bytes <= BLOB_BYTES_MAX);
+pub(crate) fn check_length(bytes: usize) -> Result<(), Error> {
+    check(bytes <= BLOB_BYTES_MAX)
+}
+
+/// A number of bytes that may be kept of one, before memory is taken for them.
+pub(crate) fn check_kept(bytes: u64) -> Result<(), Error> {
+    check(usize::try_from(bytes).is_ok_and(|bytes| bytes <= BLOB_BYTES_MAX + HEADER_BYTES))
+}
+
+fn check(fits: bool) -> Result<(), Error> {
     if fits { Ok(()) } else { Err(Error::Invalid { reason: "the blob is too large" }) }
 }
 
@@ -28,7 +66,7 @@ pub(crate) fn limit(limit: usize) -> usize {
     limit.min(BLOB_LIST_MAX)
 }
 
-pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+fn sha256(bytes: &[u8]) -> [u8; 32] {
     // The digest of this algorithm has 32 bytes.
     digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap_or_default()
 }
@@ -67,8 +105,25 @@ mod tests {
 
     #[test]
     fn lengths_and_limits_have_an_end() {
-        assert!(check_length(0).is_ok() && check_length(BLOB_BYTES_MAX as u64).is_ok());
-        assert!(check_length(BLOB_BYTES_MAX as u64 + 1).is_err() && check_length(u64::MAX).is_err());
+        assert!(check_length(0).is_ok() && check_length(BLOB_BYTES_MAX).is_ok());
+        assert!(check_length(BLOB_BYTES_MAX + 1).is_err());
+        let most = (BLOB_BYTES_MAX + HEADER_BYTES) as u64;
+        assert!(check_kept(most).is_ok() && check_kept(most + 1).is_err() && check_kept(u64::MAX).is_err());
         assert_eq!((limit(0), limit(1000), limit(1001)), (0, 1000, 1000));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_damaged() {
+        for bytes in [&b""[..], b"text"] {
+            let kept = [&header(bytes), bytes].concat();
+            assert_eq!(open("a", &kept.clone().into()).unwrap(), bytes);
+            for at in 0..kept.len() {
+                let mut other = kept.clone();
+                other[at] ^= 1;
+                assert!(matches!(open("a", &other.into()), Err(Error::Damaged { .. })), "bit of byte {at}");
+                assert!(open("a", &kept[..at].to_vec().into()).is_err(), "{at} bytes");
+            }
+            assert!(open("a", &[&kept[..], b"x"].concat().into()).is_err(), "a byte more");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Blobs as files of a directory, beside embedded engines.
 //!
 //! ```text
-//! blobs/<name, with % for />   "PBL1" | SHA-256 of the bytes | bytes
+//! blobs/<name, with % for />   a blob, with its checksum
 //! blobs/~<random>              the same, not yet whole; removed at an open long after
 //! ```
 
@@ -19,13 +19,11 @@ use async_trait::async_trait;
 use aws_lc_rs::rand;
 use bytes::Bytes;
 
-use crate::blobs::{check_length, check_name, check_prefix, limit, sha256};
+use crate::blobs::{self, check_kept, check_length, check_name, check_prefix, header, limit};
 use crate::error::Error;
 use crate::files::{private_dir, sync_dir};
 use crate::port::Blobs;
 
-const MAGIC: &[u8; 4] = b"PBL1";
-const HEADER_BYTES: u64 = 36;
 /// Begins the name of a file that is being written; no blob's name begins so.
 const TEMPORARY: char = '~';
 
@@ -73,7 +71,7 @@ impl DirectoryBlobs {
 impl Blobs for DirectoryBlobs {
     async fn put(&self, name: &str, bytes: Bytes) -> Result<(), Error> {
         check_name(name)?;
-        check_length(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        check_length(bytes.len())?;
         let name = name.to_owned();
         self.blocking(move |directory| directory.put(&name, &bytes).map_err(unavailable)).await
     }
@@ -115,8 +113,7 @@ impl Directory {
     /// Durable first, and only then under its name.
     fn write(&self, temporary: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&sha256(bytes))?;
+        file.write_all(&header(bytes))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(temporary, self.file(name))?;
@@ -124,24 +121,17 @@ impl Directory {
     }
 
     fn get(&self, name: &str) -> Result<Option<Bytes>, Error> {
-        let mut file = match File::open(self.file(name)) {
+        let file = match File::open(self.file(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unavailable(error)),
         };
-        let damaged = || Error::Damaged { name: name.to_owned() };
         let length = file.metadata().map_err(unavailable)?.len();
-        let length = length.checked_sub(HEADER_BYTES).ok_or_else(damaged)?;
-        check_length(length)?;
-        let (mut magic, mut digest, mut bytes) = ([0; 4], [0; 32], Vec::new());
-        bytes.reserve_exact(usize::try_from(length).unwrap_or_default());
-        file.read_exact(&mut magic).map_err(unavailable)?;
-        file.read_exact(&mut digest).map_err(unavailable)?;
-        file.take(length).read_to_end(&mut bytes).map_err(unavailable)?;
-        if magic != *MAGIC || sha256(&bytes) != digest {
-            return Err(damaged());
-        }
-        Ok(Some(bytes.into()))
+        check_kept(length)?;
+        let mut kept = Vec::new();
+        kept.reserve_exact(usize::try_from(length).unwrap_or_default());
+        file.take(length).read_to_end(&mut kept).map_err(unavailable)?;
+        blobs::open(name, &kept.into()).map(Some)
     }
 
     fn list(&self, prefix: &str, wanted: usize) -> io::Result<Vec<String>> {

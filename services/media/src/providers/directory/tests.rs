@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::conformance::blobs;
+use crate::conformance;
 
 fn entries(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
@@ -16,7 +16,7 @@ fn entries(dir: &Path) -> Vec<String> {
 async fn it_conforms() {
     let dir = tempfile::tempdir().unwrap();
     let store = DirectoryBlobs::open(&dir.path().join("snapshots")).unwrap();
-    blobs::run(&store).await.unwrap();
+    conformance::blobs::run(&store).await.unwrap();
     assert_eq!(entries(&dir.path().join("snapshots")), Vec::<String>::new(), "nothing is left");
 }
 

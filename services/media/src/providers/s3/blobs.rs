@@ -2,15 +2,13 @@
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::ResponseChecksumValidation;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumMode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::options::Patience;
 use super::{S3Options, failed, status};
-use crate::blobs::{check_length, check_name, check_prefix, limit, sha256};
+use crate::blobs::{self, check_kept, check_length, check_name, check_prefix, header, limit};
 use crate::error::Error;
 use crate::port::Blobs;
 
@@ -31,7 +29,10 @@ impl S3Blobs {
     /// [`Error::Configuration`] for options that can't work.
     pub fn new(options: S3Options) -> Result<Self, Error> {
         options.check()?;
-        let client = Client::from_conf(options.client_config(&Patience::BLOB, None));
+        // A blob carries its own checksum.
+        let config = options.client_config(&Patience::BLOB, None).to_builder();
+        let config = config.response_checksum_validation(ResponseChecksumValidation::WhenRequired).build();
+        let client = Client::from_conf(config);
         Ok(Self { client, bucket: options.bucket, prefix: options.prefix + PREFIX })
     }
 
@@ -44,40 +45,31 @@ impl S3Blobs {
 impl Blobs for S3Blobs {
     async fn put(&self, name: &str, bytes: Bytes) -> Result<(), Error> {
         check_name(name)?;
-        check_length(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
+        check_length(bytes.len())?;
+        let kept = [&header(&bytes), &bytes[..]].concat();
         let request = self
             .client
             .put_object()
             .bucket(&self.bucket)
             .key(self.key(name))
             .content_type("application/octet-stream")
-            .checksum_sha256(STANDARD.encode(sha256(&bytes)))
-            .body(ByteStream::from(bytes));
+            .body(ByteStream::from(kept));
         request.send().await.map_err(failed)?;
         Ok(())
     }
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>, Error> {
         check_name(name)?;
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(self.key(name))
-            .checksum_mode(ChecksumMode::Enabled);
+        let request = self.client.get_object().bucket(&self.bucket).key(self.key(name));
         let object = match request.send().await {
             Ok(object) => object,
             Err(error) if status(&error) == Some(404) => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        check_length(object.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX))?;
-        let announced = object.checksum_sha256().and_then(|text| STANDARD.decode(text).ok());
+        check_kept(object.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX))?;
         let body = object.body.collect().await;
-        let bytes = body.map_err(|error| Error::Unavailable { source: error.into() })?.into_bytes();
-        if announced.is_some_and(|announced| announced != sha256(&bytes)) {
-            return Err(Error::Damaged { name: name.to_owned() });
-        }
-        Ok(Some(bytes))
+        let kept = body.map_err(|error| Error::Unavailable { source: error.into() })?.into_bytes();
+        blobs::open(name, &kept).map(Some)
     }
 
     async fn list(&self, prefix: &str, wanted: usize) -> Result<Vec<String>, Error> {
