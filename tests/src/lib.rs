@@ -13,6 +13,7 @@
 pub mod bad_tokens;
 pub mod chat;
 mod client;
+pub mod engines;
 pub mod repository;
 mod server;
 

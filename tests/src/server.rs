@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::{Client, Rest, connect};
+use crate::engines::Engines;
 
 /// How long a server may take to start, also after a crash and on a busy machine.
 const START_WAIT: Duration = Duration::from_secs(60);
@@ -160,6 +161,13 @@ async fn spawn(data: &Path, options: &ServerOptions) -> (Child, String) {
     };
     let listen = options.listen.as_deref().unwrap_or("127.0.0.1:0");
     command.arg("serve").arg("--data").arg(data).args(["--listen", listen]);
+    if let Some(engines) = Engines::named() {
+        std::fs::create_dir_all(data).unwrap();
+        for set in engines.settings(data) {
+            command.args(["--set", &set]);
+        }
+        command.envs(engines.environment());
+    }
     for set in &options.set {
         command.args(["--set", set]);
     }

@@ -48,7 +48,13 @@ mod conformance {
     parley_eventlog::conformance_suite!(ignore = "needs Kafka: scripts/test starts it", Kafka::new());
 }
 
+#[path = "kafka/faults.rs"]
+mod faults;
 #[path = "kafka/group.rs"]
 mod group;
 #[path = "kafka/roster.rs"]
 mod roster;
+#[path = "kafka/strangers.rs"]
+mod strangers;
+#[path = "kafka/topics.rs"]
+mod topics;

@@ -73,7 +73,8 @@ pub const BLOB_LIST_MAX: usize = 1000;
 /// Private bytes of this program by name: snapshots, which can be made anew. No client ever gets a URL of one.
 ///
 /// A name is made of parts with `/` between them, each of ASCII letters, digits, `.`, `_` and `-`, beginning with a
-/// letter or a digit; at most [`BLOB_NAME_BYTES_MAX`] altogether. Anything else is [`Error::Invalid`].
+/// letter or a digit; at most [`BLOB_NAME_BYTES_MAX`] altogether. Anything else is [`Error::Invalid`]. The caller doesn't
+/// use both `a` and `a/b`: several S3 servers keep objects as files, and there one of them can't be.
 ///
 /// - When [`put`](Self::put) has succeeded, the bytes MUST be durable and seen by every call that begins after it. A
 ///   blob is replaced as a whole: [`get`](Self::get) gives all of the old bytes or all of the new ones.

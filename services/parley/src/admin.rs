@@ -16,6 +16,7 @@ use parley_eventlog::EventLog;
 use parley_keys::Keys;
 use parley_projector::{Handle, RebuildStep, rebuild};
 use parley_readstore::ReadStore;
+use parley_wire::rpc::Pausable as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -48,6 +49,8 @@ pub(crate) enum Request {
         /// Only build and compare.
         verify: bool,
     },
+    /// Make the read models before the last rebuild live again.
+    SwitchBack {},
     /// Destroy a group's data keys.
     DestroyKeys {
         /// The group's id.
@@ -143,6 +146,10 @@ async fn answer(socket: UnixStream, context: Arc<Context>) {
     let work = async {
         let outcome = match serde_json::from_str(&line) {
             Ok(Request::Rebuild { verify }) => context.rebuild(verify, tx).await,
+            Ok(Request::SwitchBack {}) => {
+                drop(tx);
+                context.switch_back().await
+            }
             Ok(Request::DestroyKeys { group }) => {
                 drop(tx);
                 context.destroy(GroupId(group)).await
@@ -177,6 +184,14 @@ impl Context {
             rebuild(self.log.clone(), self.reads.clone(), Some(&self.live), verify, step).await?;
         tracing::info!(?comparison, verify, "read models rebuilt");
         Ok(comparison_json(&comparison))
+    }
+
+    async fn switch_back(&self) -> anyhow::Result<Value> {
+        let _alone = self.rebuilding.try_lock().context("a rebuild is under way")?;
+        let _paused = self.live.pause().await.context("the server is stopping")?;
+        let switched = crate::rebuild::switch_back(self.reads.as_ref()).await?;
+        tracing::warn!(%switched, "switched back to earlier read models");
+        Ok(switched)
     }
 
     async fn destroy(&self, group: GroupId) -> anyhow::Result<Value> {

@@ -1,6 +1,7 @@
 //! The configuration: defaults < file < environment < flags, checked before anything is opened.
 
 mod check;
+mod engines;
 mod layers;
 mod show;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use parley_domain::PartitionCount;
 use parley_edge::auth::{AuthOptions, JwksSource, LEEWAY_S_MAX, Secret};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use engines::{Cassandra, Cluster, Kafka, Rpc, S3};
 pub(crate) use layers::{ConfigArgs, Effective, load, load_effective};
 
 /// What is wrong with the configuration. The process ends with exit code 64.
@@ -54,17 +56,22 @@ pub(crate) struct Config {
     pub(crate) data: String,
     /// Where to listen, `ADDR:PORT`; port 0 picks one.
     pub(crate) listen: String,
-    /// The log: `embedded:DIR`, or `embedded` for the data directory's.
+    /// The log: `embedded:DIR`, `embedded` for the data directory's, or `kafka://HOST:PORT,…/PREFIX`.
     pub(crate) log: String,
-    /// The read store, likewise.
+    /// The read store: likewise, or `cassandra://HOST:PORT,…/KEYSPACE`.
     pub(crate) reads: String,
-    /// The object store, likewise.
+    /// The object store: likewise, or `s3://BUCKET/PREFIX?endpoint=…&region=…`.
     pub(crate) media: String,
     /// Partitions of the log, a power of two; fixed for the life of the log.
     pub(crate) partitions: u32,
     pub(crate) auth: Auth,
     pub(crate) http: Http,
     pub(crate) keys: Keys,
+    pub(crate) kafka: Kafka,
+    pub(crate) cassandra: Cassandra,
+    pub(crate) s3: S3,
+    pub(crate) cluster: Cluster,
+    pub(crate) rpc: Rpc,
     pub(crate) limits: Limits,
     pub(crate) writer: Writer,
     pub(crate) telemetry: Telemetry,
@@ -104,6 +111,8 @@ pub(crate) struct Http {
 pub(crate) struct Keys {
     /// The key ring's file; the data directory's own if empty.
     pub(crate) ring: String,
+    /// Where the wrapped data keys lie: `embedded`, or `cassandra` beside the read models; if empty, where these are.
+    pub(crate) store: String,
 }
 
 /// The contract's limits.
@@ -158,6 +167,11 @@ impl Default for Config {
             auth: Auth::default(),
             http: Http::default(),
             keys: Keys::default(),
+            kafka: Kafka::default(),
+            cassandra: Cassandra::default(),
+            s3: S3::default(),
+            cluster: Cluster::default(),
+            rpc: Rpc::default(),
             limits: Limits::default(),
             writer: Writer { shards: 0, claim_seconds: parley_writer::Options::default().claim_seconds },
             telemetry: Telemetry { filter: "info,fjall=warn,lsm_tree=warn".into(), format: "text".into() },
@@ -219,6 +233,29 @@ impl Limits {
     }
 }
 
+/// Client message ids that the owner of one partition remembers exactly.
+const ASSIGNED_RECENT_IDS_MAX: usize = 20_000;
+
+/// A promise to break, in binaries that were built to prove the checker of the fault tests.
+#[cfg(feature = "planted")]
+#[allow(clippy::disallowed_methods, reason = "no configuration: only binaries for tests look at it")]
+fn plant() -> Option<parley_writer::Plant> {
+    use parley_writer::Plant;
+    match std::env::var("PARLEY_PLANT").ok()?.as_str() {
+        "ack_before_durable" => Some(Plant::AckBeforeDurable),
+        "no_dedupe" => Some(Plant::NoDedupe),
+        "no_claim_check" => Some(Plant::NoClaimCheck),
+        "dup_in_flight" => Some(Plant::DupInFlight),
+        "frozen_refusals" => Some(Plant::FrozenRefusals),
+        _ => None,
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant() -> Option<parley_writer::Plant> {
+    None
+}
+
 fn set(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
@@ -275,6 +312,17 @@ impl Config {
             },
             claim_seconds: self.writer.claim_seconds,
             ..parley_writer::Options::default()
+        }
+    }
+
+    /// For a writer among several: one shard a partition.
+    pub(crate) fn assigned_writer_options(&self, instance: &str) -> parley_writer::Options {
+        parley_writer::Options {
+            instance: instance.into(),
+            recent_ids_max: ASSIGNED_RECENT_IDS_MAX,
+            snapshot_records: self.cluster.snapshot_records,
+            plant: plant(),
+            ..self.writer_options()
         }
     }
 

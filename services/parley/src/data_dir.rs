@@ -87,7 +87,8 @@ impl DataDir {
     }
 }
 
-fn create(path: &Path) -> anyhow::Result<()> {
+/// Makes a data directory, if it isn't there.
+pub(crate) fn create(path: &Path) -> anyhow::Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -23,7 +23,7 @@ pub(crate) struct Engines {
 }
 
 /// `embedded:DIR`, or the data directory's own place.
-fn place(url: &str, own: PathBuf) -> PathBuf {
+pub(crate) fn place(url: &str, own: PathBuf) -> PathBuf {
     url.split_once(':').map_or(own, |(_, dir)| PathBuf::from(dir))
 }
 

@@ -1,6 +1,7 @@
 //! Parley, a group chat backend: one binary, many roles. `parley help` lists the commands.
 
 mod admin;
+mod cluster;
 mod config;
 mod data_dir;
 mod engines;
@@ -9,6 +10,7 @@ mod keys;
 mod log;
 mod rebuild;
 mod serve;
+mod signals;
 mod telemetry;
 mod token;
 
@@ -16,6 +18,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::cluster::roster::Role;
 
 /// Bad usage or configuration (sysexits.h, EX_USAGE).
 const EXIT_USAGE: u8 = 64;
@@ -49,12 +53,12 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Prints the effective configuration, secrets hidden.
     Config(ShowConfigArgs),
-    /// A role as a process of its own (not in this version).
-    Writer,
-    /// A role as a process of its own (not in this version).
-    Projector,
-    /// A role as a process of its own (not in this version).
-    Edge,
+    /// Owns partitions of the log, among others: needs `log = kafka://…`, `reads = cassandra://…`.
+    Writer(cluster::RoleArgs),
+    /// Builds the read models of its partitions, among others.
+    Projector(cluster::RoleArgs),
+    /// Serves clients, among others.
+    Edge(cluster::RoleArgs),
 }
 
 #[derive(Args)]
@@ -122,11 +126,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => on_runtime(import::run(args)).map(done),
         Command::Rebuild(args) => on_runtime(rebuild::run(args)),
         Command::Keys(command) => on_runtime(keys::run(command)).map(done),
-        Command::Writer | Command::Projector | Command::Edge => Err(Usage(
-            "roles as processes of their own are not in this version: `parley serve` runs all of them in one process"
-                .into(),
-        )
-        .into()),
+        Command::Writer(args) => on_runtime(cluster::run(args, &[Role::Writer])).map(done),
+        Command::Projector(args) => on_runtime(cluster::run(args, &[Role::Projector])).map(done),
+        Command::Edge(args) => on_runtime(cluster::run(args, &[Role::Edge])).map(done),
     }
 }
 

@@ -2,18 +2,22 @@
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use parley_eventlog::EventLog;
 use parley_projector::rebuild;
-use serde_json::Value;
+use parley_readstore::ReadStore;
+use parley_wire::rpc::Pausable;
+use serde_json::{Value, json};
 
 use crate::admin::{self, Request, comparison_json, step_teller};
 use crate::config::{self, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::engines::Engines;
-use crate::{print_line, telemetry};
+use crate::{cluster, print_line, telemetry};
 
 #[derive(Args)]
 pub(crate) struct RebuildArgs {
@@ -22,6 +26,9 @@ pub(crate) struct RebuildArgs {
     /// Only builds and compares; exit code 1 if the live read models differ from what the log says.
     #[arg(long)]
     verify: bool,
+    /// Goes back to the read models before the last rebuild, which are kept until the next one; builds nothing.
+    #[arg(long, conflicts_with = "verify")]
+    back: bool,
     /// Prints the outcome as one JSON object.
     #[arg(long)]
     json: bool,
@@ -31,11 +38,25 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config, None)?;
     telemetry::log(&config::Config { telemetry: quiet(&config), ..config.clone() }.telemetry)?;
     let bar = bar();
-    let request = Request::Rebuild { verify: args.verify };
-    let outcome = match admin::ask(&config.data_dir(), &request, |step| show(&bar, step)).await? {
-        Some(outcome) => outcome,
-        None => offline(&config, args.verify, &bar).await?,
+    let wish = if args.back { Wish::Back } else { Wish::Build { verify: args.verify } };
+    let outcome = if config.is_shared() {
+        cluster::rebuild::run(&config, wish, &bar).await?
+    } else {
+        let request = match wish {
+            Wish::Back => Request::SwitchBack {},
+            Wish::Build { verify } => Request::Rebuild { verify },
+        };
+        match admin::ask(&config.data_dir(), &request, |step| show(&bar, step)).await? {
+            Some(outcome) => outcome,
+            None => offline(&config, wish, &bar).await?,
+        }
     };
+    if args.back {
+        bar.finish_and_clear();
+        let version = outcome.get("version").and_then(Value::as_u64).unwrap_or(0);
+        let text = format!("version {version} of the read models is live again");
+        return print_line(&if args.json { outcome.to_string() } else { text }).map(|()| ExitCode::SUCCESS);
+    }
     bar.finish_and_clear();
     let number = |name: &str| outcome.get(name).and_then(Value::as_u64).unwrap_or(0);
     let different = number("different");
@@ -60,14 +81,54 @@ fn quiet(config: &config::Config) -> config::Telemetry {
     config::Telemetry { filter: "warn".into(), ..config.telemetry.clone() }
 }
 
-async fn offline(config: &config::Config, verify: bool, bar: &ProgressBar) -> anyhow::Result<Value> {
+/// What is to be done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wish {
+    /// Build, compare, and switch unless only `verify`.
+    Build {
+        /// Only build and compare.
+        verify: bool,
+    },
+    /// Switch back.
+    Back,
+}
+
+/// Does it, in this process.
+///
+/// # Errors
+/// As [`rebuild`].
+pub(crate) async fn perform(
+    log: Arc<dyn EventLog>,
+    reads: Arc<dyn ReadStore>,
+    live: Option<&dyn Pausable>,
+    wish: Wish,
+    bar: &ProgressBar,
+) -> anyhow::Result<Value> {
+    match wish {
+        Wish::Build { verify } => {
+            let shown = bar.clone();
+            let step = step_teller(move |step| show(&shown, &step));
+            Ok(comparison_json(&rebuild(log, reads, live, verify, step).await?))
+        }
+        Wish::Back => switch_back(reads.as_ref()).await,
+    }
+}
+
+/// Makes the version before the live one live again; its projectors bring it up to date.
+///
+/// # Errors
+/// There is none, or the store's.
+pub(crate) async fn switch_back(reads: &dyn ReadStore) -> anyhow::Result<Value> {
+    reads.switch_back().await?;
+    Ok(json!({"version": reads.live_version()}))
+}
+
+async fn offline(config: &config::Config, wish: Wish, bar: &ProgressBar) -> anyhow::Result<Value> {
     let engines = Engines::open(config, DataDir::lock_existing(&config.data_dir())?).await?;
-    let shown = bar.clone();
-    let step = step_teller(move |step| show(&shown, &step));
-    let comparison = rebuild(engines.log.clone(), engines.reads.clone(), None, verify, step).await?;
+    let outcome = perform(engines.log.clone(), engines.reads.clone(), None, wish, bar).await?;
     engines.reads.persist().await?;
     engines.log.close().await;
-    Ok(comparison_json(&comparison))
+    Ok(outcome)
 }
 
 fn bar() -> ProgressBar {

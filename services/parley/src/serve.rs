@@ -17,14 +17,15 @@ use parley_wire::clock;
 use parley_wire::service::NoPeers;
 use parley_writer::Writer;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::roster::Role;
 use crate::config::{self, Config, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::engines::Engines;
-use crate::{admin, data_dir, engines, print_line, telemetry};
+use crate::signals::Signals;
+use crate::{admin, cluster, data_dir, engines, print_line, telemetry};
 
 /// How long an orderly stop may take; then the process ends anyway. What was acknowledged is durable already.
 const STOP_WAIT: Duration = Duration::from_secs(9);
@@ -57,6 +58,9 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     telemetry::log(&config.telemetry)?;
     let metrics = telemetry::metrics()?;
     telemetry::die_of_panics();
+    if config.is_shared() {
+        return cluster::serve(config, metrics, &[Role::Writer, Role::Projector, Role::Edge]).await;
+    }
     raise_file_limit();
     let mut signals = Signals::new()?;
     // A task of its own, since recovering a large log takes its thread for long.
@@ -87,26 +91,6 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     anyhow::ensure!(!failed, "a part of the server ended by itself");
     Ok(())
-}
-
-/// What asks for a stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// Everything that can be refused is looked at before the log is opened and before anything is written to it.

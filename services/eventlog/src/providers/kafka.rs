@@ -51,7 +51,7 @@ use self::tail::KafkaTail;
 use crate::port::{AppendError, Appending, Bound, EventLog, ReadError, Tail, Topic, TopicPartition};
 use crate::record::{Record, StoredRecord};
 
-pub use self::assignments::{Assignment, AssignmentError, AssignmentOptions, Assignments};
+pub use self::assignments::{AssignmentError, AssignmentOptions, Assignments};
 pub use self::error::OpenError;
 pub use self::options::{KafkaOptions, RECORD_BYTES_MAX};
 pub use self::roster::{Roster, RosterError, RosterWatch, Sighting};

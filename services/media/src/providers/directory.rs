@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blobs/<name, with % for />   "PBL1" | SHA-256 of the bytes | bytes
-//! blobs/~<number>              the same, not yet whole; removed at open
+//! blobs/~<random>              the same, not yet whole; removed at an open long after
 //! ```
 
 #[cfg(test)]
@@ -13,9 +13,10 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_lc_rs::rand;
 use bytes::Bytes;
 
 use crate::blobs::{check_length, check_name, check_prefix, limit, sha256};
@@ -28,37 +29,33 @@ const HEADER_BYTES: u64 = 36;
 /// Begins the name of a file that is being written; no blob's name begins so.
 const TEMPORARY: char = '~';
 
-/// A directory of blobs.
+/// A file that was being written and wasn't touched for so long belongs to nobody any more.
+const LEFT_BEHIND: Duration = Duration::from_secs(3600);
+
+/// A directory of blobs. Several processes may share it.
 pub struct DirectoryBlobs {
     directory: Arc<Directory>,
 }
 
 struct Directory {
     path: PathBuf,
-    next_temporary: AtomicU64,
 }
 
 impl DirectoryBlobs {
-    /// Opens or makes the directory, and removes what a crash left half written. Blocks for a few file operations. One
-    /// process a directory: the caller holds the data directory's lock.
+    /// Opens or makes the directory, and removes what a crash left half written an hour ago or earlier. Blocks for a few
+    /// file operations.
     ///
     /// # Errors
     /// [`Error::File`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let file = |source| Error::File { path: dir.to_owned(), source };
         private_dir(dir).map_err(file)?;
-        for entry in fs::read_dir(dir).map_err(file)? {
-            let entry = entry.map_err(file)?;
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                fs::remove_file(entry.path()).map_err(file)?;
-            }
-        }
+        remove_left_behind(dir).map_err(file)?;
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
         for path in [Some(dir), parent].into_iter().flatten() {
             sync_dir(path).map_err(file)?;
         }
-        let directory = Directory { path: dir.to_owned(), next_temporary: AtomicU64::new(0) };
-        Ok(Self { directory: Arc::new(directory) })
+        Ok(Self { directory: Arc::new(Directory { path: dir.to_owned() }) })
     }
 
     /// Does something with files where waiting for them is allowed. It goes on if the caller is cancelled.
@@ -106,8 +103,9 @@ impl Directory {
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.path.join(format!("{TEMPORARY}{number}"));
+        let mut random = [0; 16];
+        rand::fill(&mut random).map_err(|_| io::Error::other("no random numbers"))?;
+        let temporary = self.path.join(format!("{TEMPORARY}{:032x}", u128::from_le_bytes(random)));
         self.write(&temporary, name, bytes).inspect_err(|_| {
             // What can't be removed now is removed at the next open.
             let _ = fs::remove_file(&temporary);
@@ -116,8 +114,7 @@ impl Directory {
 
     /// Durable first, and only then under its name.
     fn write(&self, temporary: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(temporary)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
         file.write_all(MAGIC)?;
         file.write_all(&sha256(bytes))?;
         file.write_all(bytes)?;
@@ -168,6 +165,21 @@ impl Directory {
             Ok(()) => sync_dir(&self.path),
         }
     }
+}
+
+fn remove_left_behind(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+            continue;
+        }
+        // One that is gone meanwhile was finished by the process that wrote it; one from the future isn't old.
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        if modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age >= LEFT_BEHIND)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn unavailable(error: io::Error) -> Error {

@@ -51,9 +51,15 @@ impl Config {
         if !self.http.public_url.is_empty() && !is_base_url(&self.http.public_url) {
             return bad("http.public_url", "must be http:// or https:// with host and port, and no path");
         }
-        for (key, text) in [("listen", &self.listen), ("http.admin_listen", &self.http.admin_listen)] {
+        let listens = [
+            ("listen", &self.listen),
+            ("http.admin_listen", &self.http.admin_listen),
+            ("rpc.listen", &self.rpc.listen),
+            ("rpc.advertise", &self.rpc.advertise),
+        ];
+        for (key, text) in listens {
             let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            if port.is_none() && (key == "listen" || !text.is_empty()) {
+            if port.is_none() && (matches!(key, "listen" | "rpc.listen") || !text.is_empty()) {
                 return bad(key, &format!("{text:?} is no ADDR:PORT"));
             }
         }
@@ -64,14 +70,38 @@ impl Config {
     }
 
     fn check_engines(&self) -> Result<(), Wrong> {
-        for (key, url) in [("log", &self.log), ("reads", &self.reads), ("media", &self.media)] {
+        let engines =
+            [("log", &self.log, "kafka"), ("reads", &self.reads, "cassandra"), ("media", &self.media, "s3")];
+        for (key, url, scheme) in engines {
+            let dir = url.strip_prefix("embedded:");
+            let place = url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
             let known = url == "embedded"
-                || url.strip_prefix("embedded:").is_some_and(|dir| !Path::new(dir).as_os_str().is_empty());
+                || dir.is_some_and(|dir| !Path::new(dir).as_os_str().is_empty())
+                || place.is_some_and(|place| !place.is_empty() && !place.starts_with(['/', '?', ',']));
             if !known {
-                let scheme = url.split(':').next().unwrap_or_default();
-                let why = format!("{scheme:?} is not built into this version: use embedded or embedded:DIR");
+                let why = format!("{url:?} is no place for it: use embedded, embedded:DIR or {scheme}://…");
                 return Err((key.to_owned(), why));
             }
+        }
+        let bad = |key: &str, why: &str| Err((key.to_owned(), why.to_owned()));
+        if self.reads.starts_with("cassandra:") && !self.is_shared() {
+            return bad("reads", "Cassandra needs a log that other processes can read: set log to kafka://…");
+        }
+        if !matches!(self.keys.store.as_str(), "" | "embedded" | "cassandra") {
+            return bad(
+                "keys.store",
+                "must be embedded or cassandra, or empty for where the read models are",
+            );
+        }
+        if self.keys.store == "cassandra" && !self.reads.starts_with("cassandra:") {
+            return bad("keys.store", "lies on the Cassandra that reads names: set reads to cassandra://…");
+        }
+        if !(1_000..=300_000).contains(&self.cluster.session_timeout_ms) {
+            return bad("cluster.session_timeout_ms", "must be from 1000 to 300000");
+        }
+        let tls = [&self.rpc.tls_ca, &self.rpc.tls_certificate, &self.rpc.tls_key];
+        if tls.iter().any(|file| file.is_empty()) && !tls.iter().all(|file| file.is_empty()) {
+            return bad("rpc.tls_ca", "mutual TLS needs all three of tls_ca, tls_certificate and tls_key");
         }
         Ok(())
     }

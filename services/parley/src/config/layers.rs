@@ -160,6 +160,8 @@ impl Layers {
 
     /// Lays one value over what is there. Only keys that are there exist.
     fn lay(&mut self, key: &str, given: Given<'_>, origin: &str) -> Result<(), ConfigError> {
+        // `log` is a URL and can't be a section, but what it allows is asked for under its name.
+        let key = if key == "log.allow_single" { "kafka.allow_single" } else { key };
         let unknown = || ConfigError::UnknownKey { origin: origin.into(), key: key.into() };
         let bad = |why: String| ConfigError::BadValue { origin: origin.into(), key: key.into(), why };
         let known = self.find(key).ok_or_else(unknown)?;

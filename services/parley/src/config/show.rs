@@ -12,6 +12,13 @@ impl Config {
         if !shown.auth.hs256_secret.is_empty() {
             shown.auth.hs256_secret = HIDDEN.into();
         }
+        for secret in
+            [&mut shown.cassandra.password, &mut shown.s3.secret_access_key, &mut shown.s3.session_token]
+        {
+            if !secret.is_empty() {
+                *secret = HIDDEN.into();
+            }
+        }
         // A URL may hold a password, or a key in its query; a path holds nothing to hide.
         if shown.auth.jwks.contains("://") && shown.auth.jwks.contains(['@', '?']) {
             shown.auth.jwks = HIDDEN.into();

@@ -28,6 +28,7 @@ use tokio::sync::watch;
 
 use super::client;
 use super::options::KafkaOptions;
+use crate::assignment::Assignment;
 use crate::port::Topic;
 
 /// How often the thread looks whether it should end.
@@ -57,16 +58,6 @@ impl AssignmentOptions {
             release_patience: Duration::from_millis(1_500),
         }
     }
-}
-
-/// What this process is responsible for now.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Assignment {
-    /// Grows with each change: milliseconds since 1970 at which it was made, but at least the former one plus 1. 0 before
-    /// the first.
-    pub generation: u64,
-    /// The partitions (of every topic).
-    pub partitions: BTreeSet<u32>,
 }
 
 /// Why a group can't be joined.

@@ -26,14 +26,17 @@ async fn blobs_survive_a_restart_and_what_was_half_written_goes() {
     let store = DirectoryBlobs::open(dir.path()).unwrap();
     store.put("events/7/1", Bytes::from_static(b"one")).await.unwrap();
     drop(store);
-    // As a crash leaves it, and a file of somebody else.
+    // As a crash leaves it, as another process is just writing it, and a file of somebody else.
     fs::write(dir.path().join("~17"), "PBL1 half of it").unwrap();
+    let old = fs::metadata(dir.path().join("~17")).unwrap().modified().unwrap() - LEFT_BEHIND;
+    File::options().append(true).open(dir.path().join("~17")).unwrap().set_modified(old).unwrap();
+    fs::write(dir.path().join("~18"), "PBL1 half of it").unwrap();
     fs::write(dir.path().join("-notes-"), "mine").unwrap();
 
     let store = DirectoryBlobs::open(dir.path()).unwrap();
     assert_eq!(store.get("events/7/1").await.unwrap().unwrap(), "one");
     assert_eq!(store.list("", 10).await.unwrap(), ["events/7/1"]);
-    assert_eq!(entries(dir.path()), ["-notes-", "events%7%1"]);
+    assert_eq!(entries(dir.path()), ["-notes-", "events%7%1", "~18"]);
     let mode = fs::metadata(dir.path().join("events%7%1")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "snapshots hold who is in which group");
 }

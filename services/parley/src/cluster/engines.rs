@@ -1,0 +1,88 @@
+//! The engines that several processes share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use parley_eventlog::EventLog as _;
+use parley_eventlog::providers::kafka::{KafkaLog, KafkaOptions};
+use parley_keys::{EmbeddedKeyStore, KeyRing, KeyStore, Keys};
+use parley_media::Blobs;
+use parley_media::providers::directory::DirectoryBlobs;
+use parley_media::providers::s3::S3Blobs;
+use parley_readstore::ReadStore;
+use parley_readstore::providers::cassandra::CassandraReadStore;
+use parley_readstore::providers::embedded::EmbeddedReadStore;
+use rustix::fs::FlockOperation;
+
+use crate::config::Config;
+use crate::engines::place;
+use crate::{Usage, data_dir};
+
+/// What all roles work with.
+pub(crate) struct Engines {
+    pub(crate) kafka: KafkaOptions,
+    pub(crate) log: Arc<KafkaLog>,
+    pub(crate) reads: Arc<dyn ReadStore>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) snapshots: Arc<dyn Blobs>,
+}
+
+impl Engines {
+    /// Opens what the configuration names. `alone`: every role is in this process, so that engines may be its own.
+    ///
+    /// # Errors
+    /// Engines that can't be shared by processes, or that don't answer.
+    pub(crate) async fn open(config: &Config, alone: bool) -> anyhow::Result<Self> {
+        let Some(kafka) = config.kafka_options() else {
+            let why = "a role as a process of its own needs a log that processes can share: set log to kafka://HOST:PORT \
+                       (`parley serve` runs every role in one process on embedded engines)";
+            return Err(Usage(why.into()).into());
+        };
+        let dir = config.data_dir();
+        let log = KafkaLog::open(kafka.clone()).await.context("the log can't be opened")?;
+        let reads: Arc<dyn ReadStore> = match config.cassandra_options() {
+            Some(options) => CassandraReadStore::open(options, log.epoch())
+                .await
+                .context("the read models can't be opened")?,
+            None if alone => {
+                let place = place(&config.reads, dir.join("reads"));
+                EmbeddedReadStore::open(&place, log.epoch(), Default::default())
+                    .context("the read models can't be opened")?
+            }
+            None => {
+                let why = "a role as a process of its own needs read models that processes can share: set reads to \
+                           cassandra://HOST:PORT";
+                return Err(Usage(why.into()).into());
+            }
+        };
+        let ring = ring(&config.key_ring(|| dir.join("keys").join("ring.json")), &dir)?;
+        let store = key_store(config, &dir).await?;
+        let keys = Arc::new(Keys::new(ring, store));
+        let snapshots: Arc<dyn Blobs> = match config.s3_options()? {
+            Some(options) => Arc::new(S3Blobs::new(options)?),
+            None => Arc::new(DirectoryBlobs::open(&dir.join("snapshots"))?),
+        };
+        Ok(Self { kafka, log, reads, keys, snapshots })
+    }
+}
+
+async fn key_store(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn KeyStore>> {
+    let in_cassandra = match config.keys.store.as_str() {
+        "cassandra" => true,
+        "embedded" => false,
+        _ => config.reads.starts_with("cassandra:"),
+    };
+    let cannot = "the key store can't be opened";
+    let _ = in_cassandra;
+    Ok(EmbeddedKeyStore::open(&dir.join("keys").join("store")).context(cannot)?)
+}
+
+/// The key ring, which all processes share. Several may start at once on one machine, and only one of them makes it.
+fn ring(path: &PathBuf, dir: &Path) -> anyhow::Result<KeyRing> {
+    data_dir::create(dir)?;
+    let lock =
+        std::fs::File::create(dir.join("cluster.lock")).context("the data directory can't be written")?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).context("the data directory can't be locked")?;
+    Ok(KeyRing::open_or_create(path)?)
+}

@@ -1,0 +1,47 @@
+//! `parley rebuild` where the work is shared: in a process of its own, while the projectors stand still for the comparison.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use parley_eventlog::EventLog as _;
+use parley_wire::rpc::{Channels, Pausable as _};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::engines::Engines;
+use super::peers::AllProjectors;
+use super::roster::{self, Present};
+use crate::config::Config;
+use crate::rebuild::{Wish, perform};
+
+/// How long it takes at most until everybody who is there has been heard of.
+const ROSTER_WAIT: Duration = Duration::from_secs(3);
+
+/// Builds, compares and switches, or switches back.
+///
+/// # Errors
+/// Engines that don't answer, projectors that don't stand still, or as [`parley_projector::rebuild`].
+pub(crate) async fn run(config: &Config, wish: Wish, bar: &ProgressBar) -> anyhow::Result<Value> {
+    let engines = Engines::open(config, false).await?;
+    let stop = CancellationToken::new();
+    let (seen, present) = watch::channel(Present::default());
+    let following = tokio::spawn(roster::follow(engines.log.roster(), seen, stop.clone()));
+    tokio::time::sleep(ROSTER_WAIT).await;
+    let projectors = AllProjectors { channels: Arc::new(Channels::new(config.tls()?)), present };
+    let outcome = match wish {
+        Wish::Build { .. } => {
+            perform(engines.log.clone(), engines.reads.clone(), Some(&projectors), wish, bar).await
+        }
+        Wish::Back => {
+            let paused = projectors.pause().await;
+            anyhow::ensure!(paused.is_some(), "a projector doesn't stand still: try again");
+            perform(engines.log.clone(), engines.reads.clone(), None, wish, bar).await
+        }
+    };
+    stop.cancel();
+    drop(following.await);
+    engines.log.close().await;
+    outcome
+}

@@ -1,0 +1,354 @@
+//! The roles of a process, started and stopped.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use parley_edge::auth::Authenticator;
+use parley_edge::{Edge, Hub, RemoteOwners};
+use parley_eventlog::EventLog;
+use parley_eventlog::providers::kafka::{AssignmentOptions, Assignments};
+use parley_media::MediaStore;
+use parley_media::providers::embedded::{EmbeddedMedia, EmbeddedOptions, ROUTE};
+use parley_media::providers::s3::S3Media;
+use parley_projector::{Follower, Projector, Reached};
+use parley_wire::clock;
+use parley_wire::rpc::{self, Tls};
+use parley_writer::{AssignedWriter, Owned};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::Process;
+use super::peers::{AllEdges, OtherEdges};
+use super::probes::{self, Faults, Ready};
+use super::roster::{Present, Role};
+use crate::config::Config;
+use crate::data_dir;
+
+/// The groups by which partitions are shared out.
+const WRITERS: &str = "parley.writers";
+const PROJECTORS: &str = "parley.projectors";
+/// What is followed of the owners by the edges' routing task.
+type OwnersWatch = watch::Receiver<Arc<parley_edge::Owners>>;
+
+/// Where clients come, if there is an edge, and operators, if not there.
+pub(super) struct Listeners {
+    clients: Option<TcpListener>,
+    operators: Option<TcpListener>,
+}
+
+impl Listeners {
+    pub(super) async fn bind(config: &Config, roles: &[Role]) -> anyhow::Result<Self> {
+        let clients = match roles.contains(&Role::Edge) {
+            true => Some(super::bind(&config.listen).await?),
+            false => None,
+        };
+        let operators = match config.http.admin_listen.as_str() {
+            "" if clients.is_some() => None,
+            // A role that no client calls is asked on a port of its own choice.
+            "" => Some(super::bind("127.0.0.1:0").await?),
+            apart => Some(super::bind(apart).await?),
+        };
+        Ok(Self { clients, operators })
+    }
+
+    fn address(&self) -> anyhow::Result<SocketAddr> {
+        let listener = self.clients.as_ref().or(self.operators.as_ref()).context("nothing to listen on")?;
+        Ok(listener.local_addr()?)
+    }
+}
+
+/// What is to be stopped.
+#[derive(Default)]
+pub(super) struct Roles {
+    writer: Option<(Arc<Assignments>, AssignedWriter)>,
+    projector: Option<(Arc<Assignments>, Projector)>,
+    edge: Option<Arc<Edge>>,
+}
+
+impl Roles {
+    pub(super) async fn start(
+        process: &mut Process,
+        listeners: Listeners,
+        rpc_listener: TcpListener,
+        tls: Option<Tls>,
+    ) -> anyhow::Result<(SocketAddr, Self)> {
+        let wanted = process.entry.borrow().roles.clone();
+        let (mut roles, mut served) = (Self::default(), rpc::Roles::default());
+        let log: Arc<dyn EventLog> = process.engines.log.clone();
+        let (reached, follower) = Follower::new(log, process.engines.reads.clone());
+        process.tasks.spawn(follower.run(process.stop.clone()));
+        let mut readies: Vec<Ready> = Vec::new();
+        if wanted.contains(&Role::Projector) {
+            let (assignments, handle, projector) = start_projector(process)?;
+            readies.push(projector_ready(process, handle.reached()));
+            served.projector = Some(Arc::new(handle));
+            roles.projector = Some((assignments, projector));
+        }
+        if wanted.contains(&Role::Writer) {
+            let (assignments, owned, writer) = start_writer(process, reached.clone())?;
+            readies.push(writer_ready(process));
+            served.owner = Some(owned);
+            roles.writer = Some((assignments, writer));
+        }
+        let address = listeners.address()?;
+        let mut app = None;
+        if wanted.contains(&Role::Edge) {
+            let log = process.engines.log.clone();
+            let hub = Hub::among_several(log.epoch(), log.partitions());
+            served.notices = Some((hub.clone(), hub.clone()));
+            let (edge, routes) = start_edge(process, address, hub, reached).await?;
+            readies.push(edge_ready(process, edge.clone()));
+            roles.edge = Some(edge);
+            app = Some(routes);
+        }
+        let serving = {
+            let stop = process.stop.clone();
+            async move {
+                if let Err(error) = rpc::serve(rpc_listener, tls.as_ref(), served, stop).await {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "other processes can't be served"
+                    );
+                }
+            }
+        };
+        process.tasks.spawn(serving);
+        let probes = probes::router(all_ready(readies), process.metrics.clone(), process.present.clone());
+        let stop = || process.stop.clone();
+        match (listeners.operators, app.take()) {
+            (Some(operators), routes) => {
+                process.tasks.spawn(parley_edge::serve(operators, probes, stop()));
+                app = routes;
+            }
+            (None, Some(routes)) => app = Some(routes.merge(probes)),
+            (None, None) => {}
+        }
+        if let (Some(clients), Some(routes)) = (listeners.clients, app) {
+            let routes = routes.layer(parley_edge::cors(&process.config.http.origins));
+            process.tasks.spawn(parley_edge::serve(clients, routes, stop()));
+        }
+        Ok((address, roles))
+    }
+
+    /// In the order of the flow.
+    pub(super) async fn shut_down(self) {
+        if let Some(edge) = &self.edge {
+            edge.drain().await;
+        }
+        if let Some((assignments, writer)) = self.writer {
+            assignments.leave().await;
+            writer.shut_down().await;
+        }
+        if let Some(edge) = &self.edge {
+            edge.shut_down().await;
+        }
+        if let Some((assignments, projector)) = self.projector {
+            assignments.leave().await;
+            projector.shut_down().await;
+        }
+    }
+}
+
+fn join(process: &Process, group: &str) -> anyhow::Result<Arc<Assignments>> {
+    let options = AssignmentOptions {
+        session_timeout: process.config.session_timeout(),
+        ..AssignmentOptions::new(group)
+    };
+    Ok(Arc::new(Assignments::join(&process.engines.kafka, options)?))
+}
+
+fn start_writer(
+    process: &mut Process,
+    reached: Arc<Reached>,
+) -> anyhow::Result<(Arc<Assignments>, Arc<Owned>, AssignedWriter)> {
+    let assignments = join(process, WRITERS)?;
+    let engines = parley_writer::Engines {
+        log: process.engines.log.clone(),
+        keys: process.engines.keys.clone(),
+        reads: process.engines.reads.clone(),
+        notices: Arc::new(AllEdges { channels: process.channels.clone(), present: process.present.clone() }),
+        progress: reached,
+        snapshots: Some(process.engines.snapshots.clone()),
+    };
+    let options = process.config.assigned_writer_options(&process.instance);
+    let release: parley_writer::Release = {
+        let assignments = assignments.clone();
+        Arc::new(move |generation| assignments.release(generation))
+    };
+    let (owned, writer) = AssignedWriter::start(options, engines, assignments.watch(), release);
+    let (mut terms, entry, stop) = (owned.watch(), process.entry.clone(), process.stop.clone());
+    process.tasks.spawn(async move {
+        loop {
+            let now = terms.borrow_and_update().clone();
+            entry.send_if_modified(|entry| {
+                let changed = entry.terms != now;
+                entry.terms = now;
+                changed
+            });
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = terms.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+    Ok((assignments, owned, writer))
+}
+
+fn start_projector(
+    process: &Process,
+) -> anyhow::Result<(Arc<Assignments>, parley_projector::Handle, Projector)> {
+    let assignments = join(process, PROJECTORS)?;
+    let release: parley_projector::Release = {
+        let assignments = assignments.clone();
+        Arc::new(move |generation| assignments.release(generation))
+    };
+    let (log, reads) = (process.engines.log.clone(), process.engines.reads.clone());
+    let (handle, projector) = Projector::start_assigned(log, reads, assignments.watch(), release);
+    Ok((assignments, handle, projector))
+}
+
+async fn start_edge(
+    process: &mut Process,
+    address: SocketAddr,
+    hub: Arc<Hub>,
+    reached: Arc<Reached>,
+) -> anyhow::Result<(Arc<Edge>, axum::Router)> {
+    let config = &process.config;
+    let auth = config.auth_options(|| data_dir::development_secret(&config.data_dir()))?;
+    let auth = Authenticator::new(auth).await.context("tokens can't be verified")?;
+    if config.is_development() && !address.ip().is_loopback() {
+        tracing::warn!(%address, "listening beyond this machine with the development key: configure auth.jwks or auth.hs256_secret");
+    }
+    let (media, service) = open_media(config, address)?;
+    let owners = owners_of(process);
+    let partitions = process.engines.log.partitions();
+    let (commands, routing) =
+        RemoteOwners::start(owners, process.channels.clone(), partitions, process.stop.clone());
+    process.tasks.spawn(async move { drop(routing.await) });
+    let (peers, passing) = OtherEdges::new(
+        process.channels.clone(),
+        process.present.clone(),
+        process.instance.clone(),
+        process.stop.clone(),
+    );
+    process.tasks.spawn(passing);
+    let engines = parley_edge::Engines {
+        log: process.engines.log.clone(),
+        reads: process.engines.reads.clone(),
+        keys: process.engines.keys.clone(),
+        commands: Arc::new(commands),
+        progress: reached,
+        media,
+        peers: Arc::new(peers),
+        auth: Arc::new(auth),
+    };
+    let edge = Arc::new(Edge::start(process.config.edge_options(), engines, hub).await?);
+    let mut routes = edge.router();
+    if let Some(media) = service {
+        routes = routes.route_service(ROUTE, media.service());
+    }
+    Ok((edge, routes))
+}
+
+/// The object store, and the service in front of it if it is one of our own.
+fn open_media(
+    config: &Config,
+    address: SocketAddr,
+) -> anyhow::Result<(Arc<dyn MediaStore>, Option<Arc<EmbeddedMedia>>)> {
+    if let Some(options) = config.s3_options()? {
+        return Ok((Arc::new(S3Media::new(options, Arc::new(clock::now))?), None));
+    }
+    let public_url = match config.http.public_url.as_str() {
+        "" => format!("http://{address}"),
+        url => url.to_owned(),
+    };
+    let options =
+        EmbeddedOptions { public_url, bytes_max: config.limits.media_bytes, clock: Arc::new(clock::now) };
+    let dir = crate::engines::place(&config.media, config.data_dir().join("media"));
+    let media = Arc::new(EmbeddedMedia::open(&dir, options)?);
+    Ok((media.clone(), Some(media)))
+}
+
+/// Who owns what, as it changes.
+fn owners_of(process: &mut Process) -> OwnersWatch {
+    let (mut present, stop) = (process.present.clone(), process.stop.clone());
+    let (tx, rx) = watch::channel(present.borrow_and_update().owners.clone());
+    let channels = process.channels.clone();
+    process.tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = present.changed() => if changed.is_err() { return },
+            }
+            let now: Present = present.borrow_and_update().clone();
+            channels.retain(|address| now.entries.values().any(|entry| entry.rpc == address));
+            tx.send_if_modified(|owners| {
+                let changed = *owners != now.owners;
+                *owners = now.owners;
+                changed
+            });
+        }
+    });
+    rx
+}
+
+fn all_ready(readies: Vec<Ready>) -> Ready {
+    let readies: Arc<[Ready]> = readies.into();
+    Arc::new(move || {
+        let readies = readies.clone();
+        Box::pin(async move {
+            let mut faults = Faults::new();
+            for ready in readies.iter() {
+                faults.extend(ready().await);
+            }
+            faults
+        })
+    })
+}
+
+fn log_faults(log: &dyn EventLog) -> Faults {
+    log.trouble().into_iter().map(|trouble| ("log", trouble.to_string())).collect()
+}
+
+fn writer_ready(process: &Process) -> Ready {
+    let log = process.engines.log.clone();
+    Arc::new(move || {
+        let faults = log_faults(log.as_ref());
+        Box::pin(async move { faults })
+    })
+}
+
+fn projector_ready(process: &Process, reached: Arc<Reached>) -> Ready {
+    let log = process.engines.log.clone();
+    Arc::new(move || {
+        let (log, reached) = (log.clone(), reached.clone());
+        Box::pin(async move {
+            let mut faults = log_faults(log.as_ref());
+            match reached.lag().await {
+                Ok(lag) => {
+                    #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; exact up to 2^53")]
+                    metrics::gauge!("parley_projector_lag_records").set(lag as f64);
+                }
+                Err(error) => faults.push(("projector", error.to_string())),
+            }
+            faults
+        })
+    })
+}
+
+fn edge_ready(process: &Process, edge: Arc<Edge>) -> Ready {
+    let (present, partitions) = (process.present.clone(), process.engines.log.partitions().get());
+    Arc::new(move || {
+        let (edge, present) = (edge.clone(), present.clone());
+        Box::pin(async move {
+            let owners = present.borrow().owners.clone();
+            let without = (0..partitions).filter(|partition| owners.owner(*partition).is_none()).count();
+            let mut faults = edge.readiness().await;
+            if without > 0 {
+                faults.push(("writers", format!("{without} of {partitions} partitions have no owner")));
+            }
+            faults
+        })
+    })
+}

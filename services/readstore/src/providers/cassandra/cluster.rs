@@ -1,0 +1,216 @@
+//! The session with the cluster, and the few things that all else is made of.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use scylla::client::PoolSize;
+use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::deserialize::row::DeserializeRow;
+use scylla::policies::load_balancing::{
+    DefaultPolicy, LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy,
+};
+use scylla::response::query_result::QueryResult;
+use scylla::serialize::row::SerializeRow;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::statement::unprepared::Statement;
+use scylla::statement::{Consistency, SerialConsistency};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::CassandraOptions;
+use crate::Error;
+
+/// Changing a schema takes much longer than reading or writing rows.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(60);
+const AGREEMENT_INTERVAL: Duration = Duration::from_millis(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const CONNECT_PAUSE: Duration = Duration::from_millis(500);
+/// A connection carries thousands of requests at once, but a node serves each from one thread of its event loop.
+const CONNECTIONS_PER_NODE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+/// The port's error for any of the driver's.
+pub(super) fn engine(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Engine(Box::new(error))
+}
+
+/// A session, for one keyspace.
+pub(super) struct Cluster {
+    session: Session,
+    keyspace: String,
+    /// For changes of the schema: they all go to one and the same node, whoever makes them, so that two processes that
+    /// start at once can't make a table twice.
+    schema_profile: ExecutionProfileHandle,
+}
+
+impl Cluster {
+    /// Connects, and makes the keyspace if it is missing.
+    pub(super) async fn connect(options: &CassandraOptions) -> Result<Self, Error> {
+        options.check()?;
+        let session = connect_in_time(options).await?;
+        let first = session.get_cluster_state().get_nodes_info().iter().map(|node| node.host_id).min();
+        let first = first.ok_or_else(|| Error::Unfit("the cluster has no nodes".to_owned()))?;
+        let policy = SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(first), None);
+        let schema_profile = ExecutionProfile::builder()
+            .load_balancing_policy(policy)
+            .request_timeout(Some(SCHEMA_TIMEOUT))
+            .build()
+            .into_handle();
+        let cluster = Self { session, keyspace: options.keyspace.clone(), schema_profile };
+        let known = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        if cluster.ask::<(String,)>(known, (&cluster.keyspace,)).await?.is_empty() {
+            info!(keyspace = cluster.keyspace, "making the keyspace");
+            let replication = options.replication.cql();
+            cluster
+                .change_schema(&format!(
+                    "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {replication}",
+                    cluster.keyspace
+                ))
+                .await?;
+        }
+        cluster.refresh_metadata().await?;
+        Ok(cluster)
+    }
+
+    /// The keyspace.
+    pub(super) fn keyspace(&self) -> &str {
+        &self.keyspace
+    }
+
+    /// The driver's session.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Puts the names of keyspace and version into a statement.
+    pub(super) fn named(&self, cql: &str, version: u64) -> String {
+        cql.replace("{k}", &self.keyspace).replace("{v}", &version.to_string())
+    }
+
+    /// Prepares a statement. All of ours may be repeated.
+    pub(super) async fn prepare(&self, cql: &str, version: u64) -> Result<PreparedStatement, Error> {
+        let mut statement = self.session.prepare(self.named(cql, version)).await.map_err(engine)?;
+        statement.set_is_idempotent(true);
+        Ok(statement)
+    }
+
+    /// Changes the schema, and returns once all nodes that are up agree on it.
+    pub(super) async fn change_schema(&self, cql: &str) -> Result<(), Error> {
+        let mut statement = Statement::new(cql);
+        statement.set_is_idempotent(true);
+        statement.set_execution_profile_handle(Some(self.schema_profile.clone()));
+        self.session.query_unpaged(statement, ()).await.map_err(engine)?;
+        Ok(())
+    }
+
+    /// Learns of tables that were made, which is what requests are routed by. Once after many changes, since it is slow.
+    pub(super) async fn refresh_metadata(&self) -> Result<(), Error> {
+        self.session.refresh_metadata().await.map_err(engine)
+    }
+
+    /// The rows of a query that is seldom asked.
+    pub(super) async fn ask<R>(&self, cql: &str, values: impl SerializeRow) -> Result<Vec<R>, Error>
+    where
+        R: for<'row> DeserializeRow<'row, 'row>,
+    {
+        let mut statement = Statement::new(self.named(cql, 0));
+        statement.set_is_idempotent(true);
+        rows(self.session.query_unpaged(statement, values).await.map_err(engine)?)
+    }
+
+    /// A write that is seldom made.
+    pub(super) async fn write_now(&self, cql: &str, values: impl SerializeRow) -> Result<(), Error> {
+        let mut statement = Statement::new(self.named(cql, 0));
+        statement.set_is_idempotent(true);
+        self.session.query_unpaged(statement, values).await.map_err(engine)?;
+        Ok(())
+    }
+
+    /// A lightweight transaction; tells whether it was applied. Never repeated by the driver: its outcome may be unknown.
+    pub(super) async fn transact(&self, cql: &str, values: impl SerializeRow) -> Result<bool, Error> {
+        let statement = Statement::new(self.named(cql, 0));
+        let result = self.session.query_unpaged(statement, values).await.map_err(engine)?;
+        let result = result.into_rows_result().map_err(engine)?;
+        let row = result.first_row::<scylla::value::Row>().map_err(engine)?;
+        let applied = row.columns.first().and_then(Option::as_ref);
+        applied
+            .and_then(scylla::value::CqlValue::as_boolean)
+            .ok_or(Error::Damaged("the answer to a lightweight transaction"))
+    }
+
+    /// The rows of a prepared query.
+    pub(super) async fn rows<R>(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<Vec<R>, Error>
+    where
+        R: for<'row> DeserializeRow<'row, 'row>,
+    {
+        rows(self.session.execute_unpaged(statement, values).await.map_err(engine)?)
+    }
+
+    /// The first row of a prepared query.
+    pub(super) async fn first<R>(
+        &self,
+        statement: &PreparedStatement,
+        values: impl SerializeRow,
+    ) -> Result<Option<R>, Error>
+    where
+        R: for<'row> DeserializeRow<'row, 'row>,
+    {
+        Ok(self.rows(statement, values).await?.into_iter().next())
+    }
+}
+
+fn rows<R>(result: QueryResult) -> Result<Vec<R>, Error>
+where
+    R: for<'row> DeserializeRow<'row, 'row>,
+{
+    let result = result.into_rows_result().map_err(engine)?;
+    let rows = result.rows::<R>().map_err(engine)?;
+    rows.collect::<Result<Vec<R>, _>>().map_err(engine)
+}
+
+async fn connect_in_time(options: &CassandraOptions) -> Result<Session, Error> {
+    let deadline = Instant::now() + options.connect_timeout;
+    loop {
+        match builder(options).build().await {
+            Ok(session) => return Ok(session),
+            Err(error) if Instant::now() + CONNECT_PAUSE >= deadline => return Err(engine(error)),
+            Err(error) => {
+                info!(error = &error as &dyn std::error::Error, "waiting for the read store's cluster");
+                tokio::time::sleep(CONNECT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn builder(options: &CassandraOptions) -> SessionBuilder {
+    let mut policy = DefaultPolicy::builder().token_aware(true);
+    if let Some(name) = &options.local_data_center {
+        policy = policy.prefer_datacenter(name.clone());
+    }
+    let policy: std::sync::Arc<dyn LoadBalancingPolicy> = policy.build();
+    let profile = ExecutionProfile::builder()
+        .consistency(Consistency::LocalQuorum)
+        .serial_consistency(Some(SerialConsistency::LocalSerial))
+        .request_timeout(Some(options.request_timeout))
+        .load_balancing_policy(policy)
+        .build();
+    let mut builder = SessionBuilder::new()
+        .known_nodes(&options.nodes)
+        .default_execution_profile_handle(profile.into_handle())
+        .connection_timeout(CONNECT_TIMEOUT)
+        .pool_size(PoolSize::PerShard(CONNECTIONS_PER_NODE))
+        .keyspaces_to_fetch([&options.keyspace])
+        .fetch_full_schema_metadata(false)
+        .refresh_metadata_on_auto_schema_agreement(false)
+        .schema_agreement_interval(AGREEMENT_INTERVAL)
+        .schema_agreement_timeout(SCHEMA_TIMEOUT);
+    if let Some(credentials) = &options.credentials {
+        builder = builder.user(&credentials.user, &credentials.password);
+    }
+    builder
+}

@@ -1,0 +1,234 @@
+//! The versions of the read models in a keyspace: which one is live, and the next one beside it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use parley_domain::Epoch;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::CassandraOptions;
+use super::cluster::Cluster;
+use super::control::Control;
+use super::migrations;
+use super::model::CassandraModel;
+use crate::{Error, ReadModel, ReadStore};
+
+/// Read models in a keyspace.
+pub struct CassandraReadStore {
+    inner: Arc<Inner>,
+    /// Ended with the store.
+    watch: JoinHandle<()>,
+}
+
+struct Inner {
+    cluster: Arc<Cluster>,
+    epoch: Epoch,
+    options: CassandraOptions,
+    live: ArcSwap<CassandraModel>,
+    /// The version that is being built by this process. Its lock is held over all of `create_next` and the switches, so
+    /// that these exclude each other in this process; between processes the control row does.
+    next: Mutex<Option<Arc<CassandraModel>>>,
+    /// Held while another version becomes the one that is asked, so that an older one never replaces a newer one.
+    following: Mutex<()>,
+}
+
+impl std::fmt::Debug for CassandraReadStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CassandraReadStore").field("live", &self.live_version()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for CassandraReadStore {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl CassandraReadStore {
+    /// Connects, brings the schema up to date, and opens the live version, or makes an empty one. Any number of
+    /// processes may do so at once.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if the cluster can't be reached in time or doesn't do what it is asked. [`Error::Unfit`] if the
+    /// live version was built from another epoch or the schema is of a newer program. Nothing is changed then: the caller
+    /// may [`discard`](Self::discard) everything and begin anew.
+    pub async fn open(options: CassandraOptions, epoch: Epoch) -> Result<Arc<Self>, Error> {
+        let cluster = Arc::new(Cluster::connect(&options).await?);
+        migrations::of_keyspace(&cluster).await?;
+        let version = live_or_first(&cluster, epoch).await?;
+        migrations::of_version(&cluster, version).await?;
+        cluster.refresh_metadata().await?;
+        let live =
+            CassandraModel::open(Arc::clone(&cluster), version, options.requests_in_flight_max).await?;
+        let inner = Arc::new(Inner {
+            cluster,
+            epoch,
+            options,
+            live: ArcSwap::from_pointee(live),
+            next: Mutex::default(),
+            following: Mutex::default(),
+        });
+        let watch = tokio::spawn(watch(Arc::clone(&inner)));
+        Ok(Arc::new(Self { inner, watch }))
+    }
+
+    /// Throws away all versions in a keyspace, for a log of this epoch, so that [`open`](Self::open) makes an empty one.
+    /// The read models can be rebuilt from the log.
+    ///
+    /// # Errors
+    /// [`Error::Engine`], also if another process changes the versions at the same time; [`Error::Unfit`] if the schema
+    /// is of a newer program.
+    pub async fn discard(options: &CassandraOptions, epoch: Epoch) -> Result<(), Error> {
+        let cluster = Cluster::connect(options).await?;
+        migrations::of_keyspace(&cluster).await?;
+        if let Some(now) = Control::read(&cluster).await?
+            && !now.replace(&cluster, now.discarded(epoch)).await?
+        {
+            return Err(raced());
+        }
+        migrations::drop_others(&cluster, &[]).await
+    }
+}
+
+/// The live version; if there is none yet, one is made, by whichever process comes first.
+async fn live_or_first(cluster: &Cluster, epoch: Epoch) -> Result<u64, Error> {
+    loop {
+        let Some(now) = Control::read(cluster).await? else {
+            Control::create(cluster, epoch).await?;
+            continue;
+        };
+        if let Some(version) = now.live() {
+            if now.epoch != epoch {
+                let what = format!("it was built from epoch {}, the log's is {epoch}", now.epoch);
+                return Err(Error::Unfit(what));
+            }
+            return Ok(version);
+        }
+        let building = now.discarded(epoch).with_next();
+        let Some(version) = building.next() else { return Err(Error::Damaged("the control row")) };
+        if !now.replace(cluster, building).await? {
+            continue;
+        }
+        // Another process that finds no live version now gives itself another number; whichever is ready first is live.
+        migrations::of_version(cluster, version).await?;
+        if building.replace(cluster, building.switched()).await? {
+            info!(version, "made the first version of the read models");
+        }
+    }
+}
+
+fn raced() -> Error {
+    Error::Engine("another process changed the versions of the read models at the same time".into())
+}
+
+/// Follows what other processes make of the control row.
+async fn watch(inner: Arc<Inner>) {
+    let mut is_reachable = true;
+    loop {
+        tokio::time::sleep(inner.options.refresh_interval).await;
+        match inner.follow().await {
+            Ok(()) => is_reachable = true,
+            Err(error) => {
+                if is_reachable {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(error, "can't look which version of the read models is live; trying on");
+                }
+                is_reachable = false;
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn model(&self, version: u64) -> Result<Arc<CassandraModel>, Error> {
+        let in_flight_max = self.options.requests_in_flight_max;
+        CassandraModel::open(Arc::clone(&self.cluster), version, in_flight_max).await.map(Arc::new)
+    }
+
+    async fn control(&self) -> Result<Control, Error> {
+        let row = Control::read(&self.cluster).await?;
+        row.ok_or_else(|| Error::Unfit("its control row is missing".to_owned()))
+    }
+
+    /// Makes the live version the one that is asked.
+    async fn follow(&self) -> Result<(), Error> {
+        let _turn = self.following.lock().await;
+        let now = self.control().await?;
+        let from = self.live.load().version();
+        let Some(to) = now.live().filter(|to| *to != from) else { return Ok(()) };
+        if now.epoch != self.epoch {
+            return Err(Error::Unfit(format!(
+                "it is of epoch {} now, the log's is {}",
+                now.epoch, self.epoch
+            )));
+        }
+        self.cluster.refresh_metadata().await?;
+        self.live.store(self.model(to).await?);
+        info!(from, to, "switched the read model");
+        Ok(())
+    }
+
+    /// Changes the control row from what it is now.
+    async fn change(&self, now: Control, to: Control) -> Result<(), Error> {
+        if now.replace(&self.cluster, to).await? { Ok(()) } else { Err(raced()) }
+    }
+}
+
+#[async_trait]
+impl ReadStore for CassandraReadStore {
+    fn live(&self) -> Arc<dyn ReadModel> {
+        self.inner.live.load_full()
+    }
+
+    fn live_version(&self) -> u64 {
+        self.inner.live.load().version()
+    }
+
+    async fn create_next(&self) -> Result<Arc<dyn ReadModel>, Error> {
+        let inner = &self.inner;
+        let mut next = inner.next.lock().await;
+        *next = None;
+        let now = inner.control().await?;
+        let building = now.with_next();
+        inner.change(now, building).await?;
+        let kept: Vec<u64> = building.live().into_iter().chain(building.next()).collect();
+        migrations::drop_others(&inner.cluster, &kept).await?;
+        let version = building.next().ok_or(Error::Damaged("the control row"))?;
+        migrations::of_version(&inner.cluster, version).await?;
+        inner.cluster.refresh_metadata().await?;
+        let model = inner.model(version).await?;
+        *next = Some(Arc::clone(&model));
+        Ok(model)
+    }
+
+    async fn switch(&self) -> Result<(), Error> {
+        let mut next = self.inner.next.lock().await;
+        let built = next.as_ref().map(|model| model.version());
+        let built = built.ok_or_else(|| Error::Unfit("there is no next version to switch to".to_owned()))?;
+        let now = self.inner.control().await?;
+        if now.next() != Some(built) {
+            return Err(Error::Unfit("another process builds the next version now".to_owned()));
+        }
+        self.inner.change(now, now.switched()).await?;
+        *next = None;
+        self.inner.follow().await
+    }
+
+    async fn switch_back(&self) -> Result<(), Error> {
+        let _turn = self.inner.next.lock().await;
+        let now = self.inner.control().await?;
+        if now.previous().is_none() {
+            return Err(Error::Unfit("there is no earlier version to switch back to".to_owned()));
+        }
+        self.inner.change(now, now.switched_back()).await?;
+        self.inner.follow().await
+    }
+
+    async fn persist(&self) -> Result<(), Error> {
+        // What was acknowledged is as durable as the cluster makes it.
+        Ok(())
+    }
+}
