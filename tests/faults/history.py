@@ -43,7 +43,7 @@ class Recorder:
 
     def __init__(self, path: Path | None = None) -> None:
         self.entries: list[Entry] = []
-        self._file = path.open("w", encoding="utf-8") if path else None
+        self._file = path.open("w", encoding="utf-8", buffering=1) if path else None
 
     def add(self, kind: str, /, **fields: Any) -> Entry:  # noqa: ANN401 - JSON
         """Adds an entry with the present time."""

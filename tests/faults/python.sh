@@ -1,5 +1,5 @@
 # Sourced by scripts/faults and scripts/analytics: $python is a Python 3.11 with tests/faults/requirements.txt.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 command -v python3 >/dev/null || need python3 python3-venv
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python 3.11 or newer is needed"
 venv=$root/.cache/python
