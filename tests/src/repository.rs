@@ -28,7 +28,17 @@ pub struct Source {
 }
 
 /// What is built or stored beside the sources; `.gitignore` says the same.
-const LEFT_OUT: [&str; 5] = ["target", "parley-data", ".cache", ".git", "node_modules"];
+const LEFT_OUT: [&str; 9] = [
+    "target",
+    "parley-data",
+    "parley-engines",
+    "parley-cluster",
+    ".cache",
+    ".git",
+    "node_modules",
+    "__pycache__",
+    ".pytest_cache",
+];
 
 /// All text files of the repository that are or will be committed.
 #[must_use]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::kafka::{KafkaLog, KafkaOptions};
-use parley_keys::{EmbeddedKeyStore, KeyRing, KeyStore, Keys};
+use parley_keys::{CassandraKeyStore, EmbeddedKeyStore, KeyRing, KeyStore, Keys};
 use parley_media::Blobs;
 use parley_media::providers::directory::DirectoryBlobs;
 use parley_media::providers::s3::S3Blobs;
@@ -74,8 +74,10 @@ async fn key_store(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn KeySto
         _ => config.reads.starts_with("cassandra:"),
     };
     let cannot = "the key store can't be opened";
-    let _ = in_cassandra;
-    Ok(EmbeddedKeyStore::open(&dir.join("keys").join("store")).context(cannot)?)
+    match config.cassandra_key_options().filter(|_| in_cassandra) {
+        Some(options) => Ok(CassandraKeyStore::open(options).await.context(cannot)?),
+        None => Ok(EmbeddedKeyStore::open(&dir.join("keys").join("store")).context(cannot)?),
+    }
 }
 
 /// The key ring, which all processes share. Several may start at once on one machine, and only one of them makes it.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use parley_domain::PartitionCount;
 use parley_eventlog::providers::kafka::KafkaOptions;
+use parley_keys::CassandraKeyOptions;
 use parley_media::providers::s3::{S3Credentials, S3Options};
 use parley_readstore::providers::cassandra::{CassandraOptions, Credentials, Replication};
 use parley_wire::rpc::Tls;
@@ -150,6 +151,22 @@ impl Config {
             credentials,
             local_data_center: data_center,
             ..CassandraOptions::new(nodes, keyspace)
+        })
+    }
+
+    /// The wrapped data keys in a keyspace of their own beside the read models'; `None`: these are embedded.
+    pub(crate) fn cassandra_key_options(&self) -> Option<CassandraKeyOptions> {
+        let reads = self.cassandra_options()?;
+        let (data_centers, copies) = match reads.replication {
+            Replication::Simple(copies) => (Vec::new(), copies),
+            Replication::DataCenters(data_centers) => (data_centers, 1),
+        };
+        Some(CassandraKeyOptions {
+            data_centers,
+            copies,
+            local_data_center: reads.local_data_center,
+            credentials: reads.credentials.map(|credentials| (credentials.user, credentials.password)),
+            ..CassandraKeyOptions::new(reads.nodes, format!("{}_keys", reads.keyspace))
         })
     }
 
