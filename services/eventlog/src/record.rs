@@ -54,6 +54,8 @@ pub struct StoredRecord {
 pub fn admit(validity: &mut Validity, stored: &StoredRecord) -> Verdict {
     match stored.record.stamp {
         Stamp::Unclaimed if stored.at.topic == Topic::Users => Verdict::Valid,
-        stamp => validity.admit(stored.offset, stamp),
+        stamp @ (Stamp::Claim | Stamp::Event { .. } | Stamp::Unclaimed) => {
+            validity.admit(stored.offset, stamp)
+        }
     }
 }
