@@ -6,8 +6,15 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::err_expect,
+    clippy::wildcard_enum_match_arm,
     reason = "a test fails by panicking"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "where the engine is comes from the environment, for tests alone"
+)]
+#![allow(clippy::print_stdout, reason = "times are told, not asserted")]
 
 use std::sync::Arc;
 

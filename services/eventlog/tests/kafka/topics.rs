@@ -1,5 +1,7 @@
 //! Topics are made as they must be, and refused where they are not.
 
+use std::time::{Duration, Instant};
+
 use parley_domain::PartitionCount;
 use parley_eventlog::providers::kafka::{KafkaLog, KafkaOptions, OpenError};
 use parley_eventlog::{EventLog as _, Topic};
@@ -8,6 +10,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceS
 use rdkafka::client::DefaultClientContext;
 
 use crate::options;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn admin(options: &KafkaOptions) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", &options.brokers).create().unwrap()
@@ -18,13 +22,16 @@ async fn refusal(options: KafkaOptions) -> OpenError {
     KafkaLog::open(options).await.err().expect("it is refused")
 }
 
-/// The setting that is wrong, and the whole message.
-async fn wrong_setting(options: &KafkaOptions) -> (&'static str, String) {
-    let error = refusal(options.clone()).await;
-    let text = error.to_string();
-    match error {
-        OpenError::Topic { setting, .. } => (setting, text),
-        other => panic!("{other:?}"),
+/// The message once a log is refused for this setting. The brokers take changes over one after the other.
+async fn refused_for(options: &KafkaOptions, wanted: &str) -> String {
+    let began = Instant::now();
+    loop {
+        let outcome = KafkaLog::open(options.clone()).await;
+        match &outcome {
+            Err(error @ OpenError::Topic { setting, .. }) if *setting == wanted => return error.to_string(),
+            _ => assert!(began.elapsed() < PATIENCE, "{wanted}: {outcome:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -53,8 +60,7 @@ async fn another_number_of_partitions_is_refused() {
     let mut options = options();
     drop(KafkaLog::open(options.clone()).await.unwrap());
     options.partitions = PartitionCount::new(8).unwrap();
-    let (setting, text) = wrong_setting(&options).await;
-    assert_eq!(setting, "partitions");
+    let text = refused_for(&options, "partitions").await;
     assert!(text.contains("= 4") && text.contains('8') && text.contains("fixed"), "{text}");
 }
 
@@ -64,7 +70,7 @@ async fn fewer_replicas_than_configured_are_refused() {
     let mut options = options();
     drop(KafkaLog::open(options.clone()).await.unwrap());
     (options.replication, options.min_insync) = (3, 2);
-    assert_eq!(wrong_setting(&options).await.0, "replication factor");
+    refused_for(&options, "replication factor").await;
     options.replication = 2;
     options.allow_single = false;
     let text = refusal(options).await.to_string();
@@ -106,16 +112,8 @@ async fn a_topic_that_would_forget_is_refused() {
         for outcome in admin(&options).alter_configs(&altered, &AdminOptions::new()).await.unwrap() {
             outcome.unwrap();
         }
-        let mut found = wrong_setting(&options).await;
-        // The brokers take the change over one after the other.
-        for _ in 0..20 {
-            if found.0 == setting {
-                break;
-            }
-            found = wrong_setting(&options).await;
-        }
-        assert_eq!(found.0, setting, "{}", found.1);
-        assert!(found.1.contains(&name) && found.1.contains(value), "{}", found.1);
+        let text = refused_for(&options, setting).await;
+        assert!(text.contains(&name) && text.contains(value), "{text}");
     }
 }
 
@@ -129,15 +127,8 @@ async fn nothing_is_made_beside_a_log_that_does_not_fit() {
     for outcome in admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap() {
         outcome.unwrap();
     }
-    let mut error = refusal(options.clone()).await;
-    for _ in 0..20 {
-        if matches!(error, OpenError::Topic { .. }) {
-            break;
-        }
-        error = refusal(options.clone()).await;
-    }
-    assert!(matches!(error, OpenError::Topic { setting: "partitions", .. }), "{error:?}");
-    let metadata = admin.inner().fetch_metadata(None, std::time::Duration::from_secs(10)).unwrap();
+    refused_for(&options, "partitions").await;
+    let metadata = admin.inner().fetch_metadata(None, PATIENCE).unwrap();
     let prefix = options.prefix.as_ref().unwrap();
     let ours = metadata.topics().iter().filter(|topic| topic.name().starts_with(prefix)).count();
     assert_eq!(ours, 1);

@@ -142,8 +142,9 @@ impl Lanes {
         loop {
             match lane.take() {
                 Work::Questions(questions) => {
-                    let (starts, ends) =
-                        questions.into_iter().partition::<Vec<_>, _>(|question| question.bound == Bound::Start);
+                    let (starts, ends) = questions
+                        .into_iter()
+                        .partition::<Vec<_>, _>(|question| question.bound == Bound::Start);
                     self.serve(starts, Bound::Start);
                     self.serve(ends, Bound::End);
                 }
@@ -156,7 +157,8 @@ impl Lanes {
 
     /// One query for all of them.
     fn serve(&self, questions: Vec<Question>, bound: Bound) {
-        let places: BTreeSet<_> = questions.iter().flat_map(|question| question.places.iter().copied()).collect();
+        let places: BTreeSet<_> =
+            questions.iter().flat_map(|question| question.places.iter().copied()).collect();
         if places.is_empty() {
             return;
         }

@@ -34,7 +34,8 @@ pub(super) fn find(core: &Arc<Core>, appender: &Appender) -> Result<Epoch, OpenE
         }
         failure = write(appender, &topic);
     }
-    let unwritten = || OpenError::EpochUnwritten { topic: topic.clone(), reason: failure.unwrap_or_default() };
+    let unwritten =
+        || OpenError::EpochUnwritten { topic: topic.clone(), reason: failure.unwrap_or_default() };
     read(core, &topic)?.ok_or_else(unwritten)
 }
 

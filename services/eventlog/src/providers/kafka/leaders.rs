@@ -46,7 +46,8 @@ impl Leaders {
                 Ok(metadata) => {
                     let ours = metadata.topics().iter().filter(|found| found.error().is_none());
                     for partition in ours.flat_map(|found| found.partitions()) {
-                        let at = u32::try_from(partition.id()).map(|partition| TopicPartition { topic, partition });
+                        let at = u32::try_from(partition.id())
+                            .map(|partition| TopicPartition { topic, partition });
                         let id = at.ok().and_then(|at| core.slot(at)).and_then(|slot| self.ids.get(slot));
                         if let Some(id) = id {
                             id.store(partition.leader(), Ordering::Relaxed);

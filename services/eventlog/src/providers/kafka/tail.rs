@@ -124,11 +124,10 @@ impl KafkaTail {
             None => {}
             Some(error @ KafkaError::MessageConsumptionFatal(_)) => return Err(io_error(error)),
             Some(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => self.is_off = true,
-            Some(error) => {
-                if !std::mem::replace(&mut self.is_away, true) {
-                    tracing::warn!(%error, "a tail of the log waits for its broker");
-                }
+            Some(error) if !std::mem::replace(&mut self.is_away, true) => {
+                tracing::warn!(%error, "a tail of the log waits for its broker");
             }
+            Some(_) => {}
         }
         Ok(())
     }
