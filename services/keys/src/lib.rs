@@ -12,11 +12,14 @@
 //! It is durable before the first event that is sealed under it. To destroy it is to erase what it sealed, although the
 //! log never changes.
 
+pub mod conformance;
 mod data_key;
 mod keys;
 mod media_url;
 mod port;
 mod providers {
+    #[cfg(feature = "cassandra")]
+    pub(crate) mod cassandra;
     pub(crate) mod embedded;
 }
 mod ring;
@@ -25,5 +28,7 @@ pub use data_key::{DataKey, Place, SealError};
 pub use keys::{Keys, KeysError, period_of};
 pub use media_url::{MediaUrlError, media_url, open_media_url};
 pub use port::{KeyStore, StoreError, WrappedKey};
+#[cfg(feature = "cassandra")]
+pub use providers::cassandra::{CassandraKeyOptions, CassandraKeyStore};
 pub use providers::embedded::EmbeddedKeyStore;
 pub use ring::{KeyRing, RingError};

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// Bytes that this program can't have written.
     #[error("a row of the key store is damaged")]
     Damaged,
+    /// It can't be used by this program.
+    #[error("the key store doesn't fit: {0}")]
+    Unfit(String),
 }
 
 /// Wrapped data keys, durable. Beside the log the second thing to back up; never rebuilt.
@@ -41,9 +44,11 @@ pub trait KeyStore: Send + Sync {
     /// Stores keys; returns once they are durable. A key with the same id is replaced.
     async fn put(&self, keys: Vec<WrappedKey>) -> Result<(), StoreError>;
 
-    /// Keys in order of their id after `after`, at most `limit`.
+    /// Keys after `after`, at most `limit` and at least one while there are any, in an order that is the store's own and
+    /// always the same.
     async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<WrappedKey>, StoreError>;
 
-    /// Destroys all keys of a group, so that what they sealed can't be read any more; returns how many.
+    /// Destroys all keys of a group, so that what they sealed can't be read any more; returns how many. May be repeated
+    /// after an error.
     async fn destroy(&self, group: GroupId) -> Result<usize, StoreError>;
 }

@@ -1,12 +1,15 @@
 //! Asks a read model everything, and compares with the oracle.
 
-use parley_domain::{Group, MediaId, MessageId};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use parley_domain::{Group, MediaId, MessageId, MessageSent, Seq};
 
 use super::world::{World, group, user, users};
 use crate::{Error, MessageKey, ReadModel};
 
 /// No limit that matters.
 const ALL: usize = 10_000;
+/// Messages that are asked about at once: engines that are far away take their time.
+const AT_ONCE: usize = 16;
 
 /// Asks everything about a world, all of which the model has been given.
 ///
@@ -93,33 +96,46 @@ async fn messages(model: &dyn ReadModel, world: &World, group: &Group) -> Result
 }
 
 async fn finding(model: &dyn ReadModel, world: &World, group: &Group) -> Result<(), Error> {
-    for (seq, message) in world.messages(group.id) {
-        assert_eq!(model.find(group.id, &MessageKey::Id(message.message_id)).await?, Some(seq));
-        let client_message_id = message.client_message_id.clone();
-        let key = |sender| MessageKey::Client { sender, client_message_id: client_message_id.clone() };
-        assert_eq!(model.find(group.id, &key(message.sender.clone())).await?, Some(seq));
-        assert_eq!(model.find(group.id, &key(user("nobody"))).await?, None);
-    }
+    let find = |(seq, message)| find(model, group, seq, message);
+    stream::iter(world.messages(group.id)).map(find).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     let unknown = MessageKey::Id(MessageId::from_bytes([0xff; 16]));
     assert_eq!(model.find(group.id, &unknown).await?, None);
     Ok(())
 }
 
+async fn find(model: &dyn ReadModel, group: &Group, seq: Seq, message: &MessageSent) -> Result<(), Error> {
+    assert_eq!(model.find(group.id, &MessageKey::Id(message.message_id)).await?, Some(seq));
+    let client_message_id = message.client_message_id.clone();
+    let key = |sender| MessageKey::Client { sender, client_message_id: client_message_id.clone() };
+    assert_eq!(model.find(group.id, &key(message.sender.clone())).await?, Some(seq));
+    assert_eq!(model.find(group.id, &key(user("nobody"))).await?, None);
+    Ok(())
+}
+
 async fn receipts(model: &dyn ReadModel, world: &World, group: &Group) -> Result<(), Error> {
-    for (seq, message) in world.messages(group.id) {
-        let sender = &message.sender;
-        assert_eq!(model.receipts(group.id, seq, sender).await?, group.receipts(seq, sender), "{seq}");
-        let expected = world.status_rows(group, seq, sender);
-        assert_eq!(model.statuses(group.id, seq, sender, None, ALL).await?, expected, "{seq}");
-        let (mut paged, mut after) = (Vec::new(), None);
-        loop {
-            let page = model.statuses(group.id, seq, sender, after.as_ref(), 2).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.user.clone());
-            paged.extend(page);
-        }
-        assert_eq!(paged, expected, "{seq}");
+    let ask = |(seq, message): (Seq, _)| receipts_of(model, world, group, seq, message);
+    stream::iter(world.messages(group.id)).map(ask).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+async fn receipts_of(
+    model: &dyn ReadModel,
+    world: &World,
+    group: &Group,
+    seq: Seq,
+    message: &MessageSent,
+) -> Result<(), Error> {
+    let sender = &message.sender;
+    assert_eq!(model.receipts(group.id, seq, sender).await?, group.receipts(seq, sender), "{seq}");
+    let expected = world.status_rows(group, seq, sender);
+    assert_eq!(model.statuses(group.id, seq, sender, None, ALL).await?, expected, "{seq}");
+    let (mut paged, mut after) = (Vec::new(), None);
+    loop {
+        let page = model.statuses(group.id, seq, sender, after.as_ref(), 2).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.user.clone());
+        paged.extend(page);
     }
+    assert_eq!(paged, expected, "{seq}");
     Ok(())
 }
 
