@@ -47,7 +47,7 @@ def _joined(case: Case) -> dict[tuple[str, str], int]:
     for record in case.valid():
         group = record.group or ""
         if record.kind == "GroupCreated":
-            users = case.facts.creates.get(group, {}).get("members", [])
+            users = record.value.get("members") or case.facts.creates.get(group, {}).get("members", [])
         else:
             users = record.value["users"] if record.kind == "MembersAdded" else []
         for user in users:
