@@ -75,7 +75,7 @@ async fn key_store(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn KeySto
     };
     let cannot = "the key store can't be opened";
     match config.cassandra_key_options().filter(|_| in_cassandra) {
-        Some(options) => Ok(CassandraKeyStore::open(options).await.context(cannot)?),
+        Some(options) => Ok(CassandraKeyStore::open(&options).await.context(cannot)?),
         None => Ok(EmbeddedKeyStore::open(&dir.join("keys").join("store")).context(cannot)?),
     }
 }
