@@ -254,7 +254,7 @@ impl Bare {
             .collect();
         let start = self.confirmed();
         let began = Instant::now();
-        for (number, stored) in (0..).zip(&records) {
+        for (number, stored) in (1..).zip(&records) {
             self.send(stored.at, stored);
             while number - (self.confirmed() - start) >= IN_FLIGHT {
                 std::thread::sleep(Duration::from_micros(20));

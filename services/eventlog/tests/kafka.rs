@@ -27,7 +27,7 @@ use parley_eventlog::providers::kafka::{KafkaLog, KafkaOptions};
 /// A log of its own.
 fn options() -> KafkaOptions {
     let brokers =
-        std::env::var("PARLEY_TEST_KAFKA").expect("PARLEY_TEST_KAFKA names a Kafka broker as host:port");
+        std::env::var("PARLEY_TEST_KAFKA").expect("PARLEY_TEST_KAFKA must name a Kafka broker as host:port");
     let mut options = KafkaOptions::new(brokers, PartitionCount::new(4).unwrap());
     options.prefix = Some(format!("test-{}", uuid::Uuid::now_v7().simple()));
     (options.replication, options.min_insync, options.allow_single) = (1, 1, true);

@@ -38,6 +38,9 @@ mod tail;
 mod time;
 mod topics;
 
+#[cfg(test)]
+mod faults;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -89,8 +89,12 @@ async fn an_append_that_lands_before_what_was_known_is_not_acknowledged() {
     let log = KafkaLog::open(options.clone()).await.unwrap();
     append(&log, 0..10).await.unwrap();
     lose(&options).await;
-    let outcome = tokio::time::timeout(PATIENCE, append(&log, 10..11)).await.expect("answered in time");
-    assert!(outcome.is_err(), "{outcome:?}");
+    let began = Instant::now();
+    // It may still get into the old log while that goes.
+    while let Ok(offsets) = append(&log, 10..11).await {
+        assert!(offsets[0] >= 10, "{offsets:?}");
+        assert!(began.elapsed() < PATIENCE, "{offsets:?}");
+    }
     until_trouble(&log, "lost records").await;
 }
 

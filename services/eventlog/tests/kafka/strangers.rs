@@ -146,3 +146,51 @@ async fn profiles_are_under_no_claim_and_others_must_be() {
     }
     assert_eq!(log.offsets(&[users, AT], Bound::End).await.unwrap(), [1, 0]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Kafka: scripts/test starts it"]
+async fn holes_that_others_leave_hold_nobody_up() {
+    let options = options();
+    let log = KafkaLog::open(options.clone()).await.unwrap();
+    let mut tail = log.tail(vec![(AT, 0)]).await.unwrap();
+    log.append(vec![(AT, record(None, Stamp::Claim))]).await.unwrap().unwrap();
+    // A transaction leaves a marker, which is an offset without a record, as compaction does.
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &options.brokers)
+        .set("transactional.id", options.prefix.as_ref().unwrap())
+        .create()
+        .unwrap();
+    let name = options.topic(AT.topic);
+    tokio::task::spawn_blocking(move || {
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        producer
+            .send(BaseRecord::<str, str>::to(&name).partition(2).payload("theirs"))
+            .map_err(|(e, _)| e)
+            .unwrap();
+        producer.commit_transaction(PATIENCE).unwrap();
+    })
+    .await
+    .unwrap();
+    // It comes a moment after the commit.
+    let began = std::time::Instant::now();
+    while log.offsets(&[AT], Bound::End).await.unwrap() != [3] {
+        assert!(began.elapsed() < PATIENCE);
+    }
+    assert_eq!(log.read(AT, 0, 100).await.unwrap().len(), 2);
+    assert!(log.read(AT, 2, 100).await.unwrap().is_empty());
+    let mut given = 0;
+    loop {
+        let some = tail.next_now(10).await.unwrap();
+        if some.is_empty() {
+            break;
+        }
+        given += some.len();
+    }
+    assert_eq!(given, 2);
+    log.append(vec![(AT, record(Some("group-1"), Stamp::Event { claim: 0, index: 0 }))])
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(tail.next_now(10).await.unwrap()[0].offset, 3);
+}

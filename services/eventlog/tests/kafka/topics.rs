@@ -127,6 +127,11 @@ async fn nothing_is_made_beside_a_log_that_does_not_fit() {
     for outcome in admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap() {
         outcome.unwrap();
     }
+    // It isn't there for everybody at once.
+    let began = Instant::now();
+    while admin.inner().fetch_metadata(Some(&name), PATIENCE).unwrap().topics()[0].error().is_some() {
+        assert!(began.elapsed() < PATIENCE);
+    }
     refused_for(&options, "partitions").await;
     let metadata = admin.inner().fetch_metadata(None, PATIENCE).unwrap();
     let prefix = options.prefix.as_ref().unwrap();

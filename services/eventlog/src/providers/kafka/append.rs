@@ -70,7 +70,7 @@ impl Append {
     }
 
     /// The report of one record.
-    fn report(&self, index: usize, outcome: Result<u64, Arc<str>>) {
+    pub(super) fn report(&self, index: usize, outcome: Result<u64, Arc<str>>) {
         let mut state = self.state.lock();
         match outcome {
             Ok(offset) => {

@@ -33,6 +33,8 @@ use crate::port::Topic;
 
 /// How often the thread looks whether it should end.
 const POLL: Duration = Duration::from_millis(50);
+/// How long the brokers may take to let a member go, beyond what the release of its partitions takes.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// A member tells that it lives this many times within a session, and learns of changes at the same moments.
 const HEARTBEATS: u32 = 12;
 
@@ -81,6 +83,7 @@ pub enum AssignmentError {
 #[derive(Debug)]
 pub struct Assignments {
     member: Arc<Member>,
+    patience: Duration,
     assignment: watch::Receiver<Assignment>,
 }
 
@@ -105,7 +108,7 @@ impl Assignments {
         consumer.subscribe(&[&log.topic(Topic::Events)]).map_err(fail)?;
         let thread = std::thread::Builder::new().name("parley-group".to_owned());
         thread.spawn(move || run(consumer)).map_err(AssignmentError::Thread)?;
-        Ok(Self { member, assignment })
+        Ok(Self { member, patience, assignment })
     }
 
     /// The present assignment, and each later one. A value with fewer partitions than before means: stop with the missing
@@ -132,8 +135,11 @@ impl Assignments {
     pub async fn leave(&self) {
         self.member.is_leaving.store(true, Ordering::Release);
         let mut assignment = self.assignment.clone();
-        // Until the thread has dropped its end.
-        while assignment.changed().await.is_ok() {}
+        // Until the thread has dropped its end; brokers that are away don't hold it up for ever.
+        let ended = async { while assignment.changed().await.is_ok() {} };
+        if tokio::time::timeout(self.patience + LEAVE_PATIENCE, ended).await.is_err() {
+            tracing::warn!("the group wasn't told in time that this process leaves it");
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl Roster {
         };
         consumer.assign(&self.list(Offset::Offset(next))?).map_err(io_error)?;
         let closed = self.shared.closed.subscribe();
-        Ok(RosterWatch { roster: self, consumer: Some(consumer), wake, closed, next })
+        Ok(RosterWatch { roster: self, consumer: Some(Arc::new(consumer)), wake, closed, next })
     }
 
     fn list(&self, offset: Offset) -> Result<TopicPartitionList, ReadError> {
@@ -119,7 +119,7 @@ impl Roster {
 pub struct RosterWatch {
     roster: Roster,
     /// `None` only while it is dropped.
-    consumer: Option<BaseConsumer<Context>>,
+    consumer: Option<Arc<BaseConsumer<Context>>>,
     wake: Arc<Notify>,
     closed: watch::Receiver<bool>,
     /// The next offset to come.
@@ -181,11 +181,12 @@ impl RosterWatch {
 
     /// The roster's end, asked on a thread that may block.
     async fn end(&self) -> Result<i64, ReadError> {
-        let (core, topic) = (Arc::clone(&self.roster.shared.core), Arc::clone(&self.roster.topic));
+        let consumer = self.consumer.clone().ok_or(ReadError::Closed)?;
+        let roster = self.roster.clone();
         let ask = move || {
-            let consumer: BaseConsumer<_> =
-                client::config(&core.options).create_with_context(Context::new(&core)).map_err(io_error)?;
-            Ok(consumer.fetch_watermarks(&topic, 0, PATIENCE).map_err(io_error)?.1)
+            let end = consumer.fetch_watermarks(&roster.topic, 0, PATIENCE).map(|(_, end)| end);
+            roster.shared.reaper.take(consumer);
+            end.map_err(io_error)
         };
         tokio::task::spawn_blocking(ask).await.map_err(|error| ReadError::Io(io::Error::other(error)))?
     }
