@@ -44,6 +44,7 @@ where
     scenarios::unread_stops(&*make().await).await?;
     scenarios::many_steps(&*make().await).await?;
     scenarios::paging(&*make().await).await?;
+    scenarios::long_history(&*make().await).await?;
     scenarios::rolled_back(&*make().await).await?;
     scenarios::notifications(&*make().await).await?;
     scenarios::early_acknowledgements(&*make().await).await?;

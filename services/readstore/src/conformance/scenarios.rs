@@ -183,6 +183,42 @@ pub(super) async fn paging(model: &dyn ReadModel) -> Result<(), Error> {
     check(model, &world).await
 }
 
+/// A group whose events lie far apart, as those of one with a long history do that are asked about: whatever an engine keeps
+/// together, these don't lie there together.
+pub(super) async fn long_history(model: &dyn ReadModel) -> Result<(), Error> {
+    let id = group(1);
+    let (bob, cid) = (user("bob"), user("zoë"));
+    let mut world = created(&["bob", "zoë", "b"]);
+    let skip_to = |world: &mut World, head| world.groups.get_mut(&id).unwrap().head = head;
+    let old = world.send(id, "ann");
+    world.send(id, "bob");
+    world.advance(id, &bob, old, 0, false);
+    world.advance(id, &cid, old, old, false);
+    skip_to(&mut world, 262_140);
+    for _ in 0..4 {
+        world.send(id, "ann");
+        world.send(id, "bob");
+    }
+    let middle = world.send(id, "ann");
+    world.advance(id, &bob, middle - 5, 0, false);
+    world.push(id, removal("zoë", 3));
+    world.push(id, removal("b", 2));
+    skip_to(&mut world, 600_000);
+    world.push(id, addition("zoë", 3));
+    world.push(id, addition("anna", 4));
+    let last = world.send(id, "bob");
+    roll_back(&mut world, middle);
+    world.advance(id, &cid, last, 0, false);
+    world.send(id, "anna");
+    apply(model, &world.log, 5).await?;
+    check(model, &world).await?;
+    // A step over all of it.
+    let done = world.log.len();
+    world.advance(id, &bob, last, last, false);
+    apply(model, &world.log[done..], 1).await?;
+    check(model, &world).await
+}
+
 /// A message that was rolled back keeps its place; nobody has it.
 pub(super) async fn rolled_back(model: &dyn ReadModel) -> Result<(), Error> {
     let (id, ann) = (group(1), user("ann"));
