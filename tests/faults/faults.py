@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -139,7 +140,11 @@ class Run:
 
     async def main(self) -> int:
         """Runs it; the exit code."""
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(32))
+        loop, whole = asyncio.get_running_loop(), asyncio.current_task()
+        loop.set_default_executor(ThreadPoolExecutor(32))
+        if whole is not None:
+            # Whoever ends us wants our processes ended too.
+            loop.add_signal_handler(signal.SIGTERM, whole.cancel)
         if not os.access(self.args.binary, os.X_OK):
             print(f"error: there is no {self.args.binary}; build it, or name one with --binary", file=sys.stderr)
             return 2

@@ -87,8 +87,7 @@ class Load:
 
     async def setup(self) -> None:
         """Groups, and clients that are online."""
-        for n in range(self.options.groups):
-            await self.create(n)
+        await asyncio.gather(*(self.create(n) for n in range(self.options.groups)))
         for n, user in enumerate(self.users):
             # Two clients of one user store for themselves: `delivered_seq` is the member's.
             mode = "own" if n < self.options.twins or n % 2 else "auto"
@@ -250,11 +249,13 @@ class Load:
 
     async def _heads(self) -> dict[str, int]:
         rest = self.rest(self.late[0])
-        return {group: (await rest.call("GET", f"/groups/{group}"))["head_seq"] for group in self.groups}
+        bodies = await asyncio.gather(*(rest.call("GET", f"/groups/{group}") for group in self.groups))
+        return {body["group_id"]: body["head_seq"] for body in bodies}
 
     async def views(self) -> list[GroupView]:
         """What REST says of every group, by the edges in turn."""
-        return [await view_group(self.rest(self.late[0], n), group) for n, group in enumerate(self.groups)]
+        views = (view_group(self.rest(self.late[0], n), group) for n, group in enumerate(self.groups))
+        return list(await asyncio.gather(*views))
 
     async def end(self) -> None:
         """Ends all clients."""

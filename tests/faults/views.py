@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,8 +60,8 @@ async def view_group(rest: Rest, group: str) -> GroupView:
     members, _ = await _pages(rest, f"/groups/{group}/members", "members")
     view = GroupView(group, rest.edges[0], body, members, await _messages(rest, group))
     chosen = view.messages[-NEWEST:] + random.sample(view.messages, min(OTHERS, len(view.messages)))
-    for message in chosen:
-        path = f"/groups/{group}/messages/{message['message_id']}/status"
-        rows, page = await _pages(rest, path, "statuses")
+    paths = [f"/groups/{group}/messages/{message['message_id']}/status" for message in chosen]
+    pages = await asyncio.gather(*(_pages(rest, path, "statuses") for path in paths))
+    for message, (rows, page) in zip(chosen, pages, strict=True):
         view.statuses[message["message_id"]] = {**page, "statuses": rows}
     return view

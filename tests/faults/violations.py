@@ -39,7 +39,8 @@ class Case:
     @classmethod
     def of(cls, facts: Facts, log: list[LogRecord], views: list[GroupView], partitions: int | None) -> Case:
         """Sorts a log."""
-        ours = set(facts.creates) | {frame.asked["group"] for frames in facts.sends.values() for frame in frames}
+        # All that a client of this run named or saw, those too whose making was never answered.
+        ours = {entry["group"] for entry in facts.entries if "group" in entry}
         events = [record for record in log if record.topic == EVENTS and record.group in ours]
         acks = [record for record in log if record.topic == ACKS and record.group in ours and record.is_valid]
         case = cls(facts, events, acks, views, partitions)
