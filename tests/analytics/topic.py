@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 WAIT_S = 30.0
-BATCH_RECORDS = 1000
+BATCH_RECORDS, BATCH_S = 1000, 0.1
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,13 @@ def _read(consumer: Any, topic: str) -> Iterator[Record]:  # noqa: ANN401 - the 
     open_partitions = set(ends)
     if open_partitions:
         consumer.assign([TopicPartition(topic, partition, begins[partition]) for partition in sorted(ends)])
+    last = time.monotonic()
     while open_partitions:
-        messages = consumer.consume(BATCH_RECORDS, timeout=WAIT_S)
-        if not messages:
+        # It waits until so many are there, or the time is up: a short time, so that the rest isn't waited for.
+        messages = consumer.consume(BATCH_RECORDS, timeout=BATCH_S)
+        if messages:
+            last = time.monotonic()
+        elif time.monotonic() - last > WAIT_S:
             raise TopicError(f"{topic}: no record came for {WAIT_S:.0f} s; open: {sorted(open_partitions)}")
         for message in messages:
             partition, error = message.partition(), message.error()

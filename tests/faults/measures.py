@@ -13,6 +13,10 @@ from scenarios import Move
 HANDOVER_S = 4.0
 
 
+#: A send that waited so long for its answer waited for the partition to move.
+WAITED_S = 0.5
+
+
 @dataclass
 class Measures:
     """In milliseconds; `None` where there was nothing to measure."""
@@ -57,7 +61,7 @@ def measure(facts: Facts, log: list[LogRecord], moves: list[Move], since: float)
         measures.resume_median, measures.resume_worst = 1000 * resumes[len(resumes) // 2], 1000 * resumes[-1]
     measures.resumes = len(resumes)
     measures.longest_wait = 1000 * max(
-        (end - begin for begin, end, _ in _open_sends(facts) if end >= since), default=0.0
+        (end - begin for begin, end, _, _ in _open_sends(facts) if end >= since), default=0.0
     )
     welcomed = {(entry["c"], entry["s"]) for entry in facts.entries if entry["k"] == "welcome"}
     for entry in facts.entries:
@@ -72,31 +76,37 @@ def _claims(log: list[LogRecord]) -> dict[tuple[int, int], int]:
 
 
 def _firsts(facts: Facts, move: Move, claims: dict[tuple[int, int], int]) -> list[float]:
-    """Of each moved partition with sends: how long until the first one was accepted under another claim."""
+    """Of each moved partition for which a send waited: how long until the first was accepted under another claim."""
     old: dict[int, int] = {}
     first: dict[int, float] = {}
-    for entry in facts.entries:
-        if entry["k"] != "reply" or entry.get("event") != "group_message_accepted" or entry["duplicate"]:
+    for frames in facts.sends.values():
+        for frame in frames:
+            answer = frame.answer
+            if not frame.is_accepted or answer is None or answer["duplicate"]:
+                continue
+            partition, at = answer["position"]["partition"], answer["t"]
+            claim = claims.get((partition, answer["position"]["offset"]))
+            if partition in move.partitions and claim is not None and at <= move.at:
+                old[partition] = max(claim, old.get(partition, -1))
+    for begin, end, partition, offset in sorted(_open_sends(facts), key=lambda span: span[1]):
+        claim = claims.get((partition, offset))
+        if partition not in move.partitions or end <= move.at or claim is None or claim <= old.get(partition, -1):
             continue
-        place = (entry["position"]["partition"], entry["position"]["offset"])
-        claim = claims.get(place)
-        if place[0] not in move.partitions or claim is None:
-            continue
-        if entry["t"] <= move.at:
-            old[place[0]] = claim
-        elif claim != old.get(place[0], -1):
-            first.setdefault(place[0], entry["t"] - move.at)
-    return list(first.values())
+        # One that was answered at once says only that the partition had moved by then.
+        waited = end - max(begin, move.at) >= WAITED_S
+        first.setdefault(partition, end - move.at if waited else 0.0)
+    return [seconds for seconds in first.values() if seconds]
 
 
-def _open_sends(facts: Facts) -> list[tuple[float, float, int]]:
-    """Of each accepted send: first frame, first answer, partition."""
+def _open_sends(facts: Facts) -> list[tuple[float, float, int, int]]:
+    """Of each accepted send: first frame, first answer, partition and offset."""
     spans = []
     for frames in facts.sends.values():
         answers = [f.answer for f in frames if f.is_accepted and f.answer is not None]
         if answers:
             first = min(answers, key=lambda answer: float(answer["t"]))
-            spans.append((frames[0].asked["t"], first["t"], first["position"]["partition"]))
+            position = first["position"]
+            spans.append((frames[0].asked["t"], first["t"], position["partition"], position["offset"]))
     return spans
 
 
@@ -104,7 +114,7 @@ def _waits(facts: Facts, move: Move) -> list[float]:
     """How long sends to the moved partitions stood open that were open within seconds of the hand-over."""
     return [
         end - max(begin, move.at)
-        for begin, end, partition in _open_sends(facts)
+        for begin, end, partition, _ in _open_sends(facts)
         if partition in move.partitions and end > move.at and begin < move.at + HANDOVER_S
     ]
 
