@@ -166,7 +166,7 @@ class Client:
             self.is_up = False
             for task in tasks:
                 task.cancel()
-        return socket.close_code or 1006
+        return int(socket.close_code or 1006)
 
     async def _write(self, socket: ClientConnection) -> None:
         with contextlib.suppress(WebSocketException):

@@ -60,6 +60,14 @@ class Deployment(ABC):
         """Partition -> name of the process that owns it."""
         return {}
 
+    def edge_of(self, name: str) -> str | None:
+        """The URL at which a process serves clients, if it does."""
+        return self.edges[0] if name == "server" else None
+
+    async def until_ready(self, name: str) -> bool:
+        """Waits until a process says that it is ready; `False` if it doesn't."""
+        return True
+
     async def counts(self) -> dict[str, int] | None:
         """Messages a group as tests/analytics counts them; `None` where it can't."""
         return None
@@ -156,6 +164,19 @@ class Cluster(Deployment):
         from kafka_log import read_kafka
 
         return await asyncio.to_thread(read_kafka, self.engines.brokers, self.prefix)
+
+    def edge_of(self, name: str) -> str | None:
+        return self.edges[int(name.removeprefix("edge-")) - 1] if name.startswith("edge-") else None
+
+    async def until_ready(self, name: str) -> bool:
+        for _ in range(60):
+            try:
+                await asyncio.to_thread(_get, f"http://127.0.0.1:{self._admin[name]}/readyz")
+            except (OSError, ValueError):
+                await asyncio.sleep(0.5)
+                continue
+            return True
+        return False
 
     async def counts(self) -> dict[str, int] | None:
         from messages_an_hour import count

@@ -11,7 +11,7 @@ from check_streams import GOING_AWAY
 from checker import check
 from deployment import Deployment
 from facts import Facts
-from history import Recorder, now
+from history import Entry, Recorder, now
 from load import Load, LoadOptions
 from log import LogRecord
 from measures import Measures, measure
@@ -69,7 +69,7 @@ async def run_round(deployment: Deployment, fault: str, number: int, name: str, 
         recorder.close()
     log = await deployment.read_log()
     await deployment.start()
-    violations, measures = await asyncio.to_thread(_judge, recorder, log, views, stage, since, fault == "rolling")
+    violations, measures = await asyncio.to_thread(_judge, recorder, log, views, stage, since)
     violations += _as_counted(await deployment.counts(), views)
     result = RoundResult(name, fault, stage.what, measures, violations, now() - begun)
     if violations:
@@ -91,18 +91,31 @@ def _as_counted(counts: dict[str, int] | None, views: list[GroupView]) -> list[V
 
 
 def _judge(
-    recorder: Recorder, log: list[LogRecord], views: list[GroupView], stage: Stage, since: float, is_planned: bool
+    recorder: Recorder, log: list[LogRecord], views: list[GroupView], stage: Stage, since: float
 ) -> tuple[list[Violation], Measures]:
     violations = check(recorder.entries, log, views, stage.deployment.partitions)
     violations += [Violation("process", fault) for fault in stage.faults]
     measures = measure(Facts(recorder.entries), log, stage.moves, since)
     if stage.load.accepted == 0:
         violations.append(Violation("no_load", "not one send was accepted"))
-    if is_planned:
-        abrupt = {code: count for code, count in measures.closes.items() if code != GOING_AWAY}
-        if abrupt:
-            violations.append(Violation("abrupt_close", f"a planned stop closed with {abrupt}"))
+    violations += _abrupt(recorder.entries)
     return violations, measures
+
+
+def _abrupt(entries: list[Entry]) -> list[Violation]:
+    """Connections to an edge that was stopped as planned, and that weren't closed as the contract says."""
+    edges = {(entry["c"], entry["s"]): entry["edge"] for entry in entries if entry["k"] == "connect"}
+    opened = {(entry["c"], entry["s"]): entry["t"] for entry in entries if entry["k"] == "welcome"}
+    found = []
+    for stop in (entry for entry in entries if entry["k"] == "stopped"):
+        for entry in entries:
+            if entry["k"] != "closed" or not stop["begun"] <= entry["t"] <= stop["t"] + 0.2:
+                continue
+            at = (entry["c"], entry["s"])
+            was_there = edges[at] == stop["edge"] and opened.get(at, stop["t"]) < stop["begun"]
+            if was_there and entry["code"] != GOING_AWAY:
+                found.append(Violation("abrupt_close", f"{entry['c']}: {entry['code']} by a planned stop"))
+    return found
 
 
 def _keep(log: list[LogRecord], path: Path) -> Path:

@@ -189,9 +189,15 @@ async def rolling(stage: Stage) -> None:
         code = await process.terminate()
         if code != 0 or now() - begun > 10:
             stage.faults.append(f"{process.name} ended with {code} after {now() - begun:.1f} s of SIGTERM")
+        edge = stage.deployment.edge_of(process.name)
+        if edge is not None:
+            stage.recorder.add("stopped", edge=edge, begun=begun)
         await stage.rest(2, 1)
         await process.start()
-        await stage.rest(2, 1)
+        if not await stage.deployment.until_ready(process.name):
+            stage.faults.append(f"{process.name} isn't ready after its restart")
+        # A writer that comes back gets partitions back: that is over before the next one goes.
+        await stage.rest(6, 4)
 
 
 async def brokers_frozen(stage: Stage) -> None:
