@@ -141,7 +141,7 @@ class Cluster(Deployment):
             f'log = "{urls["log"]}/{self.prefix}"\nreads = "{urls["reads"]}/{self.prefix}"\n'
             f'media = "{urls["media"]}"\npartitions = {self.partitions}\n'
             f'[auth]\nhs256_secret = "{self.secret}"\n[keys]\nring = "{ring}"\n[limits]\nsends_per_second = 0\n'
-            "[cassandra]\nreplication = 1\n"
+            "[cassandra]\nreplication = 1\n[cluster]\nsession_timeout_ms = 3000\n"
         )
 
     async def settings(self) -> dict[str, str]:

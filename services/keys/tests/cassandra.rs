@@ -2,6 +2,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::disallowed_methods,
     reason = "tests; the helpers outside of test functions, too"
 )]
 #![cfg(feature = "cassandra")]

@@ -130,6 +130,7 @@ async fn start(
 ) -> anyhow::Result<(SocketAddr, Process, Roles)> {
     // What can be refused is looked at before engines are opened.
     let tls = config.tls()?;
+    config.s3_options()?;
     let rpc = bind(&config.rpc.listen).await?;
     let listeners = roles::Listeners::bind(&config, &roles).await?;
     let advertised = match config.rpc.advertise.as_str() {

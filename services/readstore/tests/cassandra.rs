@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "tests; the helpers outside of test functions, too"
 )]
 #![cfg(feature = "cassandra")]

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::kafka::{KafkaLog, KafkaOptions};
-use parley_keys::{CassandraKeyStore, EmbeddedKeyStore, KeyRing, KeyStore, Keys};
+use parley_keys::{CassandraKeyStore, EmbeddedKeyStore, KeyRing, KeyStore, Keys, StoreError};
 use parley_media::Blobs;
 use parley_media::providers::directory::DirectoryBlobs;
 use parley_media::providers::s3::S3Blobs;
@@ -18,6 +19,10 @@ use rustix::fs::FlockOperation;
 use crate::config::Config;
 use crate::engines::place;
 use crate::{Usage, data_dir};
+
+/// Tries to open an engine that others may be setting up, and the pause between them, at least.
+const OPEN_TRIES_MAX: u32 = 10;
+const OPEN_PAUSE: Duration = Duration::from_millis(500);
 
 /// What all roles work with.
 pub(crate) struct Engines {
@@ -42,9 +47,11 @@ impl Engines {
         let dir = config.data_dir();
         let log = KafkaLog::open(kafka.clone()).await.context("the log can't be opened")?;
         let reads: Arc<dyn ReadStore> = match config.cassandra_options() {
-            Some(options) => CassandraReadStore::open(options, log.epoch())
-                .await
-                .context("the read models can't be opened")?,
+            Some(options) => {
+                let open = || CassandraReadStore::open(options.clone(), log.epoch());
+                let is_transient = |error: &_| matches!(error, parley_readstore::Error::Engine(_));
+                patiently(open, is_transient).await.context("the read models can't be opened")?
+            }
             None if alone => {
                 let place = place(&config.reads, dir.join("reads"));
                 EmbeddedReadStore::open(&place, log.epoch(), Default::default())
@@ -75,9 +82,33 @@ async fn key_store(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn KeySto
     };
     let cannot = "the key store can't be opened";
     match config.cassandra_key_options().filter(|_| in_cassandra) {
-        Some(options) => Ok(CassandraKeyStore::open(&options).await.context(cannot)?),
+        Some(options) => {
+            let is_transient = |error: &_| matches!(error, StoreError::Engine(_));
+            Ok(patiently(|| CassandraKeyStore::open(&options), is_transient).await.context(cannot)?)
+        }
         None => Ok(EmbeddedKeyStore::open(&dir.join("keys").join("store")).context(cannot)?),
     }
+}
+
+/// Opens something that several processes may be making at this very moment: Cassandra tells some of them that a table
+/// isn't there which another has just made.
+async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
+    open: impl Fn() -> F,
+    is_transient: impl Fn(&E) -> bool,
+) -> Result<T, E>
+where
+    E: std::error::Error + 'static,
+{
+    for _ in 1..OPEN_TRIES_MAX {
+        match open().await {
+            Err(error) if is_transient(&error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "an engine isn't ready; trying on");
+                tokio::time::sleep(OPEN_PAUSE + Duration::from_millis(rand::random_range(0..500))).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    open().await
 }
 
 /// The key ring, which all processes share. Several may start at once on one machine, and only one of them makes it.
