@@ -93,10 +93,8 @@ impl Writer {
     }
 
     async fn ask(&self, terms: &BTreeMap<u32, u64>, request: Request) -> Result<Reply, Rejection> {
-        let partition = partition_of(
-            request.group_id.to_string().as_bytes(),
-            PartitionCount::new(PARTITIONS).unwrap(),
-        );
+        let partition =
+            partition_of(request.group_id.to_string().as_bytes(), PartitionCount::new(PARTITIONS).unwrap());
         let (tx, rx) = tokio::sync::oneshot::channel();
         self.owned.submit(terms[&partition], request, ReplyTo::new(move |result| drop(tx.send(result))));
         tokio::time::timeout(PATIENCE, rx).await.expect("in time").expect("answered")

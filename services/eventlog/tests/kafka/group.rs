@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use parley_domain::PartitionCount;
-use parley_eventlog::providers::kafka::{Assignment, AssignmentOptions, Assignments, KafkaLog, KafkaOptions};
+use parley_eventlog::Assignment;
+use parley_eventlog::providers::kafka::{AssignmentOptions, Assignments, KafkaLog, KafkaOptions};
 use tokio::sync::watch;
 
 use crate::options;
