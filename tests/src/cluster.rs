@@ -34,8 +34,7 @@ impl Cluster {
     /// # Panics
     /// If there are no engines, or a process doesn't start.
     pub async fn start(settings: &[&str]) -> Self {
-        let engines =
-            Engines::named().expect("PARLEY_TEST_ENGINES: scripts/test starts the engines and names them");
+        let engines = Engines::named().expect("TEST_ENGINES: scripts/test starts the engines and names them");
         let dir = tempfile::tempdir().unwrap();
         let mut all = engines.settings(dir.path());
         all.push("limits.sends_per_second=0".into());

@@ -1,6 +1,6 @@
 //! Real engines under the servers of the tests, if `scripts/test` says that there are some.
 //!
-//! `PARLEY_TEST_ENGINES` names a file with the lines of `scripts/engines urls`. Every server gets a corner of its own on them:
+//! `TEST_ENGINES` names a file with the lines of `scripts/engines urls`. Every server gets a corner of its own on them:
 //! topics with a prefix, a keyspace, a prefix of the bucket; the same one when it is started again on its directory.
 
 use std::collections::HashMap;
@@ -22,8 +22,8 @@ impl Engines {
     /// If the file can't be read: a test that needs engines fails without them.
     #[must_use]
     pub fn named() -> Option<Self> {
-        let file = std::env::var_os("PARLEY_TEST_ENGINES")?;
-        let text = std::fs::read_to_string(&file).expect("PARLEY_TEST_ENGINES names a file with their URLs");
+        let file = std::env::var_os("TEST_ENGINES")?;
+        let text = std::fs::read_to_string(&file).expect("TEST_ENGINES names a file with their URLs");
         let lines = text.lines().filter_map(|line| line.split_once('='));
         let urls =
             lines.map(|(name, value)| (name.trim().to_owned(), value.trim().trim_matches('\'').to_owned()));

@@ -23,6 +23,8 @@ pub mod time;
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
     reason = "generated code; its documentation is in the .proto"
 )]
 mod generated {

@@ -1,6 +1,6 @@
 //! The engines that several processes share.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ where
 }
 
 /// The key ring, which all processes share. Several may start at once on one machine, and only one of them makes it.
-fn ring(path: &PathBuf, dir: &Path) -> anyhow::Result<KeyRing> {
+fn ring(path: &Path, dir: &Path) -> anyhow::Result<KeyRing> {
     data_dir::create(dir)?;
     let lock =
         std::fs::File::create(dir.join("cluster.lock")).context("the data directory can't be written")?;

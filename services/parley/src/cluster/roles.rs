@@ -251,11 +251,10 @@ async fn start_edge(
     Ok((edge, routes))
 }
 
-/// The object store, and the service in front of it if it is one of our own.
-fn open_media(
-    config: &Config,
-    address: SocketAddr,
-) -> anyhow::Result<(Arc<dyn MediaStore>, Option<Arc<EmbeddedMedia>>)> {
+/// The object store, and the one in this process if it is that.
+type Media = (Arc<dyn MediaStore>, Option<Arc<EmbeddedMedia>>);
+
+fn open_media(config: &Config, address: SocketAddr) -> anyhow::Result<Media> {
     if let Some(options) = config.s3_options()? {
         return Ok((Arc::new(S3Media::new(options, Arc::new(clock::now))?), None));
     }

@@ -29,7 +29,7 @@ async fn blobs_survive_a_restart_and_what_was_half_written_goes() {
     // As a crash leaves it, as another process is just writing it, and a file of somebody else.
     fs::write(dir.path().join("~17"), "PBL1 half of it").unwrap();
     let old = fs::metadata(dir.path().join("~17")).unwrap().modified().unwrap() - LEFT_BEHIND;
-    File::options().append(true).open(dir.path().join("~17")).unwrap().set_modified(old).unwrap();
+    File::options().write(true).open(dir.path().join("~17")).unwrap().set_modified(old).unwrap();
     fs::write(dir.path().join("~18"), "PBL1 half of it").unwrap();
     fs::write(dir.path().join("-notes-"), "mine").unwrap();
 
