@@ -58,6 +58,8 @@ class Load:
     #: Clients of a scenario, which need not come to the head.
     extra: list[Client] = field(default_factory=list)
     accepted: int = 0
+    #: Nothing new is sent meanwhile.
+    is_paused: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _random: random.Random = field(default_factory=random.Random)
 
@@ -130,6 +132,10 @@ class Load:
                 await task
         await self._until(lambda: all(not client.outbox.pending for client in self.clients))
 
+    async def _while_paused(self) -> None:
+        while self.is_paused:
+            await asyncio.sleep(0.05)
+
     def text(self) -> str:
         """Some text that nobody else writes."""
         words = self._random.choices(WORDS, k=self._random.randint(1, 30))
@@ -153,6 +159,7 @@ class Load:
     async def _send_steadily(self) -> None:
         due = now()
         while True:
+            await self._while_paused()
             group = self._random.choice(list(self.groups))
             client = self._random.choice(self.senders(group))
             send = self.send(group, client)
@@ -174,6 +181,7 @@ class Load:
             if answer["event"] == "error":
                 return
             await asyncio.sleep(self._random.uniform(0, 2))
+        await self._while_paused()
         if client.is_up and how == "other text":
             client.send_once(send.group, send.cmid, self.text())
         elif client.is_up:
@@ -183,6 +191,7 @@ class Load:
         """New groups while everybody is online; a member writes there as soon as its making was acknowledged."""
         for n in range(10_000):
             await asyncio.sleep(self.options.new_group_every_s)
+            await self._while_paused()
             with contextlib.suppress(RestError):
                 group = await self.create(n + self._random.randrange(100))
                 first, *others = self.groups[group]
@@ -200,6 +209,7 @@ class Load:
         visitor = next(client for client in self.clients if client.plan.user == self.visitor)
         while True:
             await asyncio.sleep(self.options.coming_and_going_every_s)
+            await self._while_paused()
             group = self._random.choice(list(self.groups))
             owner = self.rest(self.groups[group][0], self._random.randrange(len(self.edges)))
             with contextlib.suppress(RestError):

@@ -21,7 +21,7 @@ class Plant:
 
 
 #: What a plant leads to may come late: an attempt without a violation is repeated.
-ATTEMPTS = 3
+ATTEMPTS = 5
 
 _NOT_DURABLE = frozenset({"lost", "wrong_result", "contradiction", "void_accepted"})
 

@@ -70,7 +70,7 @@ class Stage:
         return self.deployment.processes[name], partitions
 
     async def until_moved(self, move: Move) -> None:
-        """Until somebody else owns the partitions and sends to them are accepted."""
+        """Until somebody else owns the partitions and, if anything is sent, sends to them are accepted."""
         used = {partition_of(group, self.deployment.partitions) for group in self.load.groups} & move.partitions
         give_up = now() + MOVED_S
         while now() < give_up:
@@ -80,7 +80,7 @@ class Stage:
                 for entry in reversed(self.recorder.entries)
                 if entry["t"] > move.at + 0.5 and entry.get("event") == "group_message_accepted"
             }
-            if used <= answered and all(owners.get(p, move.writer) != move.writer for p in move.partitions):
+            if (self.load.is_paused or used <= answered) and all(owners.get(p, move.writer) != move.writer for p in move.partitions):
                 return
             await asyncio.sleep(0.2)
         self.faults.append(f"{move.writer}: its partitions hadn't moved after {MOVED_S:.0f} s")
@@ -230,6 +230,7 @@ async def frozen_pair(stage: Stage) -> None:
 
     Before they do, somebody new is added to the groups through the new owner. Then the frozen edge finds frames in its
     sockets: of the new member, whom the frozen writer doesn't know, and of an old one, whose sends it must not accept.
+    Nothing else is sent meanwhile: from other sends the writer would learn what happened before it comes to these.
     """
     process, partitions = await stage.busiest_writer()
     frozen_edge = stage.deployment.processes["edge-2"]
@@ -242,6 +243,8 @@ async def frozen_pair(stage: Stage) -> None:
         client.start()
     load.extra += [newcomer, member]
     await asyncio.sleep(2)
+    load.is_paused = True
+    await asyncio.sleep(1)
     stage.note(f"SIGSTOP {process.name} and edge-2, SIGCONT once the partitions had moved")
     move = Move(now(), process.name, partitions, is_planned=False)
     for frozen in (frozen_edge, process):
@@ -265,7 +268,9 @@ async def frozen_pair(stage: Stage) -> None:
         frozen_edge.signal(signal.SIGCONT)
         await asyncio.sleep(0.02)
         process.signal(signal.SIGCONT)
-    await asyncio.sleep(5)
+        await asyncio.sleep(3)
+        load.is_paused = False
+    await asyncio.sleep(3)
 
 
 Scenario = Callable[[Stage], Awaitable[None]]

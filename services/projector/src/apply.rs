@@ -128,11 +128,11 @@ fn rows(stored: &StoredRecord, writes: &mut Vec<Write>) {
 fn try_rows(stored: &StoredRecord, writes: &mut Vec<Write>) -> Result<(), event::DecodeError> {
     let value = stored.record.value.clone();
     let plain = |row: Row| Write { row, event: None };
+    let position = Position { partition: stored.at.partition, offset: stored.offset };
     match stored.at.topic {
         Topic::Events => {
             let kind = &stored.record.kind;
             let fact = event::decode_fact(kind, value.clone())?;
-            let position = Position { partition: stored.at.partition, offset: stored.offset };
             writes.extend(project(&fact).into_iter().map(|row| {
                 let bytes =
                     matches!(row, Row::Timeline { .. }).then(|| event::tagged(kind, &value)).flatten();
@@ -144,7 +144,11 @@ fn try_rows(stored: &StoredRecord, writes: &mut Vec<Write>) -> Result<(), event:
             let rows = cursors.advances.iter().flat_map(|advance| project_cursor(cursors.group_id, advance));
             writes.extend(rows.map(plain));
         }
-        Topic::Users => writes.push(plain(project_profile(&event::decode_profile(value)?))),
+        // With its place, which says which of two is the later one: edges' clocks differ.
+        Topic::Users => {
+            let row = project_profile(&event::decode_profile(value)?);
+            writes.push(Write { row, event: Some((position, bytes::Bytes::new())) });
+        }
     }
     Ok(())
 }

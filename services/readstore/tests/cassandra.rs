@@ -41,7 +41,10 @@ async fn in_keyspace<F: Future<Output = ()>>(test: impl FnOnce(CassandraOptions)
          AND durable_writes = false"
     );
     session().await.query_unpaged(create, ()).await.unwrap();
-    test(CassandraOptions::new(vec![node()], keyspace.clone())).await;
+    let mut options = CassandraOptions::new(vec![node()], keyspace.clone());
+    // A machine that runs all tests at once is slow, which is nothing that these are about.
+    options.request_timeout = Duration::from_secs(20);
+    test(options).await;
     session().await.query_unpaged(format!("DROP KEYSPACE {keyspace}"), ()).await.unwrap();
 }
 

@@ -301,16 +301,19 @@ impl KeyStore for CassandraKeyStore {
 struct Schema<'a> {
     session: &'a Session,
     options: &'a CassandraKeyOptions,
-    /// All changes go to one and the same node, whoever makes them, so that two processes that start at once can't make
+    /// All changes go to one and the same node of those that are up, whoever makes them, so that two processes that start at once can't make
     /// a table twice.
     profile: ExecutionProfileHandle,
 }
 
 impl<'a> Schema<'a> {
     fn of(session: &'a Session, options: &'a CassandraKeyOptions) -> Result<Self, StoreError> {
-        let first = session.get_cluster_state().get_nodes_info().iter().map(|node| node.host_id).min();
-        let first = first.ok_or_else(|| StoreError::Unfit("the cluster has no nodes".to_owned()))?;
-        let policy = SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(first), None);
+        let state = session.get_cluster_state();
+        let up = state.get_nodes_info().iter().filter(|node| node.is_connected());
+        let first = up.min_by_key(|node| node.host_id);
+        let first =
+            first.ok_or_else(|| StoreError::Engine("no node of the cluster can be reached".into()))?;
+        let policy = SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(first.host_id), None);
         let profile = ExecutionProfile::builder()
             .load_balancing_policy(policy)
             .request_timeout(Some(SCHEMA_TIMEOUT))

@@ -15,6 +15,9 @@ use super::model::CassandraModel;
 use super::value::{Raw, Value};
 use crate::Error;
 
+/// Rows of one answer, which may be events of some tens of KiB each.
+const PAGE_ROWS_MAX: usize = 500;
+
 /// How a clustering column sorts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
@@ -236,6 +239,7 @@ impl CassandraModel {
         let Some(table) = ALL.iter().find(|table| table.name == name) else { return Ok(Vec::new()) };
         let scans = self.scans().get_or_try_init(|| Scans::prepare(self.cluster(), self.version())).await?;
         let scan = scans.0.get(table.name).ok_or(DAMAGED)?;
+        let limit = limit.min(PAGE_ROWS_MAX);
         let mut rows = Vec::new();
         // No key has the least token.
         let mut token = i64::MIN;

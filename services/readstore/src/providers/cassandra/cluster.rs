@@ -39,9 +39,6 @@ pub(super) fn engine(error: impl std::error::Error + Send + Sync + 'static) -> E
 pub(super) struct Cluster {
     session: Session,
     keyspace: String,
-    /// For changes of the schema: they all go to one and the same node, whoever makes them, so that two processes that
-    /// start at once can't make a table twice.
-    schema_profile: ExecutionProfileHandle,
 }
 
 impl Cluster {
@@ -49,15 +46,7 @@ impl Cluster {
     pub(super) async fn connect(options: &CassandraOptions) -> Result<Self, Error> {
         options.check()?;
         let session = connect_in_time(options).await?;
-        let first = session.get_cluster_state().get_nodes_info().iter().map(|node| node.host_id).min();
-        let first = first.ok_or_else(|| Error::Unfit("the cluster has no nodes".to_owned()))?;
-        let policy = SingleTargetLoadBalancingPolicy::new(NodeIdentifier::HostId(first), None);
-        let schema_profile = ExecutionProfile::builder()
-            .load_balancing_policy(policy)
-            .request_timeout(Some(SCHEMA_TIMEOUT))
-            .build()
-            .into_handle();
-        let cluster = Self { session, keyspace: options.keyspace.clone(), schema_profile };
+        let cluster = Self { session, keyspace: options.keyspace.clone() };
         let known = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
         if cluster.ask::<(String,)>(known, (&cluster.keyspace,)).await?.is_empty() {
             info!(keyspace = cluster.keyspace, "making the keyspace");
@@ -99,9 +88,23 @@ impl Cluster {
     pub(super) async fn change_schema(&self, cql: &str) -> Result<(), Error> {
         let mut statement = Statement::new(cql);
         statement.set_is_idempotent(true);
-        statement.set_execution_profile_handle(Some(self.schema_profile.clone()));
+        statement.set_execution_profile_handle(Some(self.schema_profile()?));
         self.session.query_unpaged(statement, ()).await.map_err(engine)?;
         Ok(())
+    }
+
+    /// For changes of the schema: they all go to one and the same node of those that are up, whoever makes them, so that
+    /// two processes that start at once can't make a table twice.
+    fn schema_profile(&self) -> Result<ExecutionProfileHandle, Error> {
+        let state = self.session.get_cluster_state();
+        let up = state.get_nodes_info().iter().filter(|node| node.is_connected());
+        let first = up.min_by_key(|node| node.host_id);
+        let first = first.ok_or_else(|| Error::Engine("no node of the cluster can be reached".into()))?;
+        let first = NodeIdentifier::HostId(first.host_id);
+        let profile = ExecutionProfile::builder()
+            .load_balancing_policy(SingleTargetLoadBalancingPolicy::new(first, None))
+            .request_timeout(Some(SCHEMA_TIMEOUT));
+        Ok(profile.build().into_handle())
     }
 
     /// Learns of tables that were made, which is what requests are routed by. Once after many changes, since it is slow.

@@ -1,6 +1,7 @@
 //! The versions of the read models in a keyspace: which one is live, and the next one beside it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -15,6 +16,11 @@ use super::control::Control;
 use super::migrations;
 use super::model::CassandraModel;
 use crate::{Error, ReadModel, ReadStore};
+
+/// How long a process waits for another one that makes the first version; the tables take some seconds.
+const FIRST_VERSION_WAIT: Duration = Duration::from_secs(20);
+/// How often it looks.
+const FIRST_VERSION_POLL: Duration = Duration::from_millis(250);
 
 /// Read models in a keyspace.
 pub struct CassandraReadStore {
@@ -93,8 +99,10 @@ impl CassandraReadStore {
     }
 }
 
-/// The live version; if there is none yet, one is made, by whichever process comes first.
+/// The live version; if there is none yet, one is made, by whichever process comes first. The others wait for it: all of
+/// them making tables at once held a fresh keyspace up for a minute.
 async fn live_or_first(cluster: &Cluster, epoch: Epoch) -> Result<u64, Error> {
+    let mut has_waited = false;
     loop {
         let Some(now) = Control::read(cluster).await? else {
             Control::create(cluster, epoch).await?;
@@ -107,17 +115,35 @@ async fn live_or_first(cluster: &Cluster, epoch: Epoch) -> Result<u64, Error> {
             }
             return Ok(version);
         }
-        let building = now.discarded(epoch).with_next();
-        let Some(version) = building.next() else { return Err(Error::Damaged("the control row")) };
-        if !now.replace(cluster, building).await? {
+        let is_being_made = now.epoch == epoch && now.next().is_some();
+        if is_being_made && !has_waited {
+            wait_for_another(cluster, now).await?;
+            has_waited = true;
             continue;
         }
-        // Another process that finds no live version now gives itself another number; whichever is ready first is live.
+        // One that was begun and not ended in time is gone on with: its tables are made only if they aren't there.
+        let building = if is_being_made { now } else { now.discarded(epoch).with_next() };
+        let Some(version) = building.next() else { return Err(Error::Damaged("the control row")) };
+        if building != now && !now.replace(cluster, building).await? {
+            continue;
+        }
         migrations::of_version(cluster, version).await?;
         if building.replace(cluster, building.switched()).await? {
             info!(version, "made the first version of the read models");
         }
     }
+}
+
+/// Until the control row is another one, or the process that makes the first version has had time enough.
+async fn wait_for_another(cluster: &Cluster, now: Control) -> Result<(), Error> {
+    let deadline = tokio::time::Instant::now() + FIRST_VERSION_WAIT;
+    while tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(FIRST_VERSION_POLL).await;
+        if Control::read(cluster).await? != Some(now) {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 fn raced() -> Error {

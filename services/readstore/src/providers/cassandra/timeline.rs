@@ -13,6 +13,8 @@ use crate::{Error, EventRow, MessageKey};
 
 /// Buckets in which a message is looked for at once, the newest ones first.
 const BUCKETS_AT_ONCE: usize = 4;
+/// Events of one answer, which may have some tens of KiB each.
+const EVENTS_AT_ONCE: usize = 512;
 /// Queries of one page that are on their way at once.
 const QUERIES_AT_ONCE: usize = 8;
 
@@ -46,12 +48,16 @@ impl CassandraModel {
         let (mut from, to) = (from.max(1), to.min(head.seq));
         while from <= to && events.len() < limit {
             let bucket = timeline_bucket(from);
-            let rest = limit_of(limit - events.len());
-            let values = (group.0, big(bucket), big(from), big(to), rest);
-            for row in self.cluster().rows::<Row>(&self.statements().events, values).await? {
+            let rest = (limit - events.len()).min(EVENTS_AT_ONCE);
+            let values = (group.0, big(bucket), big(from), big(to), limit_of(rest));
+            let rows = self.cluster().rows::<Row>(&self.statements().events, values).await?;
+            from = match rows.last() {
+                Some((last, ..)) if rows.len() == rest => number(*last)? + 1,
+                _ => timeline_bucket_end(bucket) + 1,
+            };
+            for row in rows {
                 events.extend(event(row)?);
             }
-            from = timeline_bucket_end(bucket) + 1;
         }
         Ok(events)
     }
