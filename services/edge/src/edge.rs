@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::acks::Acks;
+use crate::flusher::Flusher;
 use crate::hub::Hub;
 use crate::joins::Joins;
 use crate::opener::Opener;
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) engines: Engines,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) flusher: Flusher,
     pub(crate) opener: Opener,
     pub(crate) acks: Acks,
     pub(crate) statuses: Statuses,
@@ -113,6 +115,7 @@ impl Edge {
             options,
             engines,
             hub,
+            flusher: Flusher::new(),
             opener,
             acks,
             statuses,
@@ -125,6 +128,9 @@ impl Edge {
             limiter,
         });
         let delivery = crate::delivery::Delivery::start(shared.clone()).await?;
+        for task in shared.flusher.tasks(&stop) {
+            tracker.spawn(task);
+        }
         tracker.spawn(delivery.run());
         tracker.spawn(gather.run(shared.clone()));
         tracker.spawn(count.run(shared.clone()));

@@ -15,6 +15,7 @@ pub mod auth;
 mod body;
 mod delivery;
 mod edge;
+mod flusher;
 mod http;
 mod hub;
 mod joins;

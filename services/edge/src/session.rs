@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::auth::Identity;
 use crate::edge::Shared;
-use crate::outbox::{Ended, Outbox, say_goodbye};
+use crate::outbox::{Ended, Outbox};
 use crate::replay::Queue;
 use crate::ws::{self, Inbound, Reader};
 
@@ -111,12 +111,12 @@ impl Pulse {
 
 /// Serves a connection to its end.
 pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Option<Identity>, replay: bool) {
-    let (mut read, mut write) = halves;
+    let (mut read, write) = halves;
     let _counted = shared.hub.count_socket();
-    let outbox = Arc::new(Outbox::new(shared.options.limits.outbox_bytes));
+    let outbox = Outbox::new(write, shared.flusher.lane(), shared.options.limits.outbox_bytes);
     let pulse = Pulse::new();
     let session = Mutex::new(None);
-    let Ended { close, cut } = {
+    let ended = {
         let reader = Connection { shared: &shared, outbox: &outbox, pulse: &pulse, session: &session };
         let stall_wait = shared.options.stall_wait;
         let reading = async {
@@ -126,7 +126,7 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         };
         let keeping_time = reader.keep_time();
         tokio::select! {
-            ended = outbox.write_all(write.as_mut(), stall_wait) => ended,
+            ended = outbox.write_all(stall_wait) => ended,
             () = reading => Ended::silently(),
             () = keeping_time => Ended::silently(),
         }
@@ -135,13 +135,13 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
     if let Some(session) = &session {
         shared.hub.leave(session);
     }
-    let code = close.map_or(0, Close::code);
+    let code = ended.close.map_or(0, Close::code);
     metrics::counter!("parley_disconnects_total", "code" => code.to_string()).increment(1);
     tracing::debug!(session = ?session.map(|session| session.id), code, "disconnected");
-    if close == Some(Close::TooSlow) {
+    if ended.close == Some(Close::TooSlow) {
         // It costs nothing but the socket to let a client that reads on learn why.
         tokio::select! {
-            () = say_goodbye(write.as_mut(), close, cut, SLOW_GOODBYE_WAIT) => {}
+            () = outbox.say_goodbye(ended, SLOW_GOODBYE_WAIT) => {}
             () = shared.draining.cancelled() => return,
         }
     }

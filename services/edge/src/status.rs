@@ -106,8 +106,9 @@ impl Count {
 /// Tells the senders of a group; whether the group is large. `None` if there was nobody to tell.
 async fn tell(shared: &Shared, group: GroupId, advances: &[CursorAdvance]) -> Option<bool> {
     let mut by_message: HashMap<(Seq, UserId), (MessageId, Vec<&CursorAdvance>)> = HashMap::new();
+    let mut further_back = FurtherBack::of(advances);
     for advance in advances {
-        for crossed in crossed(shared, group, advance).await? {
+        for crossed in crossed(shared, group, advance, &mut further_back).await? {
             if crossed.sender == advance.user || !shared.hub.is_online(&crossed.sender) {
                 continue;
             }
@@ -163,19 +164,48 @@ fn send(
 }
 
 /// The newest messages, one a sender, that a cursor newly covers.
-async fn crossed(shared: &Shared, group: GroupId, advance: &CursorAdvance) -> Option<Vec<Crossed>> {
+async fn crossed(
+    shared: &Shared,
+    group: GroupId,
+    advance: &CursorAdvance,
+    further_back: &mut FurtherBack,
+) -> Option<Vec<Crossed>> {
     let after = advance.delivered.max(advance.read);
     let channel = shared.hub.channel(group)?;
     if let Some(crossed) = channel.crossed(advance.before(), after) {
         return Some(crossed);
     }
-    let model = shared.engines.reads.live();
-    let (rows, _) =
-        model.messages(group, advance.before(), after + 1, true, LOOKED_THROUGH_MAX).await.ok()?;
-    Some(newest_of_each(rows.into_iter().rev().filter_map(|row| {
-        let Event::MessageSent(message) = event::untagged(row.value).ok()?.event else { return None };
-        Some(Crossed { seq: row.seq, message_id: message.message_id, sender: message.sender })
-    })))
+    let messages = further_back.up_to(shared, group, after).await?;
+    Some(newest_of_each(messages.iter().filter(|message| message.seq > advance.before()).cloned()))
+}
+
+/// Messages that the channel doesn't remember any more, read once for all members who came to the same event: where a
+/// thousand fall behind together, a thousand reads would keep them there.
+struct FurtherBack {
+    after: Seq,
+    /// By where a cursor stands now, newest first.
+    read: HashMap<Seq, Vec<Crossed>>,
+}
+
+impl FurtherBack {
+    fn of(advances: &[CursorAdvance]) -> Self {
+        let after = advances.iter().map(CursorAdvance::before).min().unwrap_or(0);
+        Self { after, read: HashMap::new() }
+    }
+
+    async fn up_to(&mut self, shared: &Shared, group: GroupId, last: Seq) -> Option<&[Crossed]> {
+        if let std::collections::hash_map::Entry::Vacant(entry) = self.read.entry(last) {
+            let model = shared.engines.reads.live();
+            let (rows, _) =
+                model.messages(group, self.after, last + 1, true, LOOKED_THROUGH_MAX).await.ok()?;
+            let messages = rows.into_iter().rev().filter_map(|row| {
+                let Event::MessageSent(message) = event::untagged(row.value).ok()?.event else { return None };
+                Some(Crossed { seq: row.seq, message_id: message.message_id, sender: message.sender })
+            });
+            entry.insert(messages.collect());
+        }
+        self.read.get(&last).map(Vec::as_slice)
+    }
 }
 
 /// The sender of a message that was rolled back gets an `error` beside the event that everybody gets.

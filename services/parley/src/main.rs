@@ -21,6 +21,10 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::roster::Role;
 
+/// The system's allocator took a seventh of the time that a message costs (tests/bench/BENCHMARKS.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bad usage or configuration (sysexits.h, EX_USAGE).
 const EXIT_USAGE: u8 = 64;
 

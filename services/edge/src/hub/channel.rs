@@ -13,8 +13,8 @@ use uuid::Uuid;
 use crate::session::Session;
 use crate::ws;
 
-/// Messages whose senders are remembered, to tell them who has read.
-const RECENT_MESSAGES_MAX: usize = 256;
+/// Messages whose senders are remembered, to tell them who has read: those of some seconds in a busy group.
+const RECENT_MESSAGES_MAX: usize = 1_024;
 
 /// Tells the subscriptions of a hub apart: what is still under way for one that was replaced must not touch its
 /// successor.

@@ -1,27 +1,30 @@
 //! From an HTTP request to a session.
 
+use std::io::Cursor;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
 use http::{HeaderMap, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use parley_domain::{Code, Rejection};
 use parley_wire::clock;
 use parley_wire::rest::ErrorEnvelope;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncReadExt as _, Chain};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::auth::{AuthError, Identity, bearer};
 use crate::edge::Shared;
 use crate::session;
 
 /// The client's and the server's half of an upgraded connection.
-pub(crate) type Halves = (ReadHalf, Box<dyn AsyncWrite + Send + Unpin>);
-/// The client's half.
-pub(crate) type ReadHalf = Box<dyn AsyncRead + Send + Unpin>;
+pub(crate) type Halves = (ReadHalf, OwnedWriteHalf);
+/// The client's half; what came right behind the handshake was read with it.
+pub(crate) type ReadHalf = Chain<Cursor<Bytes>, OwnedReadHalf>;
 
 /// `GET /v1/ws`.
 pub(crate) async fn handshake(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
@@ -109,16 +112,10 @@ fn refuse(status: StatusCode, rejection: &Rejection) -> Response {
 
 async fn take_socket(upgraded: UpgradeFut) -> Option<Halves> {
     let upgraded = upgraded.await.ok()?.into_inner().into_inner();
-    match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => {
-            let (read, write) = parts.io.into_inner().into_split();
-            // What came right behind the handshake was read with it.
-            let read = std::io::Cursor::new(parts.read_buf).chain(read);
-            Some((Box::new(read), Box::new(write)))
-        }
-        Err(other) => {
-            let (read, write) = tokio::io::split(TokioIo::new(other));
-            Some((Box::new(read), Box::new(write)))
-        }
-    }
+    let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+        tracing::error!("an upgraded connection is no TCP socket, as those of this server are");
+        return None;
+    };
+    let (read, write) = parts.io.into_inner().into_split();
+    Some((Cursor::new(parts.read_buf).chain(read), write))
 }
