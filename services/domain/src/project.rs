@@ -18,6 +18,8 @@ pub enum Row {
         seq: Seq,
         /// Messages up to here.
         message_count: u64,
+        /// Whether it is a message.
+        is_message: bool,
     },
     /// `(group, message_id)`, `(group, sender, client_message_id)` and `(group, sender, seq)`: finds a message.
     Message {
@@ -175,8 +177,10 @@ pub enum MembershipChange {
 #[must_use]
 pub fn project(fact: &Fact) -> Vec<Row> {
     let Fact { group_id, seq, at, message_count, .. } = *fact;
-    let mut rows =
-        vec![Row::Timeline { group_id, seq, message_count }, Row::Head { group_id, seq, message_count }];
+    let is_message = matches!(fact.event, Event::MessageSent(_));
+    let mut rows = Vec::with_capacity(5);
+    rows.push(Row::Timeline { group_id, seq, message_count, is_message });
+    rows.push(Row::Head { group_id, seq, message_count });
     if let Event::MessageSent(message) = &fact.event {
         rows.push(Row::Message {
             group_id,

@@ -9,7 +9,7 @@ use parley_readstore::{Checkpoint, CheckpointKey, ReadModel, Write};
 use parley_wire::event;
 
 /// Records that are projected in one go, and so the rows of one write.
-const BATCH_RECORDS_MAX: usize = 1_024;
+const BATCH_RECORDS_MAX: usize = 8_192;
 
 fn key(at: TopicPartition) -> CheckpointKey {
     (at.topic as u8, at.partition)
@@ -38,6 +38,13 @@ impl Scope {
             Self::Some(partitions) => partitions.contains(&at.partition),
         }
     }
+}
+
+/// Some records to project.
+pub(crate) struct Step {
+    valid: Vec<Arc<StoredRecord>>,
+    /// Where that leads.
+    pub(crate) moved: Vec<(TopicPartition, Checkpoint)>,
 }
 
 /// One reader of the log that writes one version of the read models.
@@ -78,30 +85,25 @@ impl Applier {
         self.tail.next_now(BATCH_RECORDS_MAX).await
     }
 
-    /// Moves on past some records: rows to write, and the checkpoints that go with them.
-    pub(crate) fn project(
-        &mut self,
-        records: &[Arc<StoredRecord>],
-    ) -> (Vec<Write>, Vec<(TopicPartition, Checkpoint)>) {
-        let mut writes = Vec::with_capacity(records.len() * 5);
+    /// Moves on past some records: those that count, and the checkpoints behind them.
+    pub(crate) fn admit(&mut self, mut records: Vec<Arc<StoredRecord>>) -> Step {
         let mut moved = HashMap::new();
-        for stored in records {
+        records.retain(|stored| {
             let checkpoint = self.at.entry(stored.at).or_default();
-            if parley_eventlog::admit(&mut checkpoint.validity, stored) == Verdict::Valid {
-                rows(stored, &mut writes);
-            }
+            let verdict = parley_eventlog::admit(&mut checkpoint.validity, stored);
             checkpoint.offset = stored.offset + 1;
             moved.insert(stored.at, *checkpoint);
-        }
-        (writes, moved.into_iter().collect())
+            verdict == Verdict::Valid
+        });
+        Step { valid: records, moved: moved.into_iter().collect() }
     }
 
-    pub(crate) async fn write(
-        &mut self,
-        writes: Vec<Write>,
-        moved: &[(TopicPartition, Checkpoint)],
-    ) -> Result<(), parley_readstore::Error> {
-        let checkpoints = moved.iter().map(|(at, checkpoint)| (key(*at), *checkpoint)).collect();
+    /// Writes the rows of some records and then their checkpoints. They are projected anew at each try, so that the first,
+    /// which nearly always is the only one, copies nothing.
+    pub(crate) async fn write(&mut self, step: &Step) -> Result<(), parley_readstore::Error> {
+        let mut writes = Vec::with_capacity(step.valid.len() * 4);
+        step.valid.iter().for_each(|stored| rows(stored, &mut writes));
+        let checkpoints = step.moved.iter().map(|(at, checkpoint)| (key(*at), *checkpoint)).collect();
         self.model.apply(writes, checkpoints).await
     }
 

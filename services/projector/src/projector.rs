@@ -180,7 +180,7 @@ impl Task {
                 }
                 _ = look.tick() => {}
                 records = applier.next() => match records {
-                    Ok(records) => self.apply(&mut applier, &records).await,
+                    Ok(records) => self.apply(&mut applier, records).await,
                     Err(ReadError::Closed) => return,
                     Err(error) => {
                         tracing::error!(
@@ -231,11 +231,12 @@ impl Task {
         }
     }
 
-    async fn apply(&self, applier: &mut Applier, records: &[Arc<StoredRecord>]) {
-        let (writes, moved) = applier.project(records);
+    async fn apply(&self, applier: &mut Applier, records: Vec<Arc<StoredRecord>>) {
+        let count = records.len() as u64;
+        let step = applier.admit(records);
         let mut waits = waits();
         let mut logged = false;
-        while let Err(error) = applier.write(writes.clone(), &moved).await {
+        while let Err(error) = applier.write(&step).await {
             if !logged {
                 logged = true;
                 tracing::error!(
@@ -251,7 +252,7 @@ impl Task {
                 return; // whoever goes on, with whatever is live then, begins at the checkpoint
             }
         }
-        metrics::counter!("parley_projector_records_total").increment(records.len() as u64);
-        self.reached.set(moved.iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
+        metrics::counter!("parley_projector_records_total").increment(count);
+        self.reached.set(step.moved.iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
     }
 }

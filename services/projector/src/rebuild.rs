@@ -151,9 +151,9 @@ async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result
         if records.is_empty() {
             return Ok(count);
         }
-        let (writes, moved) = applier.project(&records);
-        applier.write(writes, &moved).await?;
         count += records.len() as u64;
+        let step = applier.admit(records);
+        applier.write(&step).await?;
         done(count);
     }
 }
@@ -168,9 +168,9 @@ async fn project_upto(
     while applier.reached().iter().any(|(at, checkpoint)| checkpoint.offset < wanted(at)) {
         let mut records = applier.next().await?;
         records.retain(|stored| stored.offset < wanted(&stored.at));
-        let (writes, moved) = applier.project(&records);
-        applier.write(writes, &moved).await?;
         count += records.len() as u64;
+        let step = applier.admit(records);
+        applier.write(&step).await?;
     }
     Ok(count)
 }

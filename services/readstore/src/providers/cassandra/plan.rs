@@ -163,7 +163,7 @@ impl Plan {
     }
 
     fn add_event(&mut self, write: Write) -> Result<(), Error> {
-        let Row::Timeline { group_id, seq, message_count } = write.row else { return Ok(()) };
+        let Row::Timeline { group_id, seq, message_count, .. } = write.row else { return Ok(()) };
         let (position, event) = write.event.ok_or(Error::Damaged("a timeline row without its event"))?;
         self.now.insert(group_id, (seq, message_count));
         let bucket = timeline_bucket(seq);

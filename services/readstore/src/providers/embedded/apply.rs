@@ -1,27 +1,40 @@
 //! Rows as pairs. Every row is a pure overwrite of keys that it names itself; nothing is read.
 
+use std::collections::BTreeSet;
+
 use parley_domain::{ProfileChanged, Row};
 
 use super::codec::{
-    Cell, EventHeader, Profile, RolledBack, encode, encode_checkpoint, encode_event, encode_time, encode_u64,
+    Cell, EventHeader, Profile, RolledBack, encode, encode_checkpoints, encode_event, encode_time, encode_u64,
 };
 use super::engine::RawPair;
 use super::keys::{DELIVERED, Key, MEMBERSHIP, NOTIFIED, READ, Table};
+use super::model::Checkpoints;
 use crate::providers::stay::Step;
 use crate::{Checkpoint, CheckpointKey, Error, Write};
 
-/// The pairs of some rows and checkpoints, each key once: of several rows with one key the last one counts.
+/// Partitions whose checkpoints lie in one row.
+const CHECKPOINTS_PER_ROW: u32 = 64;
+
+/// The pairs of some rows and of the checkpoints that moved, among all; each key once: of several rows with one key the
+/// last one counts.
 pub(super) fn pairs(
     writes: &[Write],
-    checkpoints: &[(CheckpointKey, Checkpoint)],
+    moved: &[(CheckpointKey, Checkpoint)],
+    all: &Checkpoints,
 ) -> Result<Vec<RawPair>, Error> {
-    let mut pairs = Vec::with_capacity(writes.len() * 2 + checkpoints.len());
+    let mut pairs = Vec::with_capacity(writes.len() * 2 + moved.len());
     for write in writes {
         push(write, &mut pairs)?;
     }
-    for ((topic, partition), checkpoint) in checkpoints {
-        let key = Key::of(Table::Checkpoints).tag(*topic).bytes(&partition.to_be_bytes());
-        pairs.push((key.into_bytes(), encode_checkpoint(checkpoint)?));
+    let rows: BTreeSet<(u8, u32)> =
+        moved.iter().map(|((topic, partition), _)| (*topic, partition / CHECKPOINTS_PER_ROW)).collect();
+    for (topic, row) in rows {
+        let first = row * CHECKPOINTS_PER_ROW;
+        let those = all.range((topic, first)..=(topic, first.saturating_add(CHECKPOINTS_PER_ROW - 1)));
+        let those: Vec<_> = those.map(|((_, partition), checkpoint)| (*partition, *checkpoint)).collect();
+        let key = Key::of(Table::Checkpoints).tag(topic).bytes(&row.to_be_bytes());
+        pairs.push((key.into_bytes(), encode_checkpoints(&those)?));
     }
     // The sort is stable, so of equal keys the later one ends up behind; dedup_by keeps the first of a run and is
     // given the later one as `a`, whose value is moved over.
@@ -39,10 +52,11 @@ pub(super) fn pairs(
 fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
     let mut put = |key: Key, value: Vec<u8>| pairs.push((key.into_bytes(), value));
     match &write.row {
-        Row::Timeline { group_id, seq, message_count } => {
+        Row::Timeline { group_id, seq, message_count, is_message } => {
             let (position, value) =
                 write.event.as_ref().ok_or(Error::Damaged("a timeline row without its event"))?;
-            let header = EventHeader { message_count: *message_count, position: *position };
+            let header =
+                EventHeader { is_message: *is_message, message_count: *message_count, position: *position };
             put(Key::of(Table::Timeline).group(*group_id).seq(*seq), encode_event(&header, value));
         }
         Row::Message { .. } => push_message(&write.row, pairs),
@@ -98,7 +112,6 @@ fn push_message(row: &Row, pairs: &mut Vec<RawPair>) {
         return;
     };
     let mut put = |key: Key, value: Vec<u8>| pairs.push((key.into_bytes(), value));
-    put(Key::of(Table::Messages).group(*group_id).seq(*seq), Vec::new());
     put(Key::of(Table::MessageIds).group(*group_id).bytes(message_id.as_bytes()), encode_u64(*seq));
     let by_client = Key::of(Table::ClientIds).group(*group_id).user(sender);
     put(by_client.bytes(client_message_id.as_str().as_bytes()), encode_u64(*seq));
@@ -120,11 +133,9 @@ fn push_cell(row: &Row, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
         Row::Changed { group_id, updated_at } => {
             (group_id, Cell::Changed { updated_at: updated_at.as_millis() })
         }
-        Row::Head { group_id, seq, message_count } => {
-            (group_id, Cell::Head { seq: *seq, message_count: *message_count })
-        }
-        Row::LastMessage { group_id, seq } => (group_id, Cell::LastMessage { seq: *seq }),
         Row::Dissolved { group_id, seq } => (group_id, Cell::Dissolved { seq: *seq }),
+        // The timeline says these.
+        Row::Head { .. } | Row::LastMessage { .. } => return Ok(()),
         Row::Timeline { .. }
         | Row::Message { .. }
         | Row::Media { .. }

@@ -1,6 +1,6 @@
 //! All rows in order, for comparing two versions; and the checkpoints, which are no rows.
 
-use super::codec::decode_checkpoint;
+use super::codec::decode_checkpoints;
 use super::engine::{RawPair, View};
 use super::keys::{Key, Table};
 use crate::{Checkpoint, CheckpointKey, Error};
@@ -13,7 +13,6 @@ pub(super) const TABLES: &[&str] = &[
     "cursors_by_value",
     "user_groups",
     "timeline",
-    "messages",
     "message_ids",
     "client_ids",
     "senders",
@@ -30,7 +29,6 @@ fn table(name: &str) -> Option<Table> {
         "cursors_by_value" => Table::CursorsByValue,
         "user_groups" => Table::UserGroups,
         "timeline" => Table::Timeline,
-        "messages" => Table::Messages,
         "message_ids" => Table::MessageIds,
         "client_ids" => Table::ClientIds,
         "senders" => Table::Senders,
@@ -67,11 +65,9 @@ impl View {
         let mut checkpoints = Vec::new();
         let mut scan = self.prefix(Key::of(Table::Checkpoints))?;
         while let Some((key, value)) = scan.take()? {
-            let key = match *key {
-                [_, topic, a, b, c, d] => (topic, u32::from_be_bytes([a, b, c, d])),
-                _ => return Err(Error::Damaged("a checkpoint's key")),
-            };
-            checkpoints.push((key, decode_checkpoint(&value)?));
+            let Some(topic) = key.get(1) else { return Err(Error::Damaged("a checkpoint's key")) };
+            let those = decode_checkpoints(&value)?;
+            checkpoints.extend(those.into_iter().map(|(partition, at)| ((*topic, partition), at)));
         }
         Ok(checkpoints)
     }

@@ -9,7 +9,7 @@ use parley_domain::{Epoch, Position, Seq, Timestamp, Validity};
 use crate::{Checkpoint, Error};
 
 /// The format of all keys and values. A database of another number is rebuilt, never converted.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The version byte before bincode's bytes.
 const VERSION: u8 = 1;
@@ -28,8 +28,6 @@ pub(super) enum Cell<'a> {
     Owner { owner: &'a str },
     MemberCount { member_count: u32 },
     Changed { updated_at: i64 },
-    Head { seq: Seq, message_count: u64 },
-    LastMessage { seq: Seq },
     Dissolved { seq: Seq },
 }
 
@@ -42,17 +40,13 @@ impl Cell<'_> {
             Self::Owner { .. } => 3,
             Self::MemberCount { .. } => 4,
             Self::Changed { .. } => 5,
-            Self::Head { .. } => HEAD,
-            Self::LastMessage { .. } => 7,
             Self::Dissolved { .. } => DISSOLVED,
         }
     }
 }
 
-/// Tag of [`Cell::Head`].
-pub(super) const HEAD: u8 = 6;
 /// Tag of [`Cell::Dissolved`].
-pub(super) const DISSOLVED: u8 = 8;
+pub(super) const DISSOLVED: u8 = 6;
 
 /// Who had sent a message that was rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, BorrowDecode)]
@@ -114,28 +108,38 @@ pub(super) fn decode_time(bytes: &[u8]) -> Result<Timestamp, Error> {
     bytes.try_into().map(|bytes| Timestamp(i64::from_be_bytes(bytes))).map_err(|_| Error::Damaged("a time"))
 }
 
-/// A checkpoint as bytes.
-pub(super) fn encode_checkpoint(checkpoint: &Checkpoint) -> Result<Vec<u8>, Error> {
-    let Checkpoint { offset, validity: Validity { claim, next_index } } = *checkpoint;
-    encode(&CheckpointValue { offset, claim, next_index })
+/// Checkpoints of some partitions as bytes.
+pub(super) fn encode_checkpoints(checkpoints: &[(u32, Checkpoint)]) -> Result<Vec<u8>, Error> {
+    let value = |(partition, checkpoint): &(u32, Checkpoint)| {
+        let Checkpoint { offset, validity: Validity { claim, next_index } } = *checkpoint;
+        (*partition, CheckpointValue { offset, claim, next_index })
+    };
+    encode(&checkpoints.iter().map(value).collect::<Vec<_>>())
 }
 
-/// A checkpoint from its bytes.
-pub(super) fn decode_checkpoint(bytes: &[u8]) -> Result<Checkpoint, Error> {
-    let CheckpointValue { offset, claim, next_index } = decode(bytes)?;
-    Ok(Checkpoint { offset, validity: Validity { claim, next_index } })
+/// Checkpoints from their bytes.
+pub(super) fn decode_checkpoints(bytes: &[u8]) -> Result<Vec<(u32, Checkpoint)>, Error> {
+    let values: Vec<(u32, CheckpointValue)> = decode(bytes)?;
+    let checkpoint = |(partition, value): (u32, CheckpointValue)| {
+        let CheckpointValue { offset, claim, next_index } = value;
+        (partition, Checkpoint { offset, validity: Validity { claim, next_index } })
+    };
+    Ok(values.into_iter().map(checkpoint).collect())
 }
 
-/// What stands before an event's bytes in the timeline. Fixed, so that counting reads no more than this.
+/// What stands before an event's bytes in the timeline. Fixed, so that counting reads no more than this. It also says all
+/// that other tables would have to be written for with every message: the head, the last message, which events are messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EventHeader {
+    pub(super) is_message: bool,
     pub(super) message_count: u64,
     pub(super) position: Position,
 }
 
 /// An event with its header.
 pub(super) fn encode_event(header: &EventHeader, value: &Bytes) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(20 + value.len());
+    let mut bytes = Vec::with_capacity(21 + value.len());
+    bytes.push(u8::from(header.is_message));
     bytes.extend_from_slice(&header.message_count.to_be_bytes());
     bytes.extend_from_slice(&header.position.partition.to_be_bytes());
     bytes.extend_from_slice(&header.position.offset.to_be_bytes());
@@ -146,12 +150,14 @@ pub(super) fn encode_event(header: &EventHeader, value: &Bytes) -> Vec<u8> {
 /// An event's header, and its bytes.
 pub(super) fn decode_event(bytes: &[u8]) -> Result<(EventHeader, &[u8]), Error> {
     const DAMAGED: Error = Error::Damaged("an event of the timeline");
-    let (message_count, rest) = bytes.split_first_chunk().ok_or(DAMAGED)?;
+    let (is_message, rest) = bytes.split_first().ok_or(DAMAGED)?;
+    let (message_count, rest) = rest.split_first_chunk().ok_or(DAMAGED)?;
     let (partition, rest) = rest.split_first_chunk().ok_or(DAMAGED)?;
     let (offset, value) = rest.split_first_chunk().ok_or(DAMAGED)?;
     let position =
         Position { partition: u32::from_be_bytes(*partition), offset: u64::from_be_bytes(*offset) };
-    Ok((EventHeader { message_count: u64::from_be_bytes(*message_count), position }, value))
+    let message_count = u64::from_be_bytes(*message_count);
+    Ok((EventHeader { is_message: *is_message != 0, message_count, position }, value))
 }
 
 /// Format and epoch of a database. This layout stays for good, so that any version can tell that it doesn't fit.

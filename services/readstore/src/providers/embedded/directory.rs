@@ -2,7 +2,7 @@
 
 use parley_domain::{GroupId, ProfileChanged, Seq, Timestamp, UserId};
 
-use super::codec::{Cell, DISSOLVED, Profile, decode};
+use super::codec::{Cell, DISSOLVED, Profile, decode, decode_event};
 use super::engine::View;
 use super::keys::{Key, MEMBERSHIP, NOTIFIED, Table, last_seq, member_key, parse_user, user_group_key};
 use super::scan::Scan;
@@ -17,8 +17,6 @@ struct Cells {
     owner: Option<UserId>,
     member_count: u32,
     updated_at: Option<Timestamp>,
-    head: Option<(Seq, u64)>,
-    last_message: Option<Seq>,
     dissolved: Option<Seq>,
 }
 
@@ -34,8 +32,6 @@ impl Cells {
             Cell::Owner { owner } => self.owner = Some(parse_user(owner.as_bytes())?),
             Cell::MemberCount { member_count } => self.member_count = member_count,
             Cell::Changed { updated_at } => self.updated_at = Some(Timestamp(updated_at)),
-            Cell::Head { seq, message_count } => self.head = Some((seq, message_count)),
-            Cell::LastMessage { seq } => self.last_message = Some(seq),
             Cell::Dissolved { seq } => self.dissolved = Some(seq),
         }
         Ok(())
@@ -52,8 +48,8 @@ struct UserGroup {
 impl View {
     pub(super) fn group(&self, group: GroupId) -> Result<Option<GroupRow>, Error> {
         let mut cells = Cells::default();
-        // Looked up one by one: the head and its like are written with every message, and a scan would walk over all of
-        // their versions that are in memory still, where a look goes straight to the newest.
+        // Looked up one by one: a scan would walk over all of their versions that are in memory still, where a look goes
+        // straight to the newest.
         for tag in 1..=DISSOLVED {
             if let Some(value) = self.get(&Key::of(Table::Groups).group(group).tag(tag))? {
                 cells.set(decode(&value)?)?;
@@ -63,7 +59,10 @@ impl View {
         else {
             return Ok(None);
         };
-        let (Some(owner), Some((head, message_count))) = (cells.owner, cells.head) else { return Ok(None) };
+        let (Some(owner), Some((head, message_count))) = (cells.owner, self.head(group)?) else {
+            return Ok(None);
+        };
+        let last_message = self.last_message(group)?;
         Ok(Some(GroupRow {
             group_id: group,
             name,
@@ -75,7 +74,7 @@ impl View {
             member_count: cells.member_count,
             head,
             message_count,
-            last_message: cells.last_message,
+            last_message,
             dissolved: cells.dissolved,
         }))
     }
@@ -192,13 +191,13 @@ impl View {
         Ok(UserGroupRow { group_id: group, membership, notified, head, dissolved, unread })
     }
 
-    fn head(&self, group: GroupId) -> Result<Option<(Seq, u64)>, Error> {
-        let key = Key::of(Table::Groups).group(group).tag(super::codec::HEAD);
-        match self.get(&key)?.as_deref().map(decode).transpose()? {
-            Some(Cell::Head { seq, message_count }) => Ok(Some((seq, message_count))),
-            Some(_) => Err(Error::Damaged("a group's head")),
-            None => Ok(None),
-        }
+    /// The last event of a group, and its messages so far.
+    pub(super) fn head(&self, group: GroupId) -> Result<Option<(Seq, u64)>, Error> {
+        let timeline = Key::of(Table::Timeline).group(group);
+        let Some((key, value)) = self.last(&timeline.clone().seq(0), &timeline.seq(Seq::MAX))? else {
+            return Ok(None);
+        };
+        Ok(Some((last_seq(&key)?, decode_event(&value)?.0.message_count)))
     }
 
     fn dissolved(&self, group: GroupId) -> Result<Option<Seq>, Error> {

@@ -1,15 +1,14 @@
 //! Keys: the table's byte, then ids, tags and big-endian numbers, so that byte order is the order of the port's lists.
 //!
 //! ```text
-//! c  topic · partition                           checkpoints
+//! c  topic · partition / 64                      checkpoints
 //! g  group · cell                                groups
 //! u  group · user 0 · seq                        members: the steps of each
 //! w  group · user 0 · DELIVERED or READ · value  cursors: the steps of each
 //! y  group · DELIVERED or READ · value · user    the same, by value: who came to an event or passed it
 //! v  user 0 · group · MEMBERSHIP · seq           the same steps by user
 //!    user 0 · group · NOTIFIED · seq             acknowledged notifications
-//! t  group · seq                                 timeline
-//! m  group · seq                                 which events are messages
+//! t  group · seq                                 timeline; also says which events are messages
 //! i  group · message id                          finds a message
 //! k  group · sender 0 · client message id        finds a message
 //! s  group · sender 0 · seq                      counts a sender's messages
@@ -34,7 +33,6 @@ pub(super) enum Table {
     Groups = b'g',
     MessageIds = b'i',
     ClientIds = b'k',
-    Messages = b'm',
     Media = b'o',
     Profiles = b'p',
     RolledBack = b'r',

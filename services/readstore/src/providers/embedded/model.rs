@@ -1,5 +1,6 @@
 //! One version of the read models: the port's questions, put to a consistent view.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,12 +18,16 @@ use crate::{
 /// Lists up to this long are read where they are asked for; longer ones would hold up other tasks of the thread.
 const INLINE_MAX: usize = 32;
 
+/// How far the projectors have come in each partition.
+pub(super) type Checkpoints = BTreeMap<CheckpointKey, Checkpoint>;
+
 /// One version of the read models, in a database of its own. Made by [`super::EmbeddedReadStore`].
 pub struct EmbeddedModel {
     version: u64,
     engine: Arc<Engine>,
-    /// Held while a batch is written, also when whoever asked for it is gone: so a late batch never overtakes.
-    writing: Arc<Mutex<()>>,
+    /// Held while a batch is written, also when whoever asked for it is gone: so a late batch never overtakes. All
+    /// checkpoints, once they were read: those of many partitions are written as one row.
+    writing: Arc<Mutex<Option<Checkpoints>>>,
 }
 
 impl std::fmt::Debug for EmbeddedModel {
@@ -190,12 +195,18 @@ impl Rows for EmbeddedModel {
         writes: Vec<Write>,
         checkpoints: Vec<(CheckpointKey, Checkpoint)>,
     ) -> Result<(), Error> {
-        let turn = Arc::clone(&self.writing).lock_owned().await;
+        let mut known = Arc::clone(&self.writing).lock_owned().await;
         let engine = Arc::clone(&self.engine);
         blocking(move || {
-            let written = engine.write(apply::pairs(&writes, &checkpoints)?);
-            drop(turn);
-            written
+            // Gone until the batch is written, so that what isn't is read again.
+            let mut all = match known.take() {
+                Some(all) => all,
+                None => engine.view().checkpoints()?.into_iter().collect(),
+            };
+            all.extend(checkpoints.iter().copied());
+            engine.write(apply::pairs(&writes, &checkpoints, &all)?)?;
+            *known = Some(all);
+            Ok(())
         })
         .await
     }

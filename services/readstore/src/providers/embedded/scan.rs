@@ -50,6 +50,12 @@ impl<'a> Scan<'a> {
         Ok(head)
     }
 
+    /// Goes to the first pair that isn't before `key`, without walking.
+    pub(super) fn jump(&mut self, key: &[u8]) -> Result<(), Error> {
+        self.rest = self.view.range(key, self.end.as_slice());
+        self.advance()
+    }
+
     /// Goes forward to the first pair that isn't before `key`.
     pub(super) fn seek(&mut self, key: &[u8]) -> Result<(), Error> {
         for walked in 0..self.steps {

@@ -10,6 +10,9 @@ use super::engine::View;
 use super::keys::{Key, Table, group_and_seq, last_seq, parse_user};
 use crate::{Error, EventRow, MessageKey, UNREAD_MAX};
 
+/// Group events between messages that are walked over before the next message is looked up.
+const GROUP_EVENTS_PASSED_MAX: u32 = 64;
+
 impl View {
     pub(super) fn events(
         &self,
@@ -39,48 +42,113 @@ impl View {
         newest: bool,
         limit: usize,
     ) -> Result<(Vec<EventRow>, bool), Error> {
-        let (seqs, more) = self.message_seqs(group, after, before, newest, limit)?;
+        let Some(from) = after.checked_add(1) else { return Ok((Vec::new(), false)) };
         let timeline = Key::of(Table::Timeline).group(group);
-        let mut events = Vec::with_capacity(seqs.len());
-        for seq in seqs {
-            let value = self.get(&timeline.clone().seq(seq))?;
-            let value = value.ok_or(Error::Damaged("a message without its event"))?;
-            events.push(event_row(seq, &value)?);
+        let (first, end) = (timeline.clone().seq(from), timeline.seq(before));
+        let wanted = limit.saturating_add(1);
+        let mut events = if newest {
+            let mut events = self.messages_back(group, from, &first, before, wanted)?;
+            events.reverse();
+            events
+        } else {
+            self.messages_on(group, &first, &end, before, wanted)?
+        };
+        let more = events.len() > limit;
+        if more && newest {
+            events.remove(0);
         }
+        events.truncate(limit);
         self.mark_rolled_back(group, &mut events)?;
         Ok((events, more))
     }
 
-    /// The places of messages, in rising order, found in their own index: however many group events lie between them,
-    /// this reads `limit` rows and one more.
-    fn message_seqs(
+    /// Messages of a range in rising order. However many group events lie between them, only some are read: then the
+    /// running count of messages says where the next one is.
+    fn messages_on(
         &self,
         group: GroupId,
-        after: Seq,
+        first: &Key,
+        end: &Key,
         before: Seq,
-        newest: bool,
-        limit: usize,
-    ) -> Result<(Vec<Seq>, bool), Error> {
-        let Some(from) = after.checked_add(1) else { return Ok((Vec::new(), false)) };
-        let index = Key::of(Table::Messages).group(group);
-        let range = self.range(index.clone().seq(from).as_slice(), index.seq(before).as_slice());
-        let key_of = |guard: fjall::Guard| {
-            let key = guard.key().map_err(super::engine::engine_error)?;
-            last_seq(&key)
-        };
-        let wanted = limit.saturating_add(1);
-        let found: Result<Vec<Seq>, Error> = if newest {
-            range.rev().take(wanted).map(key_of).collect()
-        } else {
-            range.take(wanted).map(key_of).collect()
-        };
-        let mut seqs = found?;
-        let more = seqs.len() > limit;
-        seqs.truncate(limit);
-        if newest {
-            seqs.reverse();
+        wanted: usize,
+    ) -> Result<Vec<EventRow>, Error> {
+        let mut scan = self.scan(first, end.clone())?;
+        let (mut events, mut passed) = (Vec::new(), 0);
+        while events.len() < wanted
+            && let Some((key, value)) = scan.head()
+        {
+            let (seq, header) = (last_seq(key)?, decode_event(value)?.0);
+            if header.is_message {
+                events.push(event_row(seq, value)?);
+                passed = 0;
+            } else {
+                passed += 1;
+            }
+            if passed == GROUP_EVENTS_PASSED_MAX {
+                let next = self.first_with_count(group, header.message_count + 1, seq + 1, before)?;
+                scan.jump(Key::of(Table::Timeline).group(group).seq(next).as_slice())?;
+                passed = 0;
+            } else {
+                scan.advance()?;
+            }
         }
-        Ok((seqs, more))
+        Ok(events)
+    }
+
+    /// The same in falling order.
+    fn messages_back(
+        &self,
+        group: GroupId,
+        from: Seq,
+        first: &Key,
+        before: Seq,
+        wanted: usize,
+    ) -> Result<Vec<EventRow>, Error> {
+        let end_of = |seq: Seq| Key::of(Table::Timeline).group(group).seq(seq);
+        let (mut events, mut end) = (Vec::new(), before);
+        'ranges: loop {
+            let mut passed = 0;
+            for guard in self.range(first.as_slice(), end_of(end).as_slice()).rev() {
+                if events.len() == wanted {
+                    return Ok(events);
+                }
+                let (key, value) = guard.into_inner().map_err(super::engine::engine_error)?;
+                let (seq, header) = (last_seq(&key)?, decode_event(&value)?.0);
+                if header.is_message {
+                    events.push(event_row(seq, &value)?);
+                    passed = 0;
+                    continue;
+                }
+                passed += 1;
+                if passed == GROUP_EVENTS_PASSED_MAX {
+                    end = self.first_with_count(group, header.message_count, from, seq)?.saturating_add(1);
+                    continue 'ranges;
+                }
+            }
+            return Ok(events);
+        }
+    }
+
+    /// The first event in `[from, end)` at which the group had so many messages; `end` if there is none. Events are dense, so
+    /// it is found by halving.
+    fn first_with_count(&self, group: GroupId, count: u64, from: Seq, end: Seq) -> Result<Seq, Error> {
+        let head = self.head(group)?.map_or(0, |(head, _)| head);
+        let (mut low, mut high) = (from, end.min(head.saturating_add(1)).max(from));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.messages_up_to(group, middle)? < count {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The newest message of a group.
+    pub(super) fn last_message(&self, group: GroupId) -> Result<Option<Seq>, Error> {
+        let first = Key::of(Table::Timeline).group(group).seq(1);
+        Ok(self.messages_back(group, 1, &first, Seq::MAX, 1)?.first().map(|event| event.seq))
     }
 
     pub(super) fn find(&self, group: GroupId, key: &MessageKey) -> Result<Option<Seq>, Error> {

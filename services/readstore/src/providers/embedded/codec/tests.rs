@@ -22,8 +22,6 @@ fn golden() {
         Cell::Owner { owner: "é" },
         Cell::MemberCount { member_count: 100_000 },
         Cell::Changed { updated_at: 0 },
-        Cell::Head { seq: 300, message_count: 250 },
-        Cell::LastMessage { seq: 1 << 40 },
         Cell::Dissolved { seq: 251 },
     ];
     let mut lines = vec![
@@ -36,12 +34,15 @@ fn golden() {
     lines.extend([
         hex(&encode(&RolledBack { sender: "bob" }).unwrap()),
         hex(&encode(&Profile { display_name: "Bob", avatar_url: Some("u"), at: 7 }).unwrap()),
-        hex(&encode_checkpoint(&Checkpoint {
-            offset: 12,
-            validity: Validity { claim: Some(10), next_index: 1 },
-        })
+        hex(&encode_checkpoints(&[(
+            3,
+            Checkpoint { offset: 12, validity: Validity { claim: Some(10), next_index: 1 } },
+        )])
         .unwrap()),
-        hex(&encode_event(&EventHeader { message_count: 2, position }, &Bytes::from_static(b"xyz"))),
+        hex(&encode_event(
+            &EventHeader { is_message: true, message_count: 2, position },
+            &Bytes::from_static(b"xyz"),
+        )),
         hex(&encode_u64(258)),
         hex(&encode_time(Timestamp(-2))),
         hex(&encode_meta(Epoch::from_bytes([0xab; 16]))),
@@ -51,11 +52,13 @@ fn golden() {
 
 #[test]
 fn what_was_encoded_decodes() {
-    let bytes = encode(&Cell::Head { seq: 300, message_count: 250 }).unwrap();
-    assert_eq!(decode::<Cell<'_>>(&bytes).unwrap(), Cell::Head { seq: 300, message_count: 250 });
+    let bytes = encode(&Cell::MemberCount { member_count: 300 }).unwrap();
+    assert_eq!(decode::<Cell<'_>>(&bytes).unwrap(), Cell::MemberCount { member_count: 300 });
     let checkpoint = Checkpoint { offset: 12, validity: Validity { claim: None, next_index: 1 } };
-    assert_eq!(decode_checkpoint(&encode_checkpoint(&checkpoint).unwrap()).unwrap(), checkpoint);
-    let header = EventHeader { message_count: 2, position: Position { partition: 3, offset: 9 } };
+    let checkpoints = [(1, checkpoint), (9, checkpoint)];
+    assert_eq!(decode_checkpoints(&encode_checkpoints(&checkpoints).unwrap()).unwrap(), checkpoints);
+    let position = Position { partition: 3, offset: 9 };
+    let header = EventHeader { is_message: false, message_count: 2, position };
     let event = encode_event(&header, &Bytes::from_static(b"xyz"));
     assert_eq!(decode_event(&event).unwrap(), (header, b"xyz".as_slice()));
 }
@@ -70,7 +73,7 @@ fn damaged_bytes_are_errors() {
     assert!(decode::<Cell<'_>>(&[2, 0]).is_err(), "another version");
     let hostile = [VERSION, 2, 253, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
     assert!(decode::<Cell<'_>>(&hostile).is_err(), "a length beyond the limit");
-    assert!(decode_event(&[0; 19]).is_err());
+    assert!(decode_event(&[0; 20]).is_err());
     assert!(decode_u64(&[0; 7]).is_err() && decode_time(&[0; 9]).is_err());
 }
 
