@@ -76,6 +76,21 @@ class Deployment(ABC):
         """What decides the figures, for the report."""
         return {}
 
+    @property
+    @abstractmethod
+    def flags(self) -> list[str]:
+        """Flags by which a command finds this deployment."""
+
+    async def rebuild(self, *more: str) -> tuple[int, str]:
+        """`parley rebuild`: its exit code, and what it printed."""
+        env = {**os.environ, **next(iter(self.processes.values())).env}
+        process = await asyncio.create_subprocess_exec(
+            str(self.binary), "rebuild", "--json", *more, *self.flags, env=env,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )
+        out, error = await process.communicate()
+        return process.returncode or 0, (out or error).decode().strip()
+
 
 class Embedded(Deployment):
     """One `parley serve`."""
@@ -90,6 +105,10 @@ class Embedded(Deployment):
         command += [word for setting in sets for word in ("--set", setting)]
         env = {**env, "PARLEY_AUTH__HS256_SECRET": self.secret}
         self.processes["server"] = Process("server", command, data / "server.log", env)
+
+    @property
+    def flags(self) -> list[str]:
+        return ["--data", str(self.data / "parley")]
 
     async def read_log(self) -> list[LogRecord]:
         server = self.processes["server"]
@@ -131,6 +150,10 @@ class Cluster(Deployment):
             planted = env if role == "writer" else {}
             self.processes[name] = Process(name, command, data / f"{name}.log", {**aws, **planted})
 
+    @property
+    def flags(self) -> list[str]:
+        return ["--config", str(self.data / "parley.toml"), "--data", str(self.data / "rebuild"), *self._sets]
+
     def _config(self) -> str:
         ring = self.data / "ring.json"
         key = base64.b64encode(os.urandom(32)).decode()
@@ -157,7 +180,7 @@ class Cluster(Deployment):
             if line.startswith("["):
                 section = line.strip("[]")
             elif is_setting and section in SHOWN:
-                shown[f"{section}.{name}"] = value
+                shown[f"{section}.{name}"] = value.partition("  #")[0]
         return shown
 
     async def read_log(self) -> list[LogRecord]:

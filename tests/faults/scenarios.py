@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import os
+import random
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -200,6 +203,39 @@ async def rolling(stage: Stage) -> None:
         await stage.rest(6, 4)
 
 
+async def rebuild(stage: Stage) -> None:
+    """The read models are built anew beside the live ones, compared, switched, and switched back; reads go on."""
+    stage.note("parley rebuild, then --back")
+    reading = asyncio.ensure_future(_read_on(stage))
+    try:
+        for back in ([], ["--back"]):
+            code, said = await stage.deployment.rebuild(*back)
+            is_equal = bool(back) or json.loads(said).get("equal") is True if code == 0 else False
+            if not is_equal:
+                stage.faults.append(f"parley rebuild {' '.join(back)} ended with {code}: {said[:500]}")
+            await stage.rest(4, 2)
+    finally:
+        reading.cancel()
+        reads = await asyncio.gather(reading, return_exceptions=True)
+    if isinstance(reads[0], Exception):
+        raise reads[0]
+
+
+async def _read_on(stage: Stage) -> None:
+    """Reads lists, histories and statuses until it is cancelled; not one may fail."""
+    for number in itertools.count():
+        group, members = random.choice(list(stage.load.groups.items()))
+        rest = stage.load.rest(members[0], number)
+        history = await rest.once("GET", f"/groups/{group}/messages?limit=20")
+        answers = [history, await rest.once("GET", "/groups?limit=20")]
+        if history.status == 200 and history.body["messages"]:
+            message = history.body["messages"][-1]["message_id"]
+            answers.append(await rest.once("GET", f"/groups/{group}/messages/{message}/status"))
+        failed = [f"{answer.status} {answer.code}" for answer in answers if answer.status != 200]
+        stage.faults += [f"a read failed during the rebuild: {what}" for what in failed]
+        await asyncio.sleep(0.02)
+
+
 async def brokers_frozen(stage: Stage) -> None:
     """All brokers stand still with sends in flight, then the writers die: what wasn't durable is gone."""
     engines = stage.cluster.engines
@@ -285,12 +321,13 @@ SCENARIOS: dict[str, Scenario] = {
     "cassandra": cassandra,
     "sigstop": sigstop,
     "rolling": rolling,
+    "rebuild": rebuild,
     "brokers-frozen": brokers_frozen,
     "frozen-pair": frozen_pair,
     "log-cut": log_cut,
     "none": none,
 }
 OF_MODE = {
-    "embedded": ["server", "rolling"],
-    "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling"],
+    "embedded": ["server", "rolling", "rebuild"],
+    "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling", "rebuild"],
 }
