@@ -1,6 +1,7 @@
 //! Parley, a group chat backend: one binary, many roles. `parley help` lists the commands.
 
 mod admin;
+mod bench;
 mod cluster;
 mod config;
 mod data_dir;
@@ -52,6 +53,8 @@ enum Command {
     Log(log::LogCommand),
     /// Builds the read models anew beside the live ones, compares, and switches; on a running server too.
     Rebuild(rebuild::RebuildArgs),
+    /// Drives a running server with load, checks every delivery, and says what it costs.
+    Bench(bench::BenchArgs),
     /// Rotates the key-encryption key, or destroys a group's data keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -129,6 +132,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => on_runtime(serve::run(args)).map(done),
         Command::Import(args) => on_runtime(import::run(args)).map(done),
         Command::Rebuild(args) => on_runtime(rebuild::run(args)),
+        Command::Bench(args) => on_runtime(bench::run(args)),
         Command::Keys(command) => on_runtime(keys::run(command)).map(done),
         Command::Writer(args) => on_runtime(cluster::run(args, &[Role::Writer])).map(done),
         Command::Projector(args) => on_runtime(cluster::run(args, &[Role::Projector])).map(done),

@@ -1,0 +1,275 @@
+//! A member: one connection that sends, checks what it gets, and acknowledges.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures::{SinkExt as _, StreamExt as _};
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use uuid::Uuid;
+
+use super::ledger::{Faults, Ledger, Place};
+
+/// The library zeroes this much at every read.
+const READ_BYTES: usize = 16 * 1024;
+/// How long an answer to the handshake and to `resume` may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// Sends that may wait for a connection.
+pub(super) const SENDS_QUEUED_MAX: usize = 1_024;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Delivered<'a> {
+    seq: u64,
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Accepted<'a> {
+    seq: u64,
+    #[serde(borrow)]
+    client_message_id: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Welcome {
+    epoch: Uuid,
+}
+
+/// What all members count together, while the time is measured.
+pub(super) struct Counts {
+    /// Everything is counted from here on, and times are written relative to it.
+    pub(super) begun: Instant,
+    pub(super) is_measuring: bool,
+    pub(super) deliveries: u64,
+    pub(super) accepted: u64,
+    pub(super) acknowledged: u64,
+    /// Microseconds from the planned send.
+    pub(super) delivery_us: Histogram<u64>,
+    pub(super) acceptance_us: Histogram<u64>,
+    pub(super) faults: Faults,
+}
+
+/// A group of the run.
+pub(super) struct Group {
+    pub(super) id: Uuid,
+    pub(super) ledger: Mutex<Ledger>,
+    /// A permit for each message that may be in flight.
+    pub(super) window: Semaphore,
+}
+
+/// A message to send: when that was planned.
+pub(super) struct Planned(pub(super) Instant);
+
+/// One connection.
+pub(super) struct Member {
+    socket: Socket,
+    group: Arc<Group>,
+    counts: Arc<Mutex<Counts>>,
+    place: Place,
+    ack_every: Option<Duration>,
+    acknowledged: u64,
+    text_bytes: usize,
+}
+
+impl Member {
+    /// Connects without any replay and resumes behind `after`.
+    pub(super) async fn join(
+        url: &str,
+        token: &str,
+        group: &Arc<Group>,
+        counts: &Arc<Mutex<Counts>>,
+        after: u64,
+        (text_bytes, ack_every): (usize, Option<Duration>),
+    ) -> anyhow::Result<Self> {
+        let mut request =
+            format!("{url}/v1/ws?replay=none").replacen("http", "ws", 1).into_client_request()?;
+        request.headers_mut().insert(http::header::AUTHORIZATION, format!("Bearer {token}").parse()?);
+        let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
+        let connecting = connect_async_with_config(request, Some(config), true);
+        let (mut socket, _) = tokio::time::timeout(ANSWER_WAIT, connecting).await??;
+        let Welcome { epoch } = serde_json::from_str(&wait_for(&mut socket, "welcome").await?)?;
+        let after_seq = after;
+        let groups = [json!({"group_id": group.id, "epoch": epoch, "after_seq": after_seq})];
+        let resume = json!({"event": "resume", "id": "resume", "data": {"groups": groups}});
+        socket.send(Message::text(resume.to_string())).await?;
+        wait_for(&mut socket, "resumed").await?;
+        let (group, counts) = (group.clone(), counts.clone());
+        let place = Place::after(after);
+        Ok(Self { socket, group, counts, place, ack_every, acknowledged: after, text_bytes })
+    }
+
+    /// Takes what comes until it has the event `seq`.
+    pub(super) async fn until(&mut self, seq: u64) -> anyhow::Result<()> {
+        while self.place.last() < seq {
+            let message = tokio::time::timeout(ANSWER_WAIT, self.socket.next()).await?;
+            self.take(message.context("the connection was closed")??)?;
+        }
+        Ok(())
+    }
+
+    /// Serves until the sender of plans is dropped and `stop` is cancelled.
+    pub(super) async fn run(
+        mut self,
+        mut planned: mpsc::Receiver<Planned>,
+        stop: tokio_util::sync::CancellationToken,
+    ) {
+        let mut ack_at: Option<Instant> = None;
+        loop {
+            let due = ack_at.unwrap_or_else(Instant::now);
+            let outcome = tokio::select! {
+                () = stop.cancelled() => break,
+                message = self.socket.next() => match message {
+                    Some(Ok(message)) => self.take(message),
+                    Some(Err(error)) => Err(error.into()),
+                    None => Err(anyhow::anyhow!("the connection was closed")),
+                },
+                Some(Planned(at)) = planned.recv() => self.send(at).await,
+                () = tokio::time::sleep_until(due), if ack_at.is_some() => {
+                    ack_at = None;
+                    self.acknowledge().await
+                }
+            };
+            if let Err(error) = outcome {
+                tracing::warn!(error = %error, "a member's connection broke");
+                self.counts.lock().faults.errors += 1;
+                return;
+            }
+            if let Some(every) = self.ack_every
+                && ack_at.is_none()
+                && self.place.last() > self.acknowledged
+            {
+                ack_at = Some(Instant::now() + every);
+            }
+        }
+        drop(self.socket.close(None).await);
+    }
+
+    async fn send(&mut self, planned: Instant) -> anyhow::Result<()> {
+        let number = self.group.ledger.lock().send();
+        let planned_us = planned.saturating_duration_since(self.counts.lock().begun).as_micros();
+        let mut text = String::with_capacity(self.text_bytes);
+        write!(text, "{number} {planned_us} ")?;
+        text.extend(std::iter::repeat_n('.', self.text_bytes.saturating_sub(text.len())));
+        let data = json!({
+            "group_id": self.group.id, "client_message_id": format!("{number} {planned_us} {}", Uuid::new_v4().simple()),
+            "type": "text", "text": text,
+        });
+        let frame = json!({"event": "send_group_message", "id": "s", "data": data});
+        Ok(self.socket.send(Message::text(frame.to_string())).await?)
+    }
+
+    async fn acknowledge(&mut self) -> anyhow::Result<()> {
+        self.acknowledged = self.place.last();
+        let data = json!({"group_id": self.group.id, "seq": self.acknowledged, "status": "delivered"});
+        let frame = json!({"event": "acknowledge_group_message", "id": "a", "data": data});
+        Ok(self.socket.send(Message::text(frame.to_string())).await?)
+    }
+
+    fn take(&mut self, message: Message) -> anyhow::Result<()> {
+        if let Message::Close(close) = &message {
+            bail!("the server closed the connection: {close:?}");
+        }
+        let Message::Text(text) = message else { return Ok(()) };
+        let frame: Frame<'_> = serde_json::from_str(&text)?;
+        let data = frame.data.map_or("{}", RawValue::get);
+        match &*frame.event {
+            "group_message" => self.delivered(&serde_json::from_str(data)?),
+            "group_event" => {
+                let event: Delivered<'_> = serde_json::from_str(data)?;
+                let faults = self.place.take(event.seq);
+                self.counts.lock().faults += faults;
+            }
+            "group_message_accepted" => self.accepted(&serde_json::from_str(data)?),
+            "group_message_acknowledged" => self.counts.lock().acknowledged += 1,
+            "error" => bail!("an error came: {data}"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self, message: &Delivered<'_>) {
+        let faults = self.place.take(message.seq);
+        let stamp = message.text.as_deref().and_then(stamp);
+        let is_over =
+            stamp.is_some_and(|(number, _)| self.group.ledger.lock().delivered(number, message.seq));
+        self.over(is_over);
+        let mut counts = self.counts.lock();
+        counts.faults += faults;
+        if counts.is_measuring {
+            counts.deliveries += 1;
+            let micros = stamp.map_or(0, |(_, planned_us)| since(counts.begun, planned_us));
+            counts.delivery_us.saturating_record(micros);
+        }
+    }
+
+    fn accepted(&mut self, accepted: &Accepted<'_>) {
+        let Some((number, planned_us)) = stamp(&accepted.client_message_id) else { return };
+        let is_over = self.group.ledger.lock().accepted(number, accepted.seq);
+        self.over(is_over);
+        let mut counts = self.counts.lock();
+        if counts.is_measuring {
+            counts.accepted += 1;
+            let micros = since(counts.begun, planned_us);
+            counts.acceptance_us.saturating_record(micros);
+        }
+    }
+
+    fn over(&self, is_over: bool) {
+        if is_over {
+            self.group.window.add_permits(1);
+        }
+    }
+}
+
+/// Number and planned time, as a message says them of itself.
+fn stamp(text: &str) -> Option<(u64, u64)> {
+    let mut words = text.split(' ');
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}
+
+fn since(begun: Instant, planned_us: u64) -> u64 {
+    let now = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    now.saturating_sub(planned_us)
+}
+
+async fn wait_for(socket: &mut Socket, event: &str) -> anyhow::Result<String> {
+    let waiting = async {
+        loop {
+            let message = socket.next().await.context("the connection was closed")??;
+            let Message::Text(text) = message else { continue };
+            let frame: Frame<'_> = serde_json::from_str(&text)?;
+            let data = frame.data.map_or("{}", RawValue::get);
+            if frame.event == event {
+                return Ok(data.to_owned());
+            }
+            if frame.event == "error" {
+                bail!("an error came instead of {event}: {data}");
+            }
+        }
+    };
+    tokio::time::timeout(ANSWER_WAIT, waiting).await.with_context(|| format!("no {event} came"))?
+}
