@@ -237,7 +237,7 @@ export class Core {
       }
       group.record.head_seq = head_seq;
       group.setCursors(delivered_seq, read_seq);
-      group.setUnread(unread, head_seq);
+      group.setUnread(unread, read_seq, head_seq);
       if ((group.record.read_wanted ?? 0) > read_seq) this.acks.want(group_id, "read", group.record.read_wanted ?? 0);
       if (group.savedSeq > delivered_seq && group.savedSeq <= head_seq) {
         this.acks.want(group_id, "delivered", group.savedSeq);
@@ -251,7 +251,7 @@ export class Core {
       this.#options.emit("error", ParleyError.of(error, "connection_lost", true));
       return this.connection.restart("the groups couldn't be resumed");
     }
-    this.outbox.open(welcome.limits["limits.frame_bytes"] ?? welcome.limits["frame_bytes"]);
+    this.outbox.open(welcome.limits["frame_bytes"]);
     this.acks.resume();
     this.#options.emit("ready", undefined);
     if (!this.#listed) await this.list().catch((error: unknown) => this.#trouble(error));
@@ -374,7 +374,7 @@ export class Core {
     if (!group) return;
     group.record.epoch = body.epoch;
     group.record.head_seq = Math.max(body.head_seq, body.from_seq - 1);
-    group.setUnread(body.unread, body.head_seq);
+    group.setUnread(body.unread, body.read_seq, body.head_seq);
     group.setCursors(body.delivered_seq, body.read_seq);
     this.#resumed(body, body.epoch);
   }
@@ -400,6 +400,7 @@ export class Core {
     group.unsaved = [];
     group.savedSeq = record.seq;
     group.keepFrom = body.from_seq;
+    if (reason === "epoch_changed") void this.inOrder(() => this.#options.store.removeGroup(group.id)).catch(() => {});
     this.save(group);
     if (isFresh) return;
     const reset: Reset = { reason: reason ?? "unknown", after_seq, from_seq: body.from_seq, to_seq: body.to_seq };
@@ -440,6 +441,7 @@ export class Core {
     else group.emit("event", { event: entry.data, replayed });
     group.emit("changed", group);
     this.#options.emit("entry", { group, entry, replayed });
+    if (seq === group.replayTo && group.mustRecount) void this.#recount(group);
     if (ended) this.#ended(group, seq, ended);
     else if (entry.event === "group_event") this.#followUp(group, entry.data);
   }
@@ -476,6 +478,19 @@ export class Core {
     if (!group) return;
     group.setCursors(delivered_seq, read_seq);
     this.save(group);
+    if (group.mustRecount) void this.#recount(group);
+  }
+
+  /** Counts what is unread in what is stored, if that reaches back far enough; else the next welcome brings it right. */
+  async #recount(group: Group): Promise<void> {
+    const { seq } = group;
+    const entries = await this.stored(group, this.#options.storedPerGroup).catch(() => []);
+    const read = group.readSeq;
+    if (group.seq !== seq || (entries[0]?.data.seq ?? Number.POSITIVE_INFINITY) > read + 1) return;
+    const isUnread = ({ event, data }: Entry) =>
+      event === "group_message" && data.seq > read && data.sender !== this.user && data.withheld !== "rolled_back";
+    group.setUnread(entries.filter(isUnread).length, read, seq);
+    group.emit("changed", group);
   }
 }
 

@@ -66,7 +66,8 @@ export class Group extends Emitter<GroupEvents> {
   savedSeq: number;
   /** @internal Events before aren't kept. */
   keepFrom = 0;
-  #unreadBase: { count: number; upTo: number };
+  /** What the server counted, for which place of the cursor, and up to where; what came since is counted here. */
+  #unreadBase: { count: number; read: number; upTo: number };
   #unreadSeqs: number[] = [];
   #typedAt = 0;
 
@@ -77,7 +78,7 @@ export class Group extends Emitter<GroupEvents> {
     this.id = record.group_id;
     this.record = record;
     this.savedSeq = record.seq;
-    this.#unreadBase = { count: record.unread, upTo: record.seq };
+    this.#unreadBase = { count: record.unread, read: record.read_seq, upTo: record.seq };
   }
 
   /** Name, owner and so on; not known yet for a group that was just learned of. */
@@ -190,8 +191,8 @@ export class Group extends Emitter<GroupEvents> {
   }
 
   /** @internal The server's own count, at a welcome or in a list. */
-  setUnread(count: number, upTo: number): void {
-    this.#unreadBase = { count, upTo };
+  setUnread(count: number, read: number, upTo: number): void {
+    this.#unreadBase = { count, read, upTo };
     this.#unreadSeqs = this.#unreadSeqs.filter((seq) => seq > upTo);
     this.#count();
   }
@@ -216,9 +217,14 @@ export class Group extends Emitter<GroupEvents> {
     this.emit("changed", this);
   }
 
+  /** @internal Whether some of what the server counted was read since, so that it must be counted here. */
+  get mustRecount(): boolean {
+    const { count, read, upTo } = this.#unreadBase;
+    return count > 0 && this.readSeq > read && this.readSeq < upTo && this.isLive;
+  }
+
   #count(): void {
     const read = this.readSeq;
-    // How the earlier ones lie isn't known here; all of them are read, or none, until the server counts again.
     if (read >= this.#unreadBase.upTo) this.#unreadBase.count = 0;
     this.#unreadSeqs = this.#unreadSeqs.filter((seq) => seq > read);
     this.record.unread = this.#unreadBase.count + this.#unreadSeqs.length;

@@ -7,9 +7,9 @@ export const TIMES = {
   backoffBaseMs: 20,
   backoffMaxMs: 200,
   connectTimeoutMs: 3_000,
-  pingIntervalMs: 300,
-  pongTimeoutMs: 300,
-  requestTimeoutMs: 3_000,
+  pingIntervalMs: 5_000,
+  pongTimeoutMs: 5_000,
+  requestTimeoutMs: 10_000,
 };
 
 const all: Parley[] = [];

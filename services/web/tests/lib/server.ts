@@ -1,10 +1,11 @@
 // The real binary, on a data directory of its own.
-import { execFileSync, spawn, type ChildProcess } from "node:child_process";
+import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 export const ROOT = resolve(fileURLToPath(new URL("../../../..", import.meta.url)));
 
@@ -92,8 +93,9 @@ export class Server {
     this.#process?.kill("SIGCONT");
   }
 
-  token(user: string, ttl = "1h"): string {
-    return execFileSync(binary(), ["token", "--user", user, "--ttl", ttl, "--data", this.data], { encoding: "utf8" }).trim();
+  async token(user: string, ttl = "1h"): Promise<string> {
+    const { stdout } = await promisify(execFile)(binary(), ["token", "--user", user, "--ttl", ttl, "--data", this.data]);
+    return stdout.trim();
   }
 
   async end(): Promise<void> {
