@@ -28,9 +28,10 @@ export class Proxy {
     this.#server = createServer((client) => this.#take(client));
   }
 
-  static async start(to: number): Promise<Proxy> {
+  /** `port` 0 picks one. */
+  static async start(to: number, port = 0): Promise<Proxy> {
     const proxy = new Proxy(to);
-    await new Promise<void>((resolve) => proxy.#server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => proxy.#server.listen(port, "127.0.0.1", resolve));
     const address = proxy.#server.address();
     proxy.port = typeof address === "object" && address ? address.port : 0;
     return proxy;
