@@ -50,7 +50,7 @@ export class Person {
   /** Connected, and everything is resumed. */
   async online(): Promise<void> {
     await this.page.locator(".banner").waitFor({ state: "detached" });
-    await this.page.getByRole("button", { name: "Cut my connection", disabled: false }).or(this.page.locator(".app:not(.has-log)")).first().waitFor();
+    await this.page.getByRole("button", { name: /^Cut/, disabled: false }).or(this.page.locator(".app:not(.has-log)")).first().waitFor();
   }
 
   async createGroup(name: string, members: string): Promise<void> {

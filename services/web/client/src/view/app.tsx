@@ -14,7 +14,11 @@ export function App() {
   const { parley } = useShared();
   const [selected, setSelected] = useState(selectedInUrl);
   const [isLogOpen, setLogOpen] = useState(isWide);
-  useChanges(parley, "groups", "ready");
+  useChanges(parley, "groups", "ready", "entry");
+  const unread = parley.groups.reduce((sum, one) => sum + one.unread, 0);
+  useEffect(() => {
+    document.title = unread > 0 ? `(${unread > 999 ? "999+" : unread}) Parley` : "Parley";
+  }, [unread]);
   useEffect(() => {
     const changed = () => setSelected(selectedInUrl());
     addEventListener("hashchange", changed);

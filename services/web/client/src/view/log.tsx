@@ -14,6 +14,7 @@ export function Log({ selected, onClose }: { selected: string | undefined; onClo
   const [isOne, setOne] = useState(false);
   useChanges(log, "changed");
   useChanges(parley, "state");
+  useChanges(parley.outbox, "queued", "sent", "failed", "discarded");
   const lines = isOne ? log.lines.filter((line) => line.kind === "note" || line.group_id === selected) : log.lines;
   const { events, repeats, sessions } = parley.stats;
   return (
@@ -21,7 +22,7 @@ export function Log({ selected, onClose }: { selected: string | undefined; onClo
       <header class="bar">
         <div class="title">
           <h2>The log</h2>
-          <p class="subtitle">Events of your groups, as they are appended</p>
+          <p class="subtitle">Your groups' events, as appended</p>
         </div>
         <IconButton icon="close" label="Hide the log" onClick={onClose} />
       </header>
@@ -119,7 +120,7 @@ function Cut() {
     </button>
   ) : (
     <button type="button" class="cut" onClick={cut} disabled={parley.state !== "connected"}>
-      <Icon name="cut" /> Cut my connection
+      <Icon name="cut" /> Cut connection
     </button>
   );
 }
