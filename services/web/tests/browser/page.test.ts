@@ -56,7 +56,8 @@ async function conversation(user: string): Promise<void> {
   await say("cat", "Nine is early for a Sunday… but yes.");
   await say(user, "I'll bring coffee, then.");
   await say("cat", "Now we're talking.");
-  for (const parley of clients.values()) if (parley.groups.some((group) => group.id === walk.id)) parley.group(walk.id).markRead();
+  await until("all have all", () => [...clients.values()].every((parley) => parley.group(walk.id).seq === 7));
+  for (const parley of clients.values()) parley.group(walk.id).markRead();
   await until("all of it is read", async () => (await walk.members()).members.every((member) => member.read_seq === 7));
 }
 
@@ -217,7 +218,7 @@ test("the keyboard is enough: a group made, a message sent, a dialog left", asyn
   await eve.message("no mouse").locator(".mark").waitFor();
 });
 
-test("long histories come by scrolling, and the page holds only a window of them", async () => {
+test("long histories come by scrolling, and the page holds only a window of them", { timeout: 180_000 }, async () => {
   const cat = client(server, "cat");
   await cat.connect();
   const group = await cat.createGroup({ name: "Annals", members: ["fay"] });
@@ -238,6 +239,17 @@ test("long histories come by scrolling, and the page holds only a window of them
   expect(await fay.page.locator(".message").count()).toBeLessThanOrEqual(400);
   const shown = (await fay.texts()).map((text) => Number(text.split(" ")[1]));
   expect(shown).toEqual(shown.map((_, at) => (shown[0] ?? 0) + at));
+  // And back: what was let go comes again.
+  await until(
+    "later ones are there",
+    async () => {
+      await scroller.evaluate((element) => (element.scrollTop = element.scrollHeight));
+      return fay.message("line 500").isVisible();
+    },
+    60_000,
+  );
+  expect(await fay.page.locator(".message").count()).toBeLessThanOrEqual(400);
+  await scroller.evaluate((element) => (element.scrollTop = element.scrollHeight / 2));
   await fay.page.getByRole("button", { name: "To the newest message" }).click();
   await fay.message("line 700").waitFor();
   expect(await fay.page.locator(".message").count()).toBeLessThanOrEqual(400);

@@ -1,6 +1,7 @@
 // The real binary, on a data directory of its own.
 import { execFile, spawn, type ChildProcess } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import type { Server as HttpServer } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -33,21 +34,38 @@ export class Server {
   readonly data: string;
   readonly port: number;
   readonly #set: string[];
+  /** Where the binary listens: behind `port`, if the client is served apart from it. */
+  readonly #listen: number;
+  #front: HttpServer | undefined;
   #process: ChildProcess | undefined;
   #exited: Promise<void> = Promise.resolve();
   /** Standard error, the end of it, for when a test fails. */
   log = "";
 
-  private constructor(data: string, port: number, set: string[]) {
+  private constructor(data: string, port: number, listen: number, set: string[]) {
     this.data = data;
     this.port = port;
+    this.#listen = listen;
     this.#set = set;
   }
 
   static async start(set: string[] = []): Promise<Server> {
-    const server = new Server(mkdtempSync(join(tmpdir(), "parley-web-")), await freePort(), set);
+    const port = await freePort();
+    const isApart = process.env["WEB_CLIENT_APART"] !== undefined;
+    const server = new Server(mkdtempSync(join(tmpdir(), "parley-web-")), port, isApart ? await freePort() : port, set);
+    if (isApart) await server.#serveApart();
     await server.start();
     return server;
+  }
+
+  /** For work on the client with an older binary (client/dev.mjs). What the binary itself says of the files isn't tested then. */
+  async #serveApart(): Promise<void> {
+    const { front } = (await import("../../client/dev.mjs" as string)) as { front: (options: object) => HttpServer };
+    const publicUrl = this.#set.find((one) => one.startsWith("http.public_url="))?.split("=")[1] ?? this.url;
+    const origins = JSON.parse(this.#set.find((one) => one.startsWith("http.origins="))?.split("=")[1] ?? "[]") as string[];
+    this.#set.push(`http.public_url=${publicUrl}`, `http.origins=${JSON.stringify([...origins, this.url, publicUrl])}`);
+    this.#front = front({ backend: this.#listen, parley: binary(), data: this.data, publicUrl });
+    await new Promise<void>((resolve) => this.#front?.listen(this.port, "127.0.0.1", resolve));
   }
 
   get url(): string {
@@ -56,7 +74,7 @@ export class Server {
 
   async start(): Promise<void> {
     const flags = this.#set.flatMap((one) => ["--set", one]);
-    const listen = `127.0.0.1:${this.port}`;
+    const listen = `127.0.0.1:${this.#listen}`;
     const child = spawn(binary(), ["serve", "--data", this.data, "--listen", listen, ...flags], {
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -101,6 +119,8 @@ export class Server {
   async end(): Promise<void> {
     this.thaw();
     await this.kill();
+    this.#front?.close();
+    this.#front?.closeAllConnections();
     rmSync(this.data, { recursive: true, force: true });
   }
 }

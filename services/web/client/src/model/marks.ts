@@ -50,9 +50,13 @@ export class Marks extends Emitter<{ changed: void }> {
   async load(): Promise<void> {
     try {
       const { members } = await this.#group.members({ limit: CURSORS_MAX });
+      // What was told live while this was under way is newer: cursors only grow.
+      const known = this.#others;
       this.#others = new Map();
       for (const { user_id, delivered_seq, read_seq } of members) {
-        if (user_id !== this.#user && delivered_seq != null) this.#move(user_id, delivered_seq, read_seq ?? 0);
+        if (user_id === this.#user || delivered_seq == null) continue;
+        const before = known.get(user_id);
+        this.#move(user_id, Math.max(delivered_seq, before?.delivered ?? 0), Math.max(read_seq ?? 0, before?.read ?? 0));
       }
       this.emit("changed", undefined);
     } catch {

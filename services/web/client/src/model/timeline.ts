@@ -1,6 +1,6 @@
 /** What of a group is on the screen: a window of its stream, and what is still to be sent. */
 
-import { Emitter, type Entry, type Group, type OutboxItem, type Parley } from "@parley/sdk";
+import { Emitter, type Entry, type Group, type MessageBody, type OutboxItem, type Parley } from "@parley/sdk";
 
 /** Entries in the window; older or newer ones beyond it are dropped, and read again when wanted. */
 const WINDOW_MAX = 400;
@@ -14,6 +14,8 @@ export interface Outgoing {
   isSent: boolean;
   progress?: number | undefined;
 }
+
+const fromHistory = (data: MessageBody): Entry => ({ event: "group_message", data, bytes: 0 });
 
 export class Timeline extends Emitter<{ changed: void }> {
   readonly group: Group;
@@ -70,22 +72,43 @@ export class Timeline extends Emitter<{ changed: void }> {
     if (this.entries.length < FEW) await this.loadOlder();
   }
 
-  async loadOlder(): Promise<void> {
-    if (this.isLoading || !this.hasOlder || this.#parley.state !== "connected") return;
-    this.isLoading = true;
-    this.#changed();
-    try {
+  loadOlder(): Promise<void> {
+    if (!this.hasOlder) return Promise.resolve();
+    return this.#loading(async () => {
       const before_seq = this.entries[0]?.data.seq;
       const { messages, has_more } = await this.group.history({ before_seq, limit: PAGE });
-      const known = new Set(this.entries.map((entry) => entry.data.seq));
-      const older = messages.filter((message) => !known.has(message.seq));
-      this.entries = [...older.map((data): Entry => ({ event: "group_message", data, bytes: 0 })), ...this.entries];
+      this.#merge(messages.map(fromHistory));
       this.hasOlder = has_more;
-      this.trouble = undefined;
       if (this.entries.length > WINDOW_MAX) {
         this.entries = this.entries.slice(0, WINDOW_MAX);
         this.isDetached = true;
       }
+    });
+  }
+
+  /** On the way back from older ones. */
+  loadNewer(): Promise<void> {
+    if (!this.isDetached) return Promise.resolve();
+    return this.#loading(async () => {
+      const after_seq = this.entries.at(-1)?.data.seq ?? 0;
+      const { messages, has_more } = await this.group.history({ after_seq, limit: PAGE });
+      this.#merge(messages.map(fromHistory));
+      if (!has_more) {
+        const reached = this.entries.at(-1)?.data.seq ?? 0;
+        this.#merge((await this.group.stored(PAGE)).filter((entry) => entry.data.seq > reached));
+        this.isDetached = false;
+      }
+      this.#forgetOldest();
+    });
+  }
+
+  async #loading(read: () => Promise<void>): Promise<void> {
+    if (this.isLoading || this.#parley.state !== "connected") return;
+    this.isLoading = true;
+    this.#changed();
+    try {
+      await read();
+      this.trouble = undefined;
     } catch (error) {
       this.trouble = error instanceof Error ? error.message : String(error);
     }
@@ -93,15 +116,24 @@ export class Timeline extends Emitter<{ changed: void }> {
     this.#changed();
   }
 
+  #merge(entries: readonly Entry[]): void {
+    const known = new Set(this.entries.map((entry) => entry.data.seq));
+    const all = [...this.entries, ...entries.filter((entry) => !known.has(entry.data.seq))];
+    this.entries = all.sort((one, other) => one.data.seq - other.data.seq);
+  }
+
+  #forgetOldest(): void {
+    if (this.entries.length <= WINDOW_MAX) return;
+    this.entries = this.entries.slice(-WINDOW_MAX);
+    this.hasOlder = true;
+  }
+
   #add(entry: Entry): void {
     if (entry.event === "group_message") this.#drop(entry.data.client_message_id);
     else if (entry.data.kind === "message_rolled_back") this.#withhold(entry.data.message_id);
     if (!this.isDetached && entry.data.seq > (this.entries.at(-1)?.data.seq ?? 0)) {
       this.entries = [...this.entries, entry];
-      if (this.entries.length > WINDOW_MAX) {
-        this.entries = this.entries.slice(-WINDOW_MAX);
-        this.hasOlder = true;
-      }
+      this.#forgetOldest();
     }
     this.#changed();
   }

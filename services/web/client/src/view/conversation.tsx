@@ -12,8 +12,8 @@ import { Avatar, Icon, IconButton } from "./parts.tsx";
 
 /** So near to the end counts as the end. */
 const NEAR_PX = 80;
-/** So near to the beginning older ones are read. */
-const OLDER_PX = 300;
+/** So near to either end of the window more is read. */
+const MORE_PX = 300;
 /** Messages of one sender within this stand together. */
 const TOGETHER_MS = 5 * 60_000;
 /** So long somebody counts as typing. */
@@ -82,19 +82,29 @@ function Messages(props: { timeline: Timeline; marks: Marks; group: Group; isOnl
   const { parley } = useShared();
   const scroller = useRef<HTMLDivElement>(null);
   const isAtEnd = useRef(true);
-  const before = useRef({ height: 0, first: 0 });
+  const anchor = useRef<{ seq: string; top: number }>(undefined);
   const [isFar, setFar] = useState(false);
   const { entries, outgoing } = timeline;
-  const first = entries[0]?.data.seq ?? 0;
   const last = entries.at(-1)?.data.seq ?? 0;
 
-  // What is read stays where it is when older ones come in above it; what is new is followed only from the end.
+  // What is read stays where it is, whatever comes or goes above it; what is new is followed only from the end.
+  const hold = () => {
+    const element = scroller.current;
+    if (!element) return;
+    for (const row of element.querySelectorAll<HTMLElement>("[data-seq]")) {
+      if (row.offsetTop + row.offsetHeight <= element.scrollTop) continue;
+      anchor.current = { seq: row.dataset["seq"] ?? "", top: row.offsetTop - element.scrollTop };
+      return;
+    }
+  };
+  const isFollowing = () => isAtEnd.current && !timeline.isDetached;
   useLayoutEffect(() => {
     const element = scroller.current;
     if (!element) return;
-    if (first < before.current.first) element.scrollTop += element.scrollHeight - before.current.height;
-    else if (isAtEnd.current) element.scrollTop = element.scrollHeight;
-    before.current = { height: element.scrollHeight, first };
+    const held = anchor.current && element.querySelector<HTMLElement>(`[data-seq="${anchor.current.seq}"]`);
+    if (isFollowing()) element.scrollTop = element.scrollHeight;
+    else if (held && anchor.current) element.scrollTop = held.offsetTop - anchor.current.top;
+    hold();
   });
   // Pictures grow when they come.
   useEffect(() => {
@@ -102,7 +112,7 @@ function Messages(props: { timeline: Timeline; marks: Marks; group: Group; isOnl
     const list = element?.firstElementChild;
     if (!element || !list) return undefined;
     const observer = new ResizeObserver(() => {
-      if (isAtEnd.current) element.scrollTop = element.scrollHeight;
+      if (isFollowing()) element.scrollTop = element.scrollHeight;
       if (element.scrollHeight <= element.clientHeight) void timeline.loadOlder();
     });
     observer.observe(list);
@@ -110,7 +120,7 @@ function Messages(props: { timeline: Timeline; marks: Marks; group: Group; isOnl
   }, [timeline]);
 
   const see = () => {
-    const isSeen = document.visibilityState === "visible" && isAtEnd.current && !timeline.isDetached;
+    const isSeen = document.visibilityState === "visible" && isFollowing();
     if (isSeen && timeline.isLoaded) group.markRead(last);
   };
   useEffect(see);
@@ -122,10 +132,12 @@ function Messages(props: { timeline: Timeline; marks: Marks; group: Group; isOnl
   const scrolled = () => {
     const element = scroller.current;
     if (!element) return;
-    isAtEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+    const below = element.scrollHeight - element.scrollTop - element.clientHeight;
+    isAtEnd.current = below < NEAR_PX;
     setFar(!isAtEnd.current);
-    if (element.scrollTop < OLDER_PX) void timeline.loadOlder();
-    if (isAtEnd.current && timeline.isDetached) void timeline.load();
+    hold();
+    if (element.scrollTop < MORE_PX) void timeline.loadOlder();
+    else if (below < MORE_PX) void timeline.loadNewer();
     see();
   };
   const toEnd = () => {
