@@ -156,10 +156,11 @@ test("no serious fault for those who use it otherwise: sign in, conversation, di
     await ann.open("Sunday walk");
     await ann.message("Now we're talking.").waitFor();
     const buffer = await drawPicture(ann.page);
+    const caption = colorScheme === "light" ? "The ridge, last year:" : "And in the evening:";
     await ann.page.locator("input[type=file]").setInputFiles({ name: "ridge.png", mimeType: "image/png", buffer });
-    await ann.write("The ridge, last year:");
-    await ann.message("The ridge, last year:").locator("img").waitFor();
-    await ann.message("The ridge, last year:").locator("button.mark").waitFor();
+    await ann.write(caption);
+    await ann.message(caption).locator("button.mark").waitFor();
+    await ann.message(caption).locator("img").waitFor();
     expect(await axe(ann.page)).toEqual([]);
     await ann.shot(`conversation-${colorScheme}`);
     await ann.page.getByRole("button", { name: "Members and settings" }).click();
