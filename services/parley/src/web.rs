@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -88,9 +89,9 @@ async fn is_offered(headers: HeaderMap) -> Response {
 async fn token(
     State(signer): State<Arc<Signer>>,
     headers: HeaderMap,
-    body: Option<Json<TokenRequest>>,
+    body: Result<Json<TokenRequest>, JsonRejection>,
 ) -> Response {
-    match signed(&signer, &headers, body) {
+    match signed(&signer, &headers, body.ok()) {
         Ok(answer) => ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response(),
         Err(rejection) => refused(&rejection),
     }
