@@ -1,17 +1,17 @@
 /** The log as this client sees it: events of the user's groups as they are appended, and what happened to the connection. */
 
-import { Emitter, type Entry, type Parley } from "@parley/sdk";
+import { Emitter, type Entry, type Group, type Parley } from "@parley/sdk";
 
 /** Lines that are kept. */
 const LINES_MAX = 300;
 
 export type Line = { key: number; at: Date } & (
-  | { kind: "event"; entry: Entry; group: string; group_id: string; replayed: boolean }
+  | { kind: "event"; entry: Entry; group: Group; replayed: boolean }
   | { kind: "note"; text: string; tone: "good" | "bad" | "plain" }
 );
 
 type Content =
-  | { kind: "event"; entry: Entry; group: string; group_id: string; replayed: boolean }
+  | { kind: "event"; entry: Entry; group: Group; replayed: boolean }
   | { kind: "note"; text: string; tone: "good" | "bad" | "plain" };
 
 export class LogModel extends Emitter<{ changed: void }> {
@@ -23,7 +23,7 @@ export class LogModel extends Emitter<{ changed: void }> {
   constructor(parley: Parley) {
     super();
     parley.on("entry", ({ group, entry, replayed }) => {
-      this.#add({ kind: "event", entry, replayed, group: group.info?.name ?? "…", group_id: group.id });
+      this.#add({ kind: "event", entry, replayed, group });
     });
     parley.on("state", ({ state, previous, reason, code }) => {
       if (state === "connected") {

@@ -13,9 +13,9 @@ export function Log({ selected, onClose }: { selected: string | undefined; onClo
   const { parley, log } = useShared();
   const [isOne, setOne] = useState(false);
   useChanges(log, "changed");
-  useChanges(parley, "state");
+  useChanges(parley, "state", "groups");
   useChanges(parley.outbox, "queued", "sent", "failed", "discarded");
-  const lines = isOne ? log.lines.filter((line) => line.kind === "note" || line.group_id === selected) : log.lines;
+  const lines = isOne ? log.lines.filter((line) => line.kind === "note" || line.group.id === selected) : log.lines;
   const { events, repeats, sessions } = parley.stats;
   return (
     <aside class="log" aria-label="The log">
@@ -85,7 +85,7 @@ function LogLine({ line }: { line: Line }) {
       </span>
       <span class="what">
         <span class="type">{type}</span>
-        <span class="clip group-name">{group}</span>
+        <span class="clip group-name">{group.info?.name ?? "…"}</span>
       </span>
       <span class="where" title="Partition and offset in the log">
         <span class="position">{`${position.partition} @ ${position.offset}`}</span>
