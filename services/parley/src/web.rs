@@ -17,6 +17,7 @@ use axum::{Json, Router};
 use http::{HeaderMap, StatusCode, header};
 use parley_domain::{Code, Rejection, UserId};
 use parley_edge::is_own_page;
+use parley_wire::code::http_status;
 use parley_wire::rest::ErrorEnvelope;
 use parley_wire::{clock, time};
 use serde::{Deserialize, Serialize};
@@ -123,11 +124,8 @@ fn not_ours() -> Rejection {
 }
 
 fn refused(rejection: &Rejection) -> Response {
-    let status = match rejection.code {
-        Code::Forbidden => StatusCode::FORBIDDEN,
-        Code::BadRequest => StatusCode::BAD_REQUEST,
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
-    };
+    let status =
+        StatusCode::from_u16(http_status(rejection.code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, Json(ErrorEnvelope::new(rejection))).into_response()
 }
 
