@@ -235,11 +235,18 @@ export class Core {
         this.#fresh.add(group_id);
         this.#listed = false;
       }
-      group.record.head_seq = head_seq;
+      const { record } = group;
+      record.head_seq = head_seq;
+      // What was seen or read of another incarnation of the log says nothing of this one.
+      const isSame = record.epoch === welcome.epoch;
+      if (!isSame) {
+        this.acks.forget(group_id);
+        Object.assign(record, { delivered_seq, read_seq, read_wanted: undefined });
+      }
       group.setCursors(delivered_seq, read_seq);
       group.setUnread(unread, read_seq, head_seq);
-      if ((group.record.read_wanted ?? 0) > read_seq) this.acks.want(group_id, "read", group.record.read_wanted ?? 0);
-      if (group.savedSeq > delivered_seq && group.savedSeq <= head_seq) {
+      if ((record.read_wanted ?? 0) > read_seq) this.acks.want(group_id, "read", record.read_wanted ?? 0);
+      if (isSame && group.savedSeq > delivered_seq && group.savedSeq <= head_seq) {
         this.acks.want(group_id, "delivered", group.savedSeq);
       }
     }

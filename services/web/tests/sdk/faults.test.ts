@@ -213,18 +213,30 @@ test("another incarnation of the log is a typed reset, not a mixture", async () 
   await before.close();
   const fresh = client(other.server, "ann");
   await fresh.connect();
-  await fresh.createGroup({ name: "Epoch", members: [], group_id: group.id });
+  await fresh.createGroup({ name: "Epoch", members: ["bob"], group_id: group.id });
+  await until("it begins", () => fresh.group(group.id).deliveredSeq === 1);
+  await fresh.close();
+  const bob = client(other.server, "bob");
+  await bob.connect();
+  await until("bob is in", () => bob.groups[0]?.isLive === true);
+  for (let n = 0; n < 8; n += 1) await bob.group(group.id).send({ text: `unseen ${n}` });
   const after = client(other.server, "ann", { store });
+  // What was seen of the former log must not be acknowledged in this one: that would be a lie to whoever sent it.
+  const acknowledged: number[] = [];
+  after.on("frame", ({ direction, event, data }) => {
+    if (direction === "out" && event === "acknowledge_group_message") acknowledged.push((data as { seq: number }).seq);
+  });
   const entries = record(after);
   const resets: string[] = [];
   after.on("reset", ({ reset }) => resets.push(reset.reason));
   await after.connect();
-  await fresh.group(group.id).send({ text: "new" });
-  await until("the new one", () => texts(entries).includes("new"));
+  await until("all of the new log", () => texts(entries).length === 8);
+  await until("delivered", () => acknowledged.includes(9));
+  expect(acknowledged.filter((seq) => seq === 6)).toEqual([]);
   expect(resets).toEqual(["epoch_changed"]);
   const stored = await after.group(group.id).stored();
   expect(new Set(stored.map((entry) => entry.data.epoch)).size).toBe(1);
-  expect(texts(stored)).toEqual(["new"]);
+  expect(texts(stored)).toEqual(Array.from({ length: 8 }, (_, n) => `unseen ${n}`));
 });
 
 test("a hole in what comes is noticed, and filled by a replay", async () => {
