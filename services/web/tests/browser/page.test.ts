@@ -275,3 +275,58 @@ test("a token that ends is replaced without anybody noticing", async () => {
   await gil.write("still here");
   await gil.message("still here").locator(".mark").waitFor();
 });
+
+/** Half a second of a tone. */
+function tone(): Buffer {
+  const samples = 4_000;
+  const wav = Buffer.alloc(44 + samples);
+  wav.write("RIFF", 0);
+  wav.writeUInt32LE(36 + samples, 4);
+  wav.write("WAVEfmt ", 8);
+  for (const [value, at] of [[16, 16], [8_000, 24], [8_000, 28], [samples, 40]] as const) wav.writeUInt32LE(value, at);
+  for (const [value, at] of [[1, 20], [1, 22], [1, 32], [8, 34]] as const) wav.writeUInt16LE(value, at);
+  wav.write("data", 36);
+  for (let at = 0; at < samples; at += 1) wav[44 + at] = 128 + Math.round(60 * Math.sin(at / 3));
+  return wav;
+}
+
+/** Some frames, recorded by the browser itself. */
+async function film(page: Page): Promise<Buffer> {
+  const base64 = await page.evaluate(async () => {
+    const canvas = document.createElement("canvas");
+    const context = canvas.getContext("2d");
+    const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: "video/webm" });
+    const parts: Blob[] = [];
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    const stopped = new Promise((resolve) => (recorder.onstop = resolve));
+    recorder.start();
+    for (let frame = 0; frame < 20; frame += 1) {
+      context?.fillRect(frame * 10, 40, 30, 30);
+      await new Promise((resolve) => requestAnimationFrame(resolve));
+    }
+    recorder.stop();
+    await stopped;
+    const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
+    return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  });
+  return Buffer.from(base64, "base64");
+}
+
+test("video and audio can be played by whoever gets them", async () => {
+  const [hal, ida] = [await arrive("hal"), await arrive("ida")];
+  await Promise.all([hal.signIn(server.url), ida.signIn(server.url)]);
+  await hal.createGroup("Sounds", "ida");
+  await ida.open("Sounds");
+  const files = [
+    { name: "tone.wav", mimeType: "audio/wav", buffer: tone() },
+    { name: "film.webm", mimeType: "video/webm", buffer: await film(hal.page) },
+  ];
+  for (const file of files) {
+    await hal.page.locator("input[type=file]").setInputFiles(file);
+    await hal.write(file.name);
+    const element = ida.message(file.name).locator(file.mimeType.startsWith("audio") ? "audio" : "video");
+    await element.waitFor();
+    await until("it can be played", () => element.evaluate((media: HTMLMediaElement) => media.readyState >= 1 && media.error === null));
+  }
+  expect([...hal.complaints, ...ida.complaints]).toEqual([]);
+});
