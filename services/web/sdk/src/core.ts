@@ -9,6 +9,7 @@ import { Acks } from "./acks.js";
 import type { Connection, Frame } from "./connection.js";
 import { ParleyError } from "./errors.js";
 import { Group, type Reset } from "./group.js";
+import { Keeper } from "./keeper.js";
 import type { Media } from "./media.js";
 import { Outbox } from "./outbox.js";
 import type { Rest } from "./rest.js";
@@ -33,8 +34,6 @@ const RESUME_MAX = 500;
 /** Groups of a page of the list, and pages that are read. */
 const LIST_LIMIT = 200;
 const LIST_PAGES_MAX = 50;
-/** A failed write to the store is tried again after this. */
-const STORE_RETRY_MS = 1_000;
 
 /** What happened on the way, for tests and dashboards. */
 export interface Stats {
@@ -80,12 +79,11 @@ export class Core {
   readonly groups = new Map<string, Group>();
   readonly acks: Acks;
   readonly outbox: Outbox;
+  readonly keeper: Keeper;
   readonly stats: Stats = { events: 0, repeats: 0, gaps: 0, sessions: 0 };
   #user: string | undefined;
   #epoch = "";
   #listed = false;
-  #steps: Promise<unknown> = Promise.resolve();
-  readonly #saving = new Set<Group>();
   /** Groups that this device asks for the first time: what lies before isn't missing. */
   readonly #fresh = new Set<string>();
 
@@ -94,7 +92,14 @@ export class Core {
     this.#user = options.user;
     const { store, connection, media, random } = options;
     this.acks = new Acks(connection, (acknowledged) => this.#acknowledged(acknowledged));
-    this.outbox = new Outbox({ store, connection, media, random, inOrder: (step) => this.inOrder(step) });
+    this.keeper = new Keeper({
+      store,
+      perGroup: options.storedPerGroup,
+      isKnown: (group) => this.groups.get(group.id) === group,
+      saved: (group, seq) => seq > group.record.delivered_seq && this.acks.want(group.id, "delivered", seq),
+      failed: (error) => options.emit("error", error),
+    });
+    this.outbox = new Outbox({ store, connection, media, random, inOrder: (step) => this.keeper.inOrder(step) });
     connection.on("welcome", (welcome) => void this.#welcome(welcome));
     connection.on("received", (frame) => this.#received(frame));
     connection.on("state", ({ state }) => {
@@ -114,35 +119,14 @@ export class Core {
     return this.#options.rest;
   }
 
-  /** One step on the store after another, whatever became of the one before. */
-  inOrder<T>(step: () => Promise<T>): Promise<T> {
-    const next = this.#steps.then(step, step);
-    this.#steps = next.catch(() => {});
-    return next;
-  }
-
   /** What an earlier run left. */
   async load(): Promise<void> {
-    const saved = await this.inOrder(() => this.#options.store.load());
+    const saved = await this.keeper.inOrder(() => this.#options.store.load());
     for (const record of saved.groups) {
       if (!this.groups.has(record.group_id)) this.#add(record);
     }
     this.outbox.restore(saved.outbox);
     this.#options.emit("groups", undefined);
-  }
-
-  /** Resolves once everything up to now is stored. */
-  async flushed(): Promise<void> {
-    while (this.#saving.size > 0) await this.inOrder(async () => {});
-    await this.#steps;
-  }
-
-  async stored(group: Group, limit: number): Promise<Entry[]> {
-    const unsaved = group.unsaved;
-    const stored = await this.inOrder(() => this.#options.store.entries(group.id, limit));
-    const bySeq = new Map([...stored, ...unsaved].map((entry) => [entry.data.seq, entry]));
-    const entries = [...bySeq.values()].sort((one, other) => one.data.seq - other.data.seq);
-    return entries.filter((entry) => entry.data.seq >= group.keepFrom).slice(-limit);
   }
 
   /** A group that the server described. */
@@ -154,7 +138,7 @@ export class Core {
       const info: ListedGroup = { ...body, delivered_seq, read_seq, unread, last_message };
       delete info.members;
       group.record.info = info;
-      this.save(group);
+      this.keeper.save(group);
       group.emit("changed", group);
     }
     return body;
@@ -173,34 +157,6 @@ export class Core {
     return group;
   }
 
-  /** Stores what is new in a group, soon and in one step. */
-  save(group: Group): void {
-    if (this.#saving.has(group)) return;
-    this.#saving.add(group);
-    void this.inOrder(() => this.#save(group)).catch((error: unknown) => {
-      this.#options.emit("error", ParleyError.of(error, "storage", true));
-      setTimeout(() => this.groups.has(group.id) && this.save(group), STORE_RETRY_MS);
-    });
-  }
-
-  async #save(group: Group): Promise<void> {
-    this.#saving.delete(group);
-    if (this.groups.get(group.id) !== group) return;
-    const entries = group.unsaved;
-    const { seq } = group.record;
-    const keepFrom = Math.max(group.keepFrom, seq - this.#options.storedPerGroup + 1, 0);
-    group.unsaved = [];
-    try {
-      await this.#options.store.saveGroup({ ...group.record }, entries, keepFrom);
-    } catch (error) {
-      // More than is kept needn't be tried again.
-      group.unsaved = [...entries, ...group.unsaved].slice(-this.#options.storedPerGroup);
-      throw error;
-    }
-    group.savedSeq = Math.max(group.savedSeq, seq);
-    if (seq > group.record.delivered_seq) this.acks.want(group.id, "delivered", seq);
-  }
-
   #add(record: GroupRecord): Group {
     const group = new Group(this, record);
     this.groups.set(record.group_id, group);
@@ -214,7 +170,7 @@ export class Core {
     this.#options.emit("group_removed", { group, reason });
     this.#options.emit("groups", undefined);
     await this.outbox.dropGroup(group.id);
-    await this.inOrder(() => this.#options.store.removeGroup(group.id));
+    await this.keeper.inOrder(() => this.#options.store.removeGroup(group.id));
   }
 
   async #welcome(welcome: Welcome): Promise<void> {
@@ -288,7 +244,7 @@ export class Core {
         const group = this.groups.get(info.group_id);
         if (group) {
           group.record.info = info;
-          this.save(group);
+          this.keeper.save(group);
           group.emit("changed", group);
         } else await this.follow(info);
       }
@@ -407,8 +363,8 @@ export class Core {
     group.unsaved = [];
     group.savedSeq = record.seq;
     group.keepFrom = body.from_seq;
-    if (reason === "epoch_changed") void this.inOrder(() => this.#options.store.removeGroup(group.id)).catch(() => {});
-    this.save(group);
+    if (reason === "epoch_changed") void this.keeper.inOrder(() => this.#options.store.removeGroup(group.id)).catch(() => {});
+    this.keeper.save(group);
     if (isFresh) return;
     const reset: Reset = { reason: reason ?? "unknown", after_seq, from_seq: body.from_seq, to_seq: body.to_seq };
     this.#listed = false;
@@ -437,7 +393,7 @@ export class Core {
     group.unsaved.push(entry);
     if (group.unsaved.length > this.#options.storedPerGroup) group.unsaved.shift();
     const ended = applyEvent(group, entry, this.user);
-    this.save(group);
+    this.keeper.save(group);
     const replayed = seq <= group.replayTo;
     if (entry.event === "group_message") {
       group.countMessage(entry.data);
@@ -472,11 +428,11 @@ export class Core {
 
   /** A stored message whose content is taken back. */
   async #withhold(group: Group, messageId: string): Promise<void> {
-    for (const entry of await this.stored(group, this.#options.storedPerGroup)) {
+    for (const entry of await this.keeper.stored(group, this.#options.storedPerGroup)) {
       if (entry.event !== "group_message" || entry.data.message_id !== messageId) continue;
       const { text: _text, media: _media, media_url: _url, ...rest } = entry.data;
       group.unsaved.push({ ...entry, data: { ...rest, withheld: "rolled_back" } });
-      this.save(group);
+      this.keeper.save(group);
     }
   }
 
@@ -484,14 +440,14 @@ export class Core {
     const group = this.groups.get(group_id);
     if (!group) return;
     group.setCursors(delivered_seq, read_seq);
-    this.save(group);
+    this.keeper.save(group);
     if (group.mustRecount) void this.#recount(group);
   }
 
   /** Counts what is unread in what is stored, if that reaches back far enough; else the next welcome brings it right. */
   async #recount(group: Group): Promise<void> {
     const { seq } = group;
-    const entries = await this.stored(group, this.#options.storedPerGroup).catch(() => []);
+    const entries = await this.keeper.stored(group, this.#options.storedPerGroup).catch(() => []);
     const read = group.readSeq;
     if (group.seq !== seq || (entries[0]?.data.seq ?? Number.POSITIVE_INFINITY) > read + 1) return;
     const isUnread = ({ event, data }: Entry) =>

@@ -123,7 +123,7 @@ export class Group extends Emitter<GroupEvents> {
     if (wanted <= this.readSeq) return;
     this.record.read_wanted = wanted;
     this.#count();
-    this.#core.save(this);
+    this.#core.keeper.save(this);
     this.#core.acks.want(this.id, "read", wanted);
     this.emit("changed", this);
   }
@@ -138,7 +138,7 @@ export class Group extends Emitter<GroupEvents> {
 
   /** The newest events that are stored on this device, oldest first: without a hole, up to `seq`. */
   stored(limit = 100): Promise<Entry[]> {
-    return this.#core.stored(this, limit);
+    return this.#core.keeper.stored(this, limit);
   }
 
   /** Messages from the server, in rising `seq`. */

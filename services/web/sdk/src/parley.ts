@@ -184,14 +184,14 @@ export class Parley extends Emitter<ParleyEvents> {
   /** Disconnects and lets go of the store, once everything is in it. */
   async close(): Promise<void> {
     this.disconnect();
-    await this.#core.flushed();
+    await this.#core.keeper.flushed();
     await this.#store.close();
   }
 
   /** Disconnects and forgets everything on this device: the user signs out. */
   async forget(): Promise<void> {
     this.disconnect();
-    await this.#core.flushed();
+    await this.#core.keeper.flushed();
     await this.#store.clear();
   }
 

@@ -94,7 +94,7 @@ describe.sequential("the story", () => {
     await bob.shot("offline");
     const before = await bob.texts();
     bobs.mode = "open";
-    await bob.page.getByRole("button", { name: /^Try now/ }).click().catch(() => {}); // it may have come back by itself
+    await bob.page.getByRole("button", { name: /^Try now/ }).click({ timeout: 1_000 }).catch(() => {}); // it may have come back by itself
     await bob.online();
     await ann.message("written offline").waitFor();
     await until("Bob has it all", async () => (await bob.texts()).length === before.length + 4);
@@ -121,7 +121,7 @@ describe.sequential("the story", () => {
     expect(await bob.texts()).toEqual(before);
     await bob.message("kept picture").waitFor();
     bobs.mode = "open";
-    await bob.page.getByRole("button", { name: /^Try now/ }).click().catch(() => {});
+    await bob.page.getByRole("button", { name: /^Try now/ }).click({ timeout: 1_000 }).catch(() => {});
     await bob.online();
     await ann.message("kept picture").locator("img").waitFor();
     await until("Bob's outbox is empty", async () => (await bob.page.locator("[data-pending]").count()) === 0);
@@ -149,7 +149,7 @@ describe.sequential("the story", () => {
       const text = `written at ${Date.now()}`;
       await ann.write(text);
       await server.start();
-      await Promise.all([ann, bob].map((who) => who.page.getByRole("button", { name: /^Try now/ }).click().catch(() => {})));
+      await Promise.all([ann, bob].map((who) => who.page.getByRole("button", { name: /^Try now/ }).click({ timeout: 1_000 }).catch(() => {})));
       await Promise.all([ann.online(), bob.online()]);
       await bob.message(text).waitFor();
       await ann.message(text).locator(".mark.read").waitFor();
