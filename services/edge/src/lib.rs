@@ -36,4 +36,4 @@ pub use http::serve;
 pub use hub::Hub;
 pub use options::{Engines, Limits, Options};
 pub use owners::{OwnedBy, Owners, RemoteOwners};
-pub use rest::cors;
+pub use rest::{cors, is_own_page};

@@ -81,6 +81,8 @@ pub struct Options {
     pub limits: Limits,
     /// Origins that browsers may come from (exact, as `https://chat.example.com`); for CORS too.
     pub origins: Vec<String>,
+    /// Whether a page that this server itself served on this machine may open a socket too.
+    pub own_page: bool,
     /// How long a browser may take to authenticate in its first frame.
     pub first_frame_wait: Duration,
     /// How long a client may take to answer a ping.
@@ -100,6 +102,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             origins: Vec::new(),
+            own_page: false,
             first_frame_wait: Duration::from_secs(10),
             pong_wait: Duration::from_secs(10),
             stall_wait: Duration::from_secs(30),

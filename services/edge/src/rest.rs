@@ -32,7 +32,7 @@ use axum::Router;
 use axum::routing::{delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use origins::cors;
+pub use origins::{cors, is_own_page};
 
 use crate::edge::Shared;
 

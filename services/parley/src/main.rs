@@ -14,6 +14,7 @@ mod serve;
 mod signals;
 mod telemetry;
 mod token;
+mod web;
 
 use std::io::Write as _;
 use std::process::ExitCode;

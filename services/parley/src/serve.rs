@@ -25,6 +25,7 @@ use crate::config::{self, Config, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::engines::Engines;
 use crate::signals::Signals;
+use crate::web::Web;
 use crate::{admin, cluster, data_dir, engines, print_line, telemetry};
 
 /// How long an orderly stop may take; then the process ends anyway. What was acknowledged is durable already.
@@ -135,6 +136,7 @@ async fn start(
     } else {
         config.http.public_url.clone()
     };
+    let web = Web::new(config, address, &public_url)?;
     let media_options =
         EmbeddedOptions { public_url, bytes_max: config.limits.media_bytes, clock: Arc::new(clock::now) };
     let media = Arc::new(EmbeddedMedia::open(&engines::media_dir(config, &engines.dir), media_options)?);
@@ -160,16 +162,18 @@ async fn start(
         peers: Arc::new(NoPeers),
         auth: Arc::new(auth),
     };
-    let edge = Arc::new(Edge::start(config.edge_options(), edge_engines, hub.clone()).await?);
+    let options = parley_edge::Options { own_page: web.is_development(), ..config.edge_options() };
+    let edge = Arc::new(Edge::start(options, edge_engines, hub.clone()).await?);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let mut app = edge.router().route_service(ROUTE, media_service);
+    let origins = web.origins(&config.http.origins);
+    let mut app = edge.router().route_service(ROUTE, media_service).merge(web.router());
     let probes = probes::router(edge.clone(), metrics.clone());
     match apart {
         None => app = app.merge(probes),
         Some(apart) => drop(tasks.spawn(parley_edge::serve(apart, probes, stop.clone()))),
     }
-    let app = app.layer(parley_edge::cors(&config.http.origins));
+    let app = app.layer(parley_edge::cors(&origins));
     tasks.spawn(parley_edge::serve(listener, app, stop.clone()));
     tasks.spawn(probes::gauges(live.reached(), hub, metrics, GAUGES_EVERY, stop.clone()));
     let admin = admin::Server::bind(&engines, live)?;

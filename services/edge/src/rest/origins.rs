@@ -1,8 +1,9 @@
 //! What browsers of other origins may do.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::observe::REQUEST_ID;
@@ -31,9 +32,66 @@ pub fn cors(origins: &[String]) -> CorsLayer {
         .max_age(MAX_AGE)
 }
 
+/// Whether a request comes from a page that this server itself served on this machine, or from no page at all: `Host`
+/// names a loopback address, so that no foreign name that was made to resolve to it will do, and `Origin`, if there is
+/// one, is the same.
+#[must_use]
+pub fn is_own_page(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(host) = host.to_str() else { return false };
+    let is_same = |origin: &HeaderValue| {
+        let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+        origin.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+    };
+    is_loopback(host) && headers.get_all(header::ORIGIN).iter().all(is_same)
+}
+
+/// Whether `NAME` or `NAME:PORT` can only be this machine.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, _)) => name,
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_page_from_here_is_our_own() {
+        let ours = |host: &str, origin: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
+            }
+            is_own_page(&headers)
+        };
+        for host in ["127.0.0.1:8080", "localhost:8080", "localhost", "[::1]:8080", "127.1.2.3:1"] {
+            assert!(ours(host, None), "{host}");
+            assert!(ours(host, Some(&format!("http://{host}"))), "{host}");
+        }
+        for (host, origin) in [
+            // A foreign name that resolves to this machine.
+            ("evil.example:8080", Some("http://evil.example:8080")),
+            ("127.0.0.1.evil.example", None),
+            ("localhost.evil.example:8080", None),
+            ("192.168.1.7:8080", None),
+            ("", None),
+            // Another page on this machine.
+            ("127.0.0.1:8080", Some("http://127.0.0.1:8081")),
+            ("127.0.0.1:8080", Some("http://localhost:8080")),
+            ("127.0.0.1:8080", Some("https://127.0.0.1:8080")),
+            ("127.0.0.1:8080", Some("null")),
+        ] {
+            assert!(!ours(host, origin), "{host} {origin:?}");
+        }
+        assert!(!is_own_page(&HeaderMap::new()));
+    }
 
     #[test]
     fn no_list_of_origins_panics() {

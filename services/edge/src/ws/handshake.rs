@@ -19,6 +19,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use crate::auth::{AuthError, Identity, bearer};
 use crate::edge::Shared;
+use crate::rest::is_own_page;
 use crate::session;
 
 /// The client's and the server's half of an upgraded connection.
@@ -73,7 +74,7 @@ fn check_origin(shared: &Shared, headers: &HeaderMap) -> Result<(), Rejection> {
     let listed = |origin: &http::HeaderValue| {
         shared.options.origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes())
     };
-    if origins.all(listed) {
+    if origins.all(listed) || (shared.options.own_page && is_own_page(headers)) {
         return Ok(());
     }
     Err(Rejection::new(Code::Forbidden, "this origin is not on the server's list (http.origins)"))

@@ -1,0 +1,81 @@
+/** Writes what is new in the groups to the store, one step after another, and reads it back. */
+
+import { ParleyError } from "./errors.js";
+import type { Group } from "./group.js";
+import type { Entry, Store } from "./store.js";
+
+/** A failed write is tried again after this. */
+const RETRY_MS = 1_000;
+
+interface KeeperOptions {
+  store: Store;
+  /** Events of each group that are kept. */
+  perGroup: number;
+  /** Whether a group is still one of the user's. */
+  isKnown: (group: Group) => boolean;
+  /** Everything up to here is in the store. */
+  saved: (group: Group, seq: number) => void;
+  failed: (error: ParleyError) => void;
+}
+
+export class Keeper {
+  readonly #options: KeeperOptions;
+  #steps: Promise<unknown> = Promise.resolve();
+  readonly #saving = new Set<Group>();
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  /** One step on the store after another, whatever became of the one before. */
+  inOrder<T>(step: () => Promise<T>): Promise<T> {
+    const next = this.#steps.then(step, step);
+    this.#steps = next.catch(() => {});
+    return next;
+  }
+
+  /** Resolves once everything up to now is stored. */
+  async flushed(): Promise<void> {
+    while (this.#saving.size > 0) await this.inOrder(async () => {});
+    await this.#steps;
+  }
+
+  /** The newest events of a group, those included that are still to be stored. */
+  async stored(group: Group, limit: number): Promise<Entry[]> {
+    const unsaved = group.unsaved;
+    const stored = await this.inOrder(() => this.#options.store.entries(group.id, limit));
+    const bySeq = new Map([...stored, ...unsaved].map((entry) => [entry.data.seq, entry]));
+    const entries = [...bySeq.values()].sort((one, other) => one.data.seq - other.data.seq);
+    return entries.filter((entry) => entry.data.seq >= group.keepFrom).slice(-limit);
+  }
+
+  /** Stores what is new in a group, soon and in one step. */
+  save(group: Group): void {
+    if (this.#saving.has(group)) return;
+    this.#saving.add(group);
+    void this.inOrder(() => this.#save(group)).catch((error: unknown) => {
+      this.#options.failed(ParleyError.of(error, "storage", true));
+      setTimeout(() => this.#options.isKnown(group) && this.save(group), RETRY_MS);
+    });
+  }
+
+  async #save(group: Group): Promise<void> {
+    this.#saving.delete(group);
+    if (!this.#options.isKnown(group)) return;
+    const { store, perGroup, saved } = this.#options;
+    const entries = group.unsaved;
+    const { epoch, seq } = group.record;
+    group.unsaved = [];
+    try {
+      await store.saveGroup({ ...group.record }, entries, Math.max(group.keepFrom, seq - perGroup + 1, 0));
+    } catch (error) {
+      // More than is kept needn't be tried again.
+      group.unsaved = [...entries, ...group.unsaved].slice(-perGroup);
+      throw error;
+    }
+    // A reset came in between: what was stored is of another place, and the next step stores that.
+    if (group.record.epoch !== epoch || group.record.seq < seq) return;
+    group.savedSeq = Math.max(group.savedSeq, seq);
+    saved(group, seq);
+  }
+}

@@ -1,0 +1,92 @@
+// One suite for every store.
+import "fake-indexeddb/auto";
+import { expect, test } from "vitest";
+import { IndexedDbStore, MemoryStore, type Entry, type GroupRecord, type OutboxItem, type Store } from "@parley/sdk";
+
+let count = 0;
+const STORES: [string, () => Store][] = [
+  ["in memory", () => new MemoryStore()],
+  ["in IndexedDB", () => new IndexedDbStore(`test ${++count}`)],
+];
+
+const record = (seq: number, epoch = "e1"): GroupRecord => ({
+  group_id: "g",
+  epoch,
+  seq,
+  head_seq: seq,
+  delivered_seq: 0,
+  read_seq: 0,
+  unread: 0,
+});
+const entry = (seq: number, text = `t${seq}`, group_id = "g"): Entry => ({
+  event: "group_message",
+  bytes: 1,
+  data: {
+    group_id,
+    seq,
+    epoch: "e1",
+    position: { partition: 0, offset: seq },
+    message_id: `m${seq}`,
+    client_message_id: `c${seq}`,
+    sender: "ann",
+    type: "text",
+    text,
+    created_at: "",
+    updated_at: "",
+  },
+});
+const item = (client_message_id: string, ordinal: number): OutboxItem => ({
+  group_id: "g",
+  client_message_id,
+  type: "text",
+  ordinal,
+  created_at: "",
+});
+const seqs = async (store: Store, limit = 100) => (await store.entries("g", limit)).map(({ data }) => data.seq);
+
+for (const [name, make] of STORES) {
+  test(`${name}: the place and the events go together, and the oldest go`, async () => {
+    const store = make();
+    await store.saveGroup(record(2), [entry(1), entry(2)], 0);
+    await store.saveGroup(record(12), [entry(10), entry(11), entry(12)], 2);
+    await store.saveGroup({ ...record(1), group_id: "h" }, [entry(1, "other", "h")], 0);
+    expect(await seqs(store)).toEqual([2, 10, 11, 12]);
+    expect(await seqs(store, 2)).toEqual([11, 12]);
+    const saved = await store.load();
+    expect(saved.groups.find((group) => group.group_id === "g")?.seq).toBe(12);
+    await store.saveGroup(record(12), [entry(11, "other")], 0);
+    expect((await store.entries("g", 2)).map(({ data }) => ("text" in data ? data.text : ""))).toEqual(["other", "t12"]);
+    await store.removeGroup("g");
+    expect(await seqs(store)).toEqual([]);
+    expect((await store.entries("h", 9)).length).toBe(1);
+    await store.close();
+  });
+
+  test(`${name}: the outbox`, async () => {
+    const store = make();
+    await store.putOutbox(item("a", 1));
+    await store.putOutbox(item("b", 2));
+    await store.putOutbox({ ...item("a", 1), media_url: "u" });
+    await store.removeOutbox("b");
+    await store.removeOutbox("b");
+    expect((await store.load()).outbox).toMatchObject([{ client_message_id: "a", media_url: "u" }]);
+    await store.clear();
+    expect(await store.load()).toEqual({ groups: [], outbox: [] });
+    await store.close();
+  });
+}
+
+test("in IndexedDB: what is kept outlives the one who kept it, and a tab that is behind takes nothing back", async () => {
+  const name = `test ${++count}`;
+  const [one, other] = [new IndexedDbStore(name), new IndexedDbStore(name)];
+  await one.saveGroup(record(5), [entry(4), entry(5)], 0);
+  await other.saveGroup(record(4), [entry(4)], 0);
+  await one.close();
+  await other.close();
+  const later = new IndexedDbStore(name);
+  expect((await later.load()).groups[0]?.seq).toBe(5);
+  // Another incarnation of the log begins anew.
+  await later.saveGroup(record(1, "e2"), [], 2);
+  expect((await later.load()).groups[0]).toMatchObject({ epoch: "e2", seq: 1 });
+  await later.close();
+});
