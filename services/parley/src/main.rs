@@ -4,13 +4,17 @@ mod admin;
 mod cluster;
 mod config;
 mod data_dir;
+mod docs;
 mod engines;
+mod export;
 mod import;
 mod keys;
 mod log;
+mod progress;
 mod rebuild;
 mod serve;
 mod signals;
+mod status;
 mod telemetry;
 mod token;
 
@@ -48,6 +52,10 @@ enum Command {
     Log(log::LogCommand),
     /// Builds the read models anew beside the live ones, compares, and switches; on a running server too.
     Rebuild(rebuild::RebuildArgs),
+    /// Exports the log as Parquet, with a manifest; from a running server too. Run again, it adds what came since.
+    Export(export::ExportArgs),
+    /// Tells what runs: roles, partitions and their owners, how far the read models are, sessions.
+    Status(status::StatusArgs),
     /// Rotates the key-encryption key, or destroys a group's data keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -125,6 +133,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => on_runtime(serve::run(args)).map(done),
         Command::Import(args) => on_runtime(import::run(args)).map(done),
         Command::Rebuild(args) => on_runtime(rebuild::run(args)),
+        Command::Export(args) => on_runtime(export::run(args)).map(done),
+        Command::Status(args) => on_runtime(status::run(args)),
         Command::Keys(command) => on_runtime(keys::run(command)).map(done),
         Command::Writer(args) => on_runtime(cluster::run(args, &[Role::Writer])).map(done),
         Command::Projector(args) => on_runtime(cluster::run(args, &[Role::Projector])).map(done),

@@ -25,7 +25,8 @@ use crate::config::{self, Config, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::engines::Engines;
 use crate::signals::Signals;
-use crate::{admin, cluster, data_dir, engines, print_line, telemetry};
+use crate::{admin, cluster, data_dir, docs, engines, print_line, telemetry};
+pub(crate) use probes::as_float;
 
 /// How long an orderly stop may take; then the process ends anyway. What was acknowledged is durable already.
 const STOP_WAIT: Duration = Duration::from_secs(9);
@@ -163,7 +164,7 @@ async fn start(
     let edge = Arc::new(Edge::start(config.edge_options(), edge_engines, hub.clone()).await?);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let mut app = edge.router().route_service(ROUTE, media_service);
+    let mut app = edge.router().route_service(ROUTE, media_service).merge(docs::router());
     let probes = probes::router(edge.clone(), metrics.clone());
     match apart {
         None => app = app.merge(probes),
@@ -171,8 +172,8 @@ async fn start(
     }
     let app = app.layer(parley_edge::cors(&config.http.origins));
     tasks.spawn(parley_edge::serve(listener, app, stop.clone()));
-    tasks.spawn(probes::gauges(live.reached(), hub, metrics, GAUGES_EVERY, stop.clone()));
-    let admin = admin::Server::bind(&engines, live)?;
+    tasks.spawn(probes::gauges(live.reached(), hub.clone(), metrics, GAUGES_EVERY, stop.clone()));
+    let admin = admin::Server::bind(&engines, live, hub)?;
     tasks.spawn(admin.run(stop.clone()));
     Ok(Roles { engines, edge, writer, projector, tasks, stop })
 }
