@@ -191,7 +191,15 @@ impl Page {
 
     fn line(&mut self, sign: char, value: &Value) {
         let plain = self.plain("", value);
-        self.text.push_str(&format!("{sign} {plain}\n"));
+        // A frame is read from its event on.
+        let shown = match (plain.get("event"), plain.get("id")) {
+            (Some(event), Some(id)) => {
+                format!("{{\"event\":{event},\"id\":{id},\"data\":{}}}", plain["data"])
+            }
+            (Some(event), None) => format!("{{\"event\":{event},\"data\":{}}}", plain["data"]),
+            (None, _) => plain.to_string(),
+        };
+        self.text.push_str(&format!("{sign} {shown}\n"));
     }
 
     fn call(&mut self, method: &str, path: &str, body: Option<&Value>, status: u16, answer: &Value) {
