@@ -319,3 +319,99 @@ fn totals(manifest: &Manifest) -> BTreeMap<&'static str, u64> {
     }
     totals
 }
+
+#[cfg(test)]
+mod tests {
+    use parley_domain::{EventId, GroupId, Stamp, Timestamp, UserId};
+    use parley_eventlog::Record;
+
+    use super::*;
+
+    const AT: TopicPartition = TopicPartition { topic: Topic::Events, partition: 3 };
+    const DAY_MS: i64 = 86_400_000;
+
+    fn record(offset: u64, stamp: Stamp, kind: &'static str, value: bytes::Bytes) -> StoredRecord {
+        let key = (stamp != Stamp::Claim).then(|| GroupId::from_bytes([7; 16]).to_string().into());
+        let id = EventId::from_bytes([u8::try_from(offset).unwrap(); 16]);
+        let kind = kind.into();
+        let record = Record { key, value, id, kind, source: "w".into(), time: Timestamp(DAY_MS), stamp };
+        StoredRecord { at: AT, offset, record }
+    }
+
+    fn claim(offset: u64) -> StoredRecord {
+        record(offset, Stamp::Claim, event::CLAIM_TYPE, bytes::Bytes::new())
+    }
+
+    fn dissolved(offset: u64, claim: u64, index: u64) -> StoredRecord {
+        let event = Event::GroupDissolved { actor: UserId::parse("ann").unwrap() };
+        let kind = event::fact_type(&event);
+        let fact = Fact {
+            group_id: GroupId::from_bytes([7; 16]),
+            seq: offset,
+            event_id: EventId::from_bytes([u8::try_from(offset).unwrap(); 16]),
+            at: Timestamp(2 * DAY_MS),
+            message_count: 0,
+            event,
+        };
+        record(offset, Stamp::Event { claim, index }, kind, event::encode_fact(&fact))
+    }
+
+    /// A fail-over: what the old owner still appended is void, whichever run reads it.
+    fn fail_over() -> [StoredRecord; 7] {
+        [
+            claim(0),
+            dissolved(1, 0, 0),
+            claim(2),
+            dissolved(3, 0, 1),
+            dissolved(4, 2, 0),
+            dissolved(5, 2, 2),
+            dissolved(6, 2, 1),
+        ]
+    }
+
+    fn manifest(dir: &Path) -> Manifest {
+        Manifest::load(dir, parley_domain::Epoch::from_bytes([1; 16]), 64, false).unwrap()
+    }
+
+    /// Takes the records from where the manifest stands up to an offset; the offsets of those that count.
+    fn taken(manifest: &mut Manifest, end: u64) -> Vec<u64> {
+        let next = manifest.topic(AT.topic.name()).partitions.get(&AT.partition).map_or(0, |span| span.next);
+        let ends = HashMap::from([(AT, (next, end))]);
+        let mut reading = Reading { ends, validity: validities(manifest) };
+        let mut counting = Vec::new();
+        for stored in fail_over() {
+            if let Some(decoded) = reading.take(&stored, manifest) {
+                assert!(matches!(decoded.unwrap(), Decoded::Fact(Some(_))));
+                counting.push(stored.offset);
+            }
+        }
+        counting
+    }
+
+    #[test]
+    fn only_what_is_valid_counts_wherever_a_run_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        for cut in 0..=7 {
+            let mut manifest = manifest(dir.path());
+            let mut counting = taken(&mut manifest, cut);
+            counting.extend(taken(&mut manifest, 7));
+            assert_eq!(counting, [1, 4, 6], "interrupted at {cut}");
+            let part = manifest.topic(AT.topic.name());
+            assert_eq!((part.records, part.void, part.claims), (3, 2, 2));
+            let span = part.partitions[&AT.partition];
+            assert_eq!((span.first, span.last, span.next), (Some(1), Some(6), 7));
+        }
+    }
+
+    #[test]
+    fn a_newer_writers_type_is_known_by_its_headers_and_damage_is_an_error() {
+        let stamp = Stamp::Event { claim: 0, index: 0 };
+        let newer = record(1, stamp, "parley.events.v2.Unheard", bytes::Bytes::from_static(b"\xff"));
+        assert!(matches!(decode(&newer).unwrap(), Decoded::Fact(None)));
+        let row = rows::event_row(&newer, None, Opened::Sealed);
+        assert_eq!(row.at(), Timestamp(DAY_MS), "the header's time");
+        let damaged = record(1, stamp, "parley.events.v1.MessageSent", bytes::Bytes::from_static(b"\xff"));
+        let error = decode(&damaged).err().unwrap();
+        assert!(error.to_string().contains("parley.events/3@1"), "{error}");
+    }
+}
