@@ -115,6 +115,33 @@ async fn a_writer_is_killed_and_its_partitions_move() {
     }
 }
 
+/// From outside the six processes: who is there, and the log as Parquet, which a second run goes on with.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs engines: scripts/test starts them"]
+async fn an_export_and_the_status_of_a_cluster() {
+    let cluster = Cluster::start(&[]).await;
+    let group = cluster.rest("edge-1", "ann").await.group("Tea", &["bob"]).await;
+    let mut ann = cluster.client("edge-2", "ann", "?replay=none").await;
+    ann.must("send_group_message", text(&group, "Shall we?"), "group_message_accepted").await;
+    let to = cluster.data().join("export");
+    let export = async || {
+        let (code, out, err) =
+            cluster.run(&["export", "--json", "--with-content", "--to", to.to_str().unwrap()]).await;
+        assert_eq!(code, 0, "{out}{err}");
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    assert_eq!((&export().await["rows"], &export().await["rows"]), (&json!(2), &json!(0)));
+    ann.must("send_group_message", text(&group, "At five."), "group_message_accepted").await;
+    assert_eq!(export().await["rows"], 1);
+    let (code, out, err) = cluster.run(&["status", "--json"]).await;
+    assert_eq!(code, 0, "{err}");
+    let status: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(status["instances"].as_array().unwrap().len(), 6, "{status}");
+    assert_eq!(status["sessions"], 1, "{status}");
+    let partitions = status["partitions"].as_array().unwrap();
+    assert!(partitions.iter().all(|partition| partition["owner"].is_string()), "{status}");
+}
+
 /// Groups that share a partition with the one that is replayed.
 const OTHERS: usize = 10_000;
 /// What a replay of 100 messages may read at most, of rows and of the log together.

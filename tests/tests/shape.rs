@@ -47,7 +47,7 @@ const ALL: [&str; 9] = [
 ];
 
 /// Heavy dependencies, and the only rooms that may have them.
-const HEAVY: [(&str, &[&str]); 18] = [
+const HEAVY: [(&str, &[&str]); 20] = [
     ("fjall", &["parley-readstore", "parley-keys"]),
     ("aws-sdk-s3", &["parley-media"]),
     ("aws-smithy-runtime-api", &["parley-media"]),
@@ -64,6 +64,8 @@ const HEAVY: [(&str, &[&str]); 18] = [
     ("clap", &["parley"]),
     ("toml", &["parley"]),
     ("metrics-exporter-prometheus", &["parley"]),
+    ("parquet", &["parley"]),
+    ("pulldown-cmark", &["parley"]),
     ("rdkafka", &["parley-eventlog"]),
     ("scylla", &["parley-readstore", "parley-keys"]),
 ];

@@ -1,7 +1,7 @@
 //! Commands on a running server, through a socket in the data directory that only its owner can open.
 //!
 //! One JSON object a line: the client sends one [`Request`], the server answers with any number of
-//! `{"progress": …}` and at the end `{"done": …}` or `{"error": "…"}`.
+//! `{"progress": …}` and at the end `{"done": …}` or `{"error": "…", "usage": true if what was asked for makes no sense}`.
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parley_domain::GroupId;
+use parley_edge::Hub;
 use parley_eventlog::EventLog;
 use parley_keys::Keys;
 use parley_projector::{Handle, RebuildStep, rebuild};
@@ -26,6 +27,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::engines::Engines;
+use crate::export::{Source, export};
+use crate::{Usage, progress, status};
 
 /// The longest request.
 const REQUEST_BYTES_MAX: u64 = 4_096;
@@ -51,6 +54,15 @@ pub(crate) enum Request {
     },
     /// Make the read models before the last rebuild live again.
     SwitchBack {},
+    /// Export the log as Parquet.
+    Export {
+        /// The directory, absolute.
+        to: PathBuf,
+        /// Also the text of messages.
+        with_content: bool,
+    },
+    /// Tell what runs.
+    Status {},
     /// Destroy a group's data keys.
     DestroyKeys {
         /// The group's id.
@@ -95,6 +107,7 @@ struct Context {
     reads: Arc<dyn ReadStore>,
     keys: Arc<Keys>,
     live: Handle,
+    hub: Arc<Hub>,
     rebuilding: tokio::sync::Mutex<()>,
 }
 
@@ -103,7 +116,7 @@ impl Server {
     ///
     /// # Errors
     /// What the file system says.
-    pub(crate) fn bind(engines: &Engines, live: Handle) -> anyhow::Result<Self> {
+    pub(crate) fn bind(engines: &Engines, live: Handle, hub: Arc<Hub>) -> anyhow::Result<Self> {
         let path = socket_path(engines.dir.path());
         remove_socket(engines.dir.path());
         let cannot = || format!("{} can't be made", path.display());
@@ -112,7 +125,8 @@ impl Server {
             .with_context(cannot)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).with_context(cannot)?;
         let (log, reads, keys) = (engines.log.clone(), engines.reads.clone(), engines.keys.clone());
-        let context = Arc::new(Context { log, reads, keys, live, rebuilding: tokio::sync::Mutex::new(()) });
+        let context =
+            Arc::new(Context { log, reads, keys, live, hub, rebuilding: tokio::sync::Mutex::new(()) });
         Ok(Self { listener, context })
     }
 
@@ -150,6 +164,11 @@ async fn answer(socket: UnixStream, context: Arc<Context>) {
                 drop(tx);
                 context.switch_back().await
             }
+            Ok(Request::Export { to, with_content }) => context.export(&to, with_content, tx).await,
+            Ok(Request::Status {}) => {
+                drop(tx);
+                context.status().await
+            }
             Ok(Request::DestroyKeys { group }) => {
                 drop(tx);
                 context.destroy(GroupId(group)).await
@@ -158,12 +177,14 @@ async fn answer(socket: UnixStream, context: Arc<Context>) {
         };
         match outcome {
             Ok(done) => json!({"done": done}),
-            Err(error) => json!({"error": format!("{error:#}")}),
+            Err(error) => json!({"error": format!("{error:#}"), "usage": error.is::<Usage>()}),
         }
     };
     let told = async {
         while let Some(step) = progress.recv().await {
             if tell(&mut write, &json!({"progress": step})).await.is_err() {
+                // Whoever works for nobody is told so by the closed channel.
+                progress.close();
                 break;
             }
         }
@@ -192,6 +213,28 @@ impl Context {
         let switched = crate::rebuild::switch_back(self.reads.as_ref()).await?;
         tracing::warn!(%switched, "switched back to earlier read models");
         Ok(switched)
+    }
+
+    async fn export(
+        &self,
+        to: &Path,
+        with_content: bool,
+        progress: mpsc::Sender<Value>,
+    ) -> anyhow::Result<Value> {
+        let keys = with_content.then(|| self.keys.clone());
+        let source = Source { log: self.log.clone(), keys };
+        let step = move |done, total| {
+            let told = progress.try_send(progress::exported(done, total));
+            !matches!(told, Err(mpsc::error::TrySendError::Closed(_)))
+        };
+        let exported = export(&source, to, step).await?;
+        tracing::info!(%exported, with_content, "log exported");
+        Ok(exported)
+    }
+
+    async fn status(&self) -> anyhow::Result<Value> {
+        let status = status::of_server(self.log.as_ref(), self.reads.as_ref(), &self.hub).await?;
+        Ok(serde_json::to_value(status)?)
     }
 
     async fn destroy(&self, group: GroupId) -> anyhow::Result<Value> {
@@ -248,6 +291,9 @@ pub(crate) async fn ask(
             return Ok(Some(done.clone()));
         } else {
             let why = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given");
+            if answer.get("usage").and_then(Value::as_bool) == Some(true) {
+                return Err(Usage(why.to_owned()).into());
+            }
             anyhow::bail!("the server refused: {why}");
         }
     }

@@ -9,11 +9,13 @@
 //! One process may play any of them, or all (`parley serve` with `log = kafka://…`).
 
 pub(crate) mod engines;
+mod gauges;
 pub(crate) mod peers;
 mod probes;
 pub(crate) mod rebuild;
 mod roles;
 pub(crate) mod roster;
+pub(crate) mod status;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -146,7 +148,8 @@ async fn start(
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let channels = Arc::new(Channels::new(tls.clone()));
     let (seen, present) = watch::channel(Present::default());
-    let entry = watch::Sender::new(Entry { rpc: advertised, roles, terms: Default::default() });
+    let entry =
+        watch::Sender::new(Entry { rpc: advertised, roles, terms: Default::default(), sockets: None });
     tasks.spawn(roster::follow(engines.log.roster(), seen, stop.clone()));
     tasks.spawn(roster::say(engines.log.roster(), instance.clone(), entry.subscribe(), stop.clone()));
     tasks.spawn(upkeep(metrics.clone(), stop.clone()));

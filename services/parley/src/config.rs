@@ -326,6 +326,12 @@ impl Config {
         }
     }
 
+    /// The same, logging only what goes wrong, so that a command's outcome stands alone.
+    pub(crate) fn quiet(&self) -> Self {
+        let telemetry = Telemetry { filter: "warn".into(), ..self.telemetry.clone() };
+        Self { telemetry, ..self.clone() }
+    }
+
     /// The key ring's file.
     pub(crate) fn key_ring(&self, own: impl FnOnce() -> PathBuf) -> PathBuf {
         set(&self.keys.ring).map_or_else(own, PathBuf::from)

@@ -5,13 +5,17 @@ mod bench;
 mod cluster;
 mod config;
 mod data_dir;
+mod docs;
 mod engines;
+mod export;
 mod import;
 mod keys;
 mod log;
+mod progress;
 mod rebuild;
 mod serve;
 mod signals;
+mod status;
 mod telemetry;
 mod token;
 mod web;
@@ -56,6 +60,10 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Drives a running server with load, checks every delivery, and says what it costs.
     Bench(bench::BenchArgs),
+    /// Exports the log as Parquet, with a manifest; from a running server too. Run again, it adds what came since.
+    Export(export::ExportArgs),
+    /// Tells what runs: roles, partitions and their owners, how far the read models are, sessions.
+    Status(status::StatusArgs),
     /// Rotates the key-encryption key, or destroys a group's data keys.
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -134,6 +142,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(args) => on_runtime(import::run(args)).map(done),
         Command::Rebuild(args) => on_runtime(rebuild::run(args)),
         Command::Bench(args) => on_runtime(bench::run(args)),
+        Command::Export(args) => on_runtime(export::run(args)).map(done),
+        Command::Status(args) => on_runtime(status::run(args)),
         Command::Keys(command) => on_runtime(keys::run(command)).map(done),
         Command::Writer(args) => on_runtime(cluster::run(args, &[Role::Writer])).map(done),
         Command::Projector(args) => on_runtime(cluster::run(args, &[Role::Projector])).map(done),

@@ -1,12 +1,10 @@
 //! `parley rebuild`: the read models anew, beside the live ones.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use parley_eventlog::EventLog;
 use parley_projector::rebuild;
 use parley_readstore::ReadStore;
@@ -17,7 +15,7 @@ use crate::admin::{self, Request, comparison_json, step_teller};
 use crate::config::{self, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::engines::Engines;
-use crate::{cluster, print_line, telemetry};
+use crate::{cluster, print_line, progress, telemetry};
 
 #[derive(Args)]
 pub(crate) struct RebuildArgs {
@@ -36,8 +34,8 @@ pub(crate) struct RebuildArgs {
 
 pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config, None)?;
-    telemetry::log(&config::Config { telemetry: quiet(&config), ..config.clone() }.telemetry)?;
-    let bar = bar();
+    telemetry::log(&config.quiet().telemetry)?;
+    let bar = progress::bar();
     let wish = if args.back { Wish::Back } else { Wish::Build { verify: args.verify } };
     let outcome = if config.is_shared() {
         cluster::rebuild::run(&config, wish, &bar).await?
@@ -46,7 +44,7 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
             Wish::Back => Request::SwitchBack {},
             Wish::Build { verify } => Request::Rebuild { verify },
         };
-        match admin::ask(&config.data_dir(), &request, |step| show(&bar, step)).await? {
+        match admin::ask(&config.data_dir(), &request, |step| progress::show(&bar, step)).await? {
             Some(outcome) => outcome,
             None => offline(&config, wish, &bar).await?,
         }
@@ -76,11 +74,6 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(args.verify && different > 0)))
 }
 
-/// Only what goes wrong is logged, so that the outcome stands alone.
-fn quiet(config: &config::Config) -> config::Telemetry {
-    config::Telemetry { filter: "warn".into(), ..config.telemetry.clone() }
-}
-
 /// What is to be done.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Wish {
@@ -107,7 +100,7 @@ pub(crate) async fn perform(
     match wish {
         Wish::Build { verify } => {
             let shown = bar.clone();
-            let step = step_teller(move |step| show(&shown, &step));
+            let step = step_teller(move |step| progress::show(&shown, &step));
             Ok(comparison_json(&rebuild(log, reads, live, verify, step).await?))
         }
         Wish::Back => switch_back(reads.as_ref()).await,
@@ -129,30 +122,4 @@ async fn offline(config: &config::Config, wish: Wish, bar: &ProgressBar) -> anyh
     engines.reads.persist().await?;
     engines.log.close().await;
     Ok(outcome)
-}
-
-fn bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    if let Ok(style) =
-        ProgressStyle::with_template("{msg:10} {bar:40} {human_pos}/{human_len} {per_sec} {eta}")
-    {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-fn show(bar: &ProgressBar, step: &Value) {
-    let number = |name: &str| step.get(name).and_then(Value::as_u64);
-    if let (Some(records), Some(of)) = (number("records"), number("of")) {
-        bar.set_message("projecting");
-        bar.set_length(of);
-        bar.set_position(records);
-    } else if let Some(rows) = number("rows") {
-        bar.set_message("comparing");
-        bar.set_position(rows);
-    }
 }

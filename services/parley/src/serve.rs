@@ -26,7 +26,8 @@ use crate::data_dir::DataDir;
 use crate::engines::Engines;
 use crate::signals::Signals;
 use crate::web::Web;
-use crate::{admin, cluster, data_dir, engines, print_line, telemetry};
+use crate::{admin, cluster, data_dir, docs, engines, print_line, telemetry};
+pub(crate) use probes::as_float;
 
 /// How long an orderly stop may take; then the process ends anyway. What was acknowledged is durable already.
 const STOP_WAIT: Duration = Duration::from_secs(9);
@@ -167,7 +168,7 @@ async fn start(
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let origins = web.origins(&config.http.origins);
-    let mut app = edge.router().route_service(ROUTE, media_service).merge(web.router());
+    let mut app = edge.router().route_service(ROUTE, media_service).merge(docs::router()).merge(web.router());
     let probes = probes::router(edge.clone(), metrics.clone());
     match apart {
         None => app = app.merge(probes),
@@ -175,8 +176,8 @@ async fn start(
     }
     let app = app.layer(parley_edge::cors(&origins));
     tasks.spawn(parley_edge::serve(listener, app, stop.clone()));
-    tasks.spawn(probes::gauges(live.reached(), hub, metrics, GAUGES_EVERY, stop.clone()));
-    let admin = admin::Server::bind(&engines, live)?;
+    tasks.spawn(probes::gauges(live.reached(), hub.clone(), metrics, GAUGES_EVERY, stop.clone()));
+    let admin = admin::Server::bind(&engines, live, hub)?;
     tasks.spawn(admin.run(stop.clone()));
     Ok(Roles { engines, edge, writer, projector, tasks, stop })
 }

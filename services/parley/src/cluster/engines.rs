@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parley_domain::Epoch;
 use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::kafka::{KafkaLog, KafkaOptions};
 use parley_keys::{CassandraKeyStore, EmbeddedKeyStore, KeyRing, KeyStore, Keys, StoreError};
@@ -46,12 +47,8 @@ impl Engines {
         };
         let dir = config.data_dir();
         let log = KafkaLog::open(kafka.clone()).await.context("the log can't be opened")?;
-        let reads: Arc<dyn ReadStore> = match config.cassandra_options() {
-            Some(options) => {
-                let open = || CassandraReadStore::open(options.clone(), log.epoch());
-                let is_transient = |error: &_| matches!(error, parley_readstore::Error::Engine(_));
-                patiently(open, is_transient).await.context("the read models can't be opened")?
-            }
+        let reads: Arc<dyn ReadStore> = match shared_reads(config, log.epoch()).await? {
+            Some(reads) => reads,
             None if alone => {
                 let place = place(&config.reads, dir.join("reads"));
                 EmbeddedReadStore::open(&place, log.epoch(), Default::default())
@@ -63,15 +60,38 @@ impl Engines {
                 return Err(Usage(why.into()).into());
             }
         };
-        let ring = ring(&config.key_ring(|| dir.join("keys").join("ring.json")), &dir)?;
-        let store = key_store(config, &dir).await?;
-        let keys = Arc::new(Keys::new(ring, store));
+        let keys = Arc::new(open_keys(config).await?);
         let snapshots: Arc<dyn Blobs> = match config.s3_options()? {
             Some(options) => Arc::new(S3Blobs::new(options)?),
             None => Arc::new(DirectoryBlobs::open(&dir.join("snapshots"))?),
         };
         Ok(Self { kafka, log, reads, keys, snapshots })
     }
+}
+
+/// Opens the read models on Cassandra; `None` if they are embedded.
+///
+/// # Errors
+/// Nodes that don't answer.
+pub(crate) async fn shared_reads(
+    config: &Config,
+    epoch: Epoch,
+) -> anyhow::Result<Option<Arc<dyn ReadStore>>> {
+    let Some(options) = config.cassandra_options() else { return Ok(None) };
+    let open = || CassandraReadStore::open(options.clone(), epoch);
+    let is_transient = |error: &_| matches!(error, parley_readstore::Error::Engine(_));
+    let reads = patiently(open, is_transient).await.context("the read models can't be opened")?;
+    Ok(Some(reads))
+}
+
+/// Opens the data keys under the ring that all processes share.
+///
+/// # Errors
+/// What can't be opened.
+pub(crate) async fn open_keys(config: &Config) -> anyhow::Result<Keys> {
+    let dir = config.data_dir();
+    let ring = ring(&config.key_ring(|| dir.join("keys").join("ring.json")), &dir)?;
+    Ok(Keys::new(ring, key_store(config, &dir).await?))
 }
 
 async fn key_store(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn KeyStore>> {

@@ -19,11 +19,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Process;
+use super::gauges;
 use super::peers::{AllEdges, OtherEdges};
 use super::probes::{self, Faults, Ready};
 use super::roster::{Present, Role};
 use crate::config::Config;
-use crate::data_dir;
+use crate::{data_dir, docs};
 
 /// The groups by which partitions are shared out.
 const WRITERS: &str = "parley.writers";
@@ -82,6 +83,7 @@ impl Roles {
         if wanted.contains(&Role::Projector) {
             let (assignments, handle, projector) = start_projector(process)?;
             readies.push(projector_ready(process, handle.reached()));
+            process.tasks.spawn(gauges::of_projector(handle.reached(), process.stop.clone()));
             served.projector = Some(Arc::new(handle));
             roles.projector = Some((assignments, projector));
         }
@@ -97,6 +99,8 @@ impl Roles {
             let log = process.engines.log.clone();
             let hub = Hub::among_several(log.epoch(), log.partitions());
             served.notices = Some((hub.clone(), hub.clone()));
+            let telling = gauges::of_edge(hub.clone(), process.entry.clone(), process.stop.clone());
+            process.tasks.spawn(telling);
             let (edge, routes) = start_edge(process, address, hub, reached).await?;
             readies.push(edge_ready(process, edge.clone()));
             roles.edge = Some(edge);
@@ -244,7 +248,7 @@ async fn start_edge(
         auth: Arc::new(auth),
     };
     let edge = Arc::new(Edge::start(process.config.edge_options(), engines, hub).await?);
-    let mut routes = edge.router();
+    let mut routes = edge.router().merge(docs::router());
     if let Some(media) = service {
         routes = routes.route_service(ROUTE, media.service());
     }
@@ -324,12 +328,8 @@ fn projector_ready(process: &Process, reached: Arc<Reached>) -> Ready {
         let (log, reached) = (log.clone(), reached.clone());
         Box::pin(async move {
             let mut faults = log_faults(log.as_ref());
-            match reached.lag().await {
-                Ok(lag) => {
-                    #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; exact up to 2^53")]
-                    metrics::gauge!("parley_projector_lag_records").set(lag as f64);
-                }
-                Err(error) => faults.push(("projector", error.to_string())),
+            if let Err(error) = reached.lag().await {
+                faults.push(("projector", error.to_string()));
             }
             faults
         })

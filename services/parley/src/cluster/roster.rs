@@ -44,6 +44,9 @@ pub(crate) struct Entry {
     pub(crate) roles: Vec<Role>,
     /// The partitions that it owns, with their terms.
     pub(crate) terms: BTreeMap<u32, u64>,
+    /// Open sockets, of an edge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sockets: Option<u64>,
 }
 
 /// Who is there.
@@ -170,7 +173,12 @@ mod tests {
     use super::*;
 
     fn entry(rpc: &str, terms: &[(u32, u64)]) -> Entry {
-        Entry { rpc: rpc.into(), roles: vec![Role::Writer], terms: terms.iter().copied().collect() }
+        Entry {
+            rpc: rpc.into(),
+            roles: vec![Role::Writer],
+            terms: terms.iter().copied().collect(),
+            sockets: None,
+        }
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub(super) async fn gauges(
     }
 }
 
+/// For a gauge.
 #[allow(clippy::cast_precision_loss, reason = "a gauge is a float; exact up to 2^53")]
-fn as_float(number: u64) -> f64 {
+pub(crate) fn as_float(number: u64) -> f64 {
     number as f64
 }
