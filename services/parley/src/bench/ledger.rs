@@ -83,7 +83,8 @@ impl Ledger {
             return false;
         };
         let is_same = *flight.seq.get_or_insert(seq) == seq;
-        if !is_same || !mark(flight) {
+        let is_due = mark(flight);
+        if !is_same || !is_due {
             self.faults.mismatches += 1;
         }
         let is_over = flight.is_accepted && flight.members_left == 0;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use futures::{SinkExt as _, StreamExt as _};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
+use parley_wire::frame::names;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -111,12 +112,12 @@ impl Member {
         let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
         let connecting = connect_async_with_config(request, Some(config), true);
         let (mut socket, _) = tokio::time::timeout(ANSWER_WAIT, connecting).await??;
-        let Welcome { epoch } = serde_json::from_str(&wait_for(&mut socket, "welcome").await?)?;
+        let Welcome { epoch } = serde_json::from_str(&wait_for(&mut socket, names::WELCOME).await?)?;
         let after_seq = after;
         let groups = [json!({"group_id": group.id, "epoch": epoch, "after_seq": after_seq})];
-        let resume = json!({"event": "resume", "id": "resume", "data": {"groups": groups}});
+        let resume = json!({"event": names::RESUME, "id": "resume", "data": {"groups": groups}});
         socket.send(Message::text(resume.to_string())).await?;
-        wait_for(&mut socket, "resumed").await?;
+        wait_for(&mut socket, names::RESUMED).await?;
         let (group, counts) = (group.clone(), counts.clone());
         let place = Place::after(after);
         Ok(Self { socket, group, counts, place, ack_every, acknowledged: after, text_bytes })
@@ -178,14 +179,14 @@ impl Member {
             "group_id": self.group.id, "client_message_id": format!("{number} {planned_us} {}", Uuid::new_v4().simple()),
             "type": "text", "text": text,
         });
-        let frame = json!({"event": "send_group_message", "id": "s", "data": data});
+        let frame = json!({"event": names::SEND_GROUP_MESSAGE, "id": "s", "data": data});
         Ok(self.socket.send(Message::text(frame.to_string())).await?)
     }
 
     async fn acknowledge(&mut self) -> anyhow::Result<()> {
         self.acknowledged = self.place.last();
         let data = json!({"group_id": self.group.id, "seq": self.acknowledged, "status": "delivered"});
-        let frame = json!({"event": "acknowledge_group_message", "id": "a", "data": data});
+        let frame = json!({"event": names::ACKNOWLEDGE_GROUP_MESSAGE, "id": "a", "data": data});
         Ok(self.socket.send(Message::text(frame.to_string())).await?)
     }
 
@@ -197,15 +198,15 @@ impl Member {
         let frame: Frame<'_> = serde_json::from_str(&text)?;
         let data = frame.data.map_or("{}", RawValue::get);
         match &*frame.event {
-            "group_message" => self.delivered(&serde_json::from_str(data)?),
-            "group_event" => {
+            names::GROUP_MESSAGE => self.delivered(&serde_json::from_str(data)?),
+            names::GROUP_EVENT => {
                 let event: Delivered<'_> = serde_json::from_str(data)?;
                 let faults = self.place.take(event.seq);
                 self.counts.lock().faults += faults;
             }
-            "group_message_accepted" => self.accepted(&serde_json::from_str(data)?),
-            "group_message_acknowledged" => self.counts.lock().acknowledged += 1,
-            "error" => bail!("an error came: {data}"),
+            names::GROUP_MESSAGE_ACCEPTED => self.accepted(&serde_json::from_str(data)?),
+            names::GROUP_MESSAGE_ACKNOWLEDGED => self.counts.lock().acknowledged += 1,
+            names::ERROR => bail!("an error came: {data}"),
             _ => {}
         }
         Ok(())
@@ -266,7 +267,7 @@ async fn wait_for(socket: &mut Socket, event: &str) -> anyhow::Result<String> {
             if frame.event == event {
                 return Ok(data.to_owned());
             }
-            if frame.event == "error" {
+            if frame.event == names::ERROR {
                 bail!("an error came instead of {event}: {data}");
             }
         }
