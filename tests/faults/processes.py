@@ -19,15 +19,22 @@ class ProcessError(Exception):
     """A process doesn't do what it must."""
 
 
+#: Ports that were given out: whoever got one may not listen there yet.
+_given: set[int] = set()
+
+
 def free_port() -> int:
     """A port that nobody uses, and that no connection takes while a process is down: below the ephemeral ones."""
     for _ in range(1000):
         port = random.randrange(20_000, 28_000)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _given.add(port)
             return port
     raise ProcessError("no port is free between 20000 and 28000")
 

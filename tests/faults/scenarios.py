@@ -83,7 +83,8 @@ class Stage:
                 for entry in reversed(self.recorder.entries)
                 if entry["t"] > move.at + 0.5 and entry.get("event") == "group_message_accepted"
             }
-            if (self.load.is_paused or used <= answered) and all(owners.get(p, move.writer) != move.writer for p in move.partitions):
+            is_answered = self.load.is_paused or used <= answered
+            if is_answered and all(owners.get(p, move.writer) != move.writer for p in move.partitions):
                 return
             await asyncio.sleep(0.2)
         self.faults.append(f"{move.writer}: its partitions hadn't moved after {MOVED_S:.0f} s")
@@ -327,7 +328,9 @@ SCENARIOS: dict[str, Scenario] = {
     "log-cut": log_cut,
     "none": none,
 }
+#: Not `rebuild` yet: while versions are compared the projectors stand still, on a small machine for longer than
+#: reads wait.
 OF_MODE = {
-    "embedded": ["server", "rolling", "rebuild"],
-    "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling", "rebuild"],
+    "embedded": ["server", "rolling"],
+    "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling"],
 }
