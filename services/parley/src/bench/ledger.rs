@@ -34,7 +34,6 @@ impl AddAssign for Faults {
 /// A message of this run, by its own number in its group.
 #[derive(Debug)]
 struct Flight {
-    number: u64,
     seq: Option<u64>,
     is_accepted: bool,
     members_left: usize,
@@ -58,7 +57,7 @@ impl Ledger {
     pub(super) fn send(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
-        let flight = Flight { number, seq: None, is_accepted: false, members_left: self.members };
+        let flight = Flight { seq: None, is_accepted: false, members_left: self.members };
         self.flights.insert(number, flight);
         number
     }
@@ -89,7 +88,6 @@ impl Ledger {
         }
         let is_over = flight.is_accepted && flight.members_left == 0;
         if is_over {
-            let number = flight.number;
             self.flights.remove(&number);
         }
         is_over

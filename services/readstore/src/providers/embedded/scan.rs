@@ -69,8 +69,7 @@ impl<'a> Scan<'a> {
             }
         }
         if self.head.as_ref().is_some_and(|(here, _)| &**here < key) {
-            self.rest = self.view.range(key, self.end.as_slice());
-            self.advance()?;
+            self.jump(key)?;
             self.steps = (self.steps / 2).max(1);
         }
         Ok(())

@@ -43,15 +43,13 @@ impl View {
         limit: usize,
     ) -> Result<(Vec<EventRow>, bool), Error> {
         let Some(from) = after.checked_add(1) else { return Ok((Vec::new(), false)) };
-        let timeline = Key::of(Table::Timeline).group(group);
-        let (first, end) = (timeline.clone().seq(from), timeline.seq(before));
         let wanted = limit.saturating_add(1);
         let mut events = if newest {
-            let mut events = self.messages_back(group, from, &first, before, wanted)?;
+            let mut events = self.messages_back(group, from, before, wanted)?;
             events.reverse();
             events
         } else {
-            self.messages_on(group, &first, &end, before, wanted)?
+            self.messages_on(group, from, before, wanted)?
         };
         let more = events.len() > limit;
         if more && newest {
@@ -67,12 +65,12 @@ impl View {
     fn messages_on(
         &self,
         group: GroupId,
-        first: &Key,
-        end: &Key,
+        from: Seq,
         before: Seq,
         wanted: usize,
     ) -> Result<Vec<EventRow>, Error> {
-        let mut scan = self.scan(first, end.clone())?;
+        let timeline = Key::of(Table::Timeline).group(group);
+        let mut scan = self.scan(&timeline.clone().seq(from), timeline.clone().seq(before))?;
         let (mut events, mut passed) = (Vec::new(), 0);
         while events.len() < wanted
             && let Some((key, value)) = scan.head()
@@ -86,7 +84,7 @@ impl View {
             }
             if passed == GROUP_EVENTS_PASSED_MAX {
                 let next = self.first_with_count(group, header.message_count + 1, seq + 1, before)?;
-                scan.jump(Key::of(Table::Timeline).group(group).seq(next).as_slice())?;
+                scan.jump(timeline.clone().seq(next).as_slice())?;
                 passed = 0;
             } else {
                 scan.advance()?;
@@ -100,15 +98,15 @@ impl View {
         &self,
         group: GroupId,
         from: Seq,
-        first: &Key,
         before: Seq,
         wanted: usize,
     ) -> Result<Vec<EventRow>, Error> {
-        let end_of = |seq: Seq| Key::of(Table::Timeline).group(group).seq(seq);
+        let timeline = Key::of(Table::Timeline).group(group);
+        let first = timeline.clone().seq(from);
         let (mut events, mut end) = (Vec::new(), before);
         'ranges: loop {
             let mut passed = 0;
-            for guard in self.range(first.as_slice(), end_of(end).as_slice()).rev() {
+            for guard in self.range(first.as_slice(), timeline.clone().seq(end).as_slice()).rev() {
                 if events.len() == wanted {
                     return Ok(events);
                 }
@@ -147,8 +145,7 @@ impl View {
 
     /// The newest message of a group.
     pub(super) fn last_message(&self, group: GroupId) -> Result<Option<Seq>, Error> {
-        let first = Key::of(Table::Timeline).group(group).seq(1);
-        Ok(self.messages_back(group, 1, &first, Seq::MAX, 1)?.first().map(|event| event.seq))
+        Ok(self.messages_back(group, 1, Seq::MAX, 1)?.first().map(|event| event.seq))
     }
 
     pub(super) fn find(&self, group: GroupId, key: &MessageKey) -> Result<Option<Seq>, Error> {
