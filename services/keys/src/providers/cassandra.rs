@@ -14,6 +14,7 @@ use parley_domain::{GroupId, KeyId};
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::policies::load_balancing::{DefaultPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy};
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
@@ -146,6 +147,16 @@ impl CassandraKeyOptions {
 
 fn engine(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Engine(Box::new(error))
+}
+
+/// Whether a node says that what was asked for isn't there. The node is to be asked for that, not `system_schema`, which
+/// tells of a table before the node knows it.
+fn is_missing(error: &StoreError) -> bool {
+    let StoreError::Engine(error) = error else { return false };
+    matches!(
+        error.downcast_ref(),
+        Some(ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, _)))
+    )
 }
 
 /// The key store in a keyspace.
@@ -326,7 +337,9 @@ impl<'a> Schema<'a> {
         let mut statement = Statement::new(cql);
         statement.set_is_idempotent(true);
         statement.set_execution_profile_handle(Some(self.profile.clone()));
-        self.session.query_unpaged(statement, ()).await.map(drop).map_err(engine)
+        self.session.query_unpaged(statement, ()).await.map_err(engine)?;
+        // The driver waits for agreement only after a change of its own, and this one may have been another process's.
+        self.session.await_schema_agreement().await.map(drop).map_err(engine)
     }
 
     async fn ask<R>(&self, cql: String, of: &str) -> Result<Vec<R>, StoreError>
@@ -338,6 +351,12 @@ impl<'a> Schema<'a> {
         result.rows::<R>().map_err(engine)?.collect::<Result<_, _>>().map_err(engine)
     }
 
+    /// The migrations that were applied: their names by number.
+    async fn done(&self) -> Result<BTreeMap<i32, String>, StoreError> {
+        let done = format!("SELECT number, name FROM {}.migrations WHERE scope = ?", self.options.keyspace);
+        Ok(self.ask::<(i32, String)>(done, "keys").await?.into_iter().collect())
+    }
+
     async fn update(&self) -> Result<(), StoreError> {
         let keyspace = &self.options.keyspace;
         let known = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
@@ -346,15 +365,14 @@ impl<'a> Schema<'a> {
             self.change(format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"))
                 .await?;
         }
-        let tables = "SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?";
-        let tables = self.ask::<(String,)>(tables.to_owned(), keyspace).await?;
-        if !tables.iter().any(|(name,)| name == "migrations") {
-            let columns = "(scope text, number int, name text, PRIMARY KEY (scope, number))";
-            self.change(format!("CREATE TABLE IF NOT EXISTS {keyspace}.migrations {columns}")).await?;
-        }
-        let done = format!("SELECT number, name FROM {keyspace}.migrations WHERE scope = ?");
-        let done: BTreeMap<i32, String> =
-            self.ask::<(i32, String)>(done, "keys").await?.into_iter().collect();
+        let done = match self.done().await {
+            Err(error) if is_missing(&error) => {
+                let columns = "(scope text, number int, name text, PRIMARY KEY (scope, number))";
+                self.change(format!("CREATE TABLE IF NOT EXISTS {keyspace}.migrations {columns}")).await?;
+                self.done().await?
+            }
+            done => done?,
+        };
         let newest = MIGRATIONS.iter().map(|(number, ..)| *number).max();
         if let Some((number, name)) = done.iter().next_back().filter(|(number, _)| Some(**number) > newest) {
             return Err(StoreError::Unfit(format!(

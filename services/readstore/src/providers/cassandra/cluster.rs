@@ -8,6 +8,7 @@ use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::deserialize::row::DeserializeRow;
+use scylla::errors::{DbError, ExecutionError, RequestAttemptError};
 use scylla::policies::load_balancing::{
     DefaultPolicy, LoadBalancingPolicy, NodeIdentifier, SingleTargetLoadBalancingPolicy,
 };
@@ -90,7 +91,17 @@ impl Cluster {
         statement.set_is_idempotent(true);
         statement.set_execution_profile_handle(Some(self.schema_profile()?));
         self.session.query_unpaged(statement, ()).await.map_err(engine)?;
-        Ok(())
+        // The driver waits for agreement only after a change of its own, and this one may have been another process's.
+        self.session.await_schema_agreement().await.map(drop).map_err(engine)
+    }
+
+    /// Whether the table of a query is there. The node is to be asked for that, not `system_schema`, which tells of a
+    /// table before the node knows it.
+    pub(super) async fn is_there(&self, cql: &str) -> Result<bool, Error> {
+        match self.session.query_unpaged(self.named(cql, 0), ()).await {
+            Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, _))) => Ok(false),
+            answer => answer.map(|_| true).map_err(engine),
+        }
     }
 
     /// For changes of the schema: they all go to one and the same node of those that are up, whoever makes them, so that

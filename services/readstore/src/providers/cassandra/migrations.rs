@@ -31,12 +31,9 @@ const MODEL: &[Migration] = &[Migration {
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS {k}.migrations \
      (scope text, number int, name text, PRIMARY KEY (scope, number))";
 
-/// Which table to look for before anything is asked of it.
-const TABLE_NAME: &str = "migrations";
-
 /// Brings what the keyspace has once up to date.
 pub(super) async fn of_keyspace(cluster: &Cluster) -> Result<(), Error> {
-    if !tables(cluster).await?.iter().any(|name| name == TABLE_NAME) {
+    if !cluster.is_there("SELECT scope FROM {k}.migrations LIMIT 1").await? {
         cluster.change_schema(&cluster.named(TABLE, 0)).await?;
     }
     apply(cluster, KEYSPACE, "keyspace", 0).await
