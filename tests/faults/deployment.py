@@ -9,6 +9,7 @@ import os
 import secrets
 import urllib.request
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 
 import tokens
@@ -19,6 +20,9 @@ from processes import Process, ProcessError, free_port
 #: Sections of the configuration that the report shows.
 SHOWN = ("cluster", "kafka", "writer")
 CLUSTER = ("writer-1", "writer-2", "projector-1", "projector-2", "edge-1", "edge-2")
+
+#: What is set for some processes beside all else: role or name -> variable -> value.
+Environments = Mapping[str, Mapping[str, str]]
 
 
 class Deployment(ABC):
@@ -95,7 +99,7 @@ class Deployment(ABC):
 class Embedded(Deployment):
     """One `parley serve`."""
 
-    def __init__(self, binary: Path, data: Path, settings: list[str], env: dict[str, str]) -> None:
+    def __init__(self, binary: Path, data: Path, settings: list[str], env: Environments) -> None:
         super().__init__(binary, data)
         self.partitions = 64
         port = free_port()
@@ -103,8 +107,8 @@ class Embedded(Deployment):
         sets = ["limits.sends_per_second=0", *settings]
         command = [str(binary), "serve", "--data", str(data / "parley"), "--listen", f"127.0.0.1:{port}"]
         command += [word for setting in sets for word in ("--set", setting)]
-        env = {**env, "PARLEY_AUTH__HS256_SECRET": self.secret}
-        self.processes["server"] = Process("server", command, data / "server.log", env)
+        own = {**env.get("server", {}), "PARLEY_AUTH__HS256_SECRET": self.secret}
+        self.processes["server"] = Process("server", command, data / "server.log", own)
 
     @property
     def flags(self) -> list[str]:
@@ -127,7 +131,7 @@ class Cluster(Deployment):
     """Two writers, two projectors and two edges."""
 
     def __init__(
-        self, binary: Path, data: Path, engines: Engines, settings: list[str], env: dict[str, str], partitions: int
+        self, binary: Path, data: Path, engines: Engines, settings: list[str], env: Environments, partitions: int
     ) -> None:
         super().__init__(binary, data)
         self.partitions, self.engines = partitions, engines
@@ -147,7 +151,7 @@ class Cluster(Deployment):
                 command += ["--listen", listen]
             own = [f"rpc.listen=127.0.0.1:{rpc}", f"http.admin_listen=127.0.0.1:{admin}", *settings]
             command += [word for setting in own for word in ("--set", setting)]
-            planted = env if role == "writer" else {}
+            planted = {**env.get(role, {}), **env.get(name, {})}
             self.processes[name] = Process(name, command, data / f"{name}.log", {**aws, **planted})
 
     @property

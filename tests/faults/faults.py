@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from checker import summary
-from deployment import Cluster, Deployment, Embedded
+from deployment import Cluster, Deployment, Embedded, Environments
 from engines import Engines, EnginesError
 from history import now
 from load import LoadError, LoadOptions
@@ -65,7 +65,7 @@ class Run:
         self.results: list[RoundResult] = []
         self.shown: dict[str, str] = {}
 
-    def deployment(self, name: str, env: dict[str, str]) -> Deployment:
+    def deployment(self, name: str, env: Environments) -> Deployment:
         """A fresh one: own data, own topics, own keyspace."""
         data, settings = self.data / name, list(self.args.set)
         if self.args.mode == "embedded":
@@ -107,7 +107,7 @@ class Run:
     async def _plant(self, plant: Plant) -> bool:
         for attempt in range(ATTEMPTS):
             name = f"{plant.name}-{attempt + 1}"
-            deployment = self.deployment(name, {"PARLEY_PLANT": plant.name} if plant.is_in_binary else {})
+            deployment = self.deployment(name, plant.environments)
             try:
                 await deployment.start()
                 result = await self._round(deployment, plant.scenario, attempt, name)

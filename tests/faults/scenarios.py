@@ -11,6 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from client import Client
 from deployment import Cluster, Deployment
 from history import Recorder, now
 from load import Load
@@ -262,15 +263,24 @@ async def brokers_frozen(stage: Stage) -> None:
         await process.start()
 
 
-async def frozen_pair(stage: Stage) -> None:
-    """A writer and an edge that believes in it are frozen until the partitions have moved, and wake up together.
+@dataclass
+class _Frozen:
+    """A writer that stands still, and what those wish of it who believe in it."""
 
-    Before they do, somebody new is added to the groups through the new owner. Then the frozen edge finds frames in its
-    sockets: of the new member, whom the frozen writer doesn't know, and of an old one, whose sends it must not accept.
-    Nothing else is sent meanwhile: from other sends the writer would learn what happened before it comes to these.
+    process: Process
+    groups: list[str]
+    newcomer: Client
+    member: Client
+
+
+async def _freeze_and_move(stage: Stage, *with_it: str) -> _Frozen:
+    """Freezes a writer, and what is named, until the partitions have moved; and adds somebody whom it can't know.
+
+    Two clients at edge-2 send to it then: somebody new, added through the new owner, whom the frozen writer must not
+    refuse, and an old member, whose sends it must not accept. Nothing else is sent meanwhile: from other sends the
+    writer would learn what happened before it comes to these.
     """
     process, partitions = await stage.busiest_writer()
-    frozen_edge = stage.deployment.processes["edge-2"]
     load, edges = stage.load, stage.load.edges
     groups = [g for g in load.groups if partition_of(g, stage.deployment.partitions) in partitions]
     newcomer = load.client(f"{load.name}-newcomer", f"{load.name}-newcomer", "own", 1)
@@ -282,32 +292,68 @@ async def frozen_pair(stage: Stage) -> None:
     await asyncio.sleep(2)
     load.is_paused = True
     await asyncio.sleep(1)
-    stage.note(f"SIGSTOP {process.name} and edge-2, SIGCONT once the partitions had moved")
+    stage.note(f"SIGSTOP {' and '.join([process.name, *with_it])}, SIGCONT once the partitions had moved")
     move = Move(now(), process.name, partitions, is_planned=False)
-    for frozen in (frozen_edge, process):
+    for frozen in (*(stage.deployment.processes[name] for name in with_it), process):
         frozen.signal(signal.SIGSTOP)
-    try:
-        stage.moves.append(move)
-        await stage.until_moved(move)
-        for group in groups:
-            owner = load.rest(load.groups[group][0], 0)
-            owner.edges = [edges[0]]
-            users = {"user_ids": [newcomer.plan.user]}
-            await owner.call(
-                "POST", f"/groups/{group}/members", users, op="add_members", group=group, users=[newcomer.plan.user]
-            )
-        for group in groups:
-            newcomer.send_once(group, f"new-{group}", load.text())
-            if load.users[0] in load.groups[group]:
-                member.send_once(group, f"old-{group}", load.text())
-        await asyncio.sleep(0.5)
-    finally:
-        frozen_edge.signal(signal.SIGCONT)
+    stage.moves.append(move)
+    await stage.until_moved(move)
+    for group in groups:
+        owner = load.rest(load.groups[group][0], 0)
+        owner.edges = [edges[0]]
+        users = {"user_ids": [newcomer.plan.user]}
+        await owner.call(
+            "POST", f"/groups/{group}/members", users, op="add_members", group=group, users=[newcomer.plan.user]
+        )
+    return _Frozen(process, groups, newcomer, member)
+
+
+async def _ask_the_frozen(stage: Stage, frozen: _Frozen, is_member_too: bool) -> None:
+    for group in frozen.groups:
+        frozen.newcomer.send_once(group, f"new-{group}", stage.load.text())
+        if is_member_too and stage.load.users[0] in stage.load.groups[group]:
+            frozen.member.send_once(group, f"old-{group}", stage.load.text())
+    await asyncio.sleep(0.5)
+
+
+async def _thaw(stage: Stage, *names: str) -> None:
+    for name in names:
+        stage.deployment.processes[name].signal(signal.SIGCONT)
         await asyncio.sleep(0.02)
-        process.signal(signal.SIGCONT)
-        await asyncio.sleep(3)
-        load.is_paused = False
+
+
+async def frozen_pair(stage: Stage) -> None:
+    """A writer and an edge that believes in it are frozen until the partitions have moved, and wake up together.
+
+    Then the edge finds the clients' frames in its sockets, and the writer what the edge makes of them.
+    """
+    writers = [process.name for process in stage.deployment.of("writer")]
+    try:
+        frozen = await _freeze_and_move(stage, "edge-2")
+        await _ask_the_frozen(stage, frozen, is_member_too=True)
+    finally:
+        await _thaw(stage, "edge-2", *writers)
     await asyncio.sleep(3)
+    stage.load.is_paused = False
+    await asyncio.sleep(3)
+
+
+async def late_edge(stage: Stage) -> None:
+    """A writer is frozen until its partitions have moved; an edge hears of that late, and asks it when it wakes up.
+
+    For binaries with planted faults, of which edge-2 is told to hear of everything late.
+    """
+    writers = [process.name for process in stage.deployment.of("writer")]
+    try:
+        frozen = await _freeze_and_move(stage)
+        # Of a send that it takes for good, the frozen writer would learn that its place in the log is another's.
+        await _ask_the_frozen(stage, frozen, is_member_too=False)
+    finally:
+        await _thaw(stage, *writers)
+    # Until the edge has heard of it, and of what it heard since.
+    await asyncio.sleep(30)
+    stage.load.is_paused = False
+    await asyncio.sleep(10)
 
 
 Scenario = Callable[[Stage], Awaitable[None]]
@@ -325,12 +371,12 @@ SCENARIOS: dict[str, Scenario] = {
     "rebuild": rebuild,
     "brokers-frozen": brokers_frozen,
     "frozen-pair": frozen_pair,
+    "late-edge": late_edge,
     "log-cut": log_cut,
     "none": none,
 }
-#: Not `rebuild` yet: while versions are compared the projectors stand still, on a small machine for longer than
-#: reads wait.
+#: Those that each mode runs by itself.
 OF_MODE = {
     "embedded": ["server", "rolling"],
-    "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling"],
+    "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling", "rebuild"],
 }

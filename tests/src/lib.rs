@@ -14,6 +14,7 @@ pub mod bad_tokens;
 pub mod chat;
 mod client;
 pub mod cluster;
+pub mod collector;
 pub mod engines;
 pub mod repository;
 mod server;

@@ -58,6 +58,15 @@ pub struct Server {
     _own: Option<tempfile::TempDir>,
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let (Some(_), Some(engines)) = (&self._own, Engines::named()) {
+            drop(self.child.start_kill());
+            engines.drop_keyspaces(&self.data);
+        }
+    }
+}
+
 impl Server {
     /// On a fresh directory, without rate limit.
     pub async fn start() -> Self {
@@ -76,6 +85,20 @@ impl Server {
     pub async fn start_on(data: &Path, options: ServerOptions) -> Self {
         let (child, url) = spawn(data, &options).await;
         Self { child, data: data.to_owned(), url, options, _own: None }
+    }
+
+    /// Where its objects lie as files.
+    #[must_use]
+    pub fn objects(&self) -> PathBuf {
+        Engines::named().map_or_else(|| self.data.join("media"), |engines| engines.objects(&self.data))
+    }
+
+    /// All directories in which anything of it is kept, its own first.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let engines = Engines::named();
+        let theirs = engines.iter().flat_map(|engines| engines.files());
+        std::iter::once(self.data.clone()).chain(theirs).collect()
     }
 
     /// Its process.
@@ -180,8 +203,8 @@ async fn spawn(data: &Path, options: &ServerOptions) -> (Child, String) {
         .kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line =
-        tokio::time::timeout(START_WAIT, lines.next_line()).await.expect("it must start in time").unwrap();
+    let line = tokio::time::timeout(START_WAIT, lines.next_line()).await;
+    let line = line.map_or(Some("nothing in time".to_owned()), |line| line.unwrap());
     let Some(url) = line.as_deref().and_then(|line| line.strip_prefix("listening on ")) else {
         let log = std::fs::read_to_string(data.join("server.stderr")).unwrap_or_default();
         panic!("the server did not start: {line:?}\n{log}");

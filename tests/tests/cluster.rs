@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use parley_tests::cluster::Cluster;
+use parley_tests::collector::Collector;
 use parley_tests::transcript::{expected, groups, history, import, replayed, transcript};
 use parley_tests::{Value, fresh_id, json};
 
@@ -45,7 +46,8 @@ async fn a_real_transcript_goes_in_at_one_edge_and_comes_out_at_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs engines: scripts/test starts them"]
 async fn two_edges_are_one_chat() {
-    let cluster = Cluster::start(&[]).await;
+    let collector = Collector::start().await;
+    let cluster = Cluster::start(&[&format!("telemetry.otlp={}", collector.url)]).await;
     let mut bob = cluster.client("edge-2", "bob", "").await;
     let mut bobs_phone = cluster.client("edge-1", "bob", "").await;
     let ann = cluster.rest("edge-1", "ann").await;
@@ -70,6 +72,15 @@ async fn two_edges_are_one_chat() {
     assert_eq!((&status["read_count"], &status["seq"]), (&json!(1), &json!(seq)));
     bob.send("typing", json!({"group_id": group})).await;
     assert_eq!(ann.expect("typing").await["data"]["user_id"], "bob");
+
+    let by = collector.message().await.map(|(instance, _)| instance);
+    assert!(by[0].contains("edge-") && by[1].contains("writer-") && by[2].contains("edge-"), "{by:?}");
+    let page = reqwest::get(format!("{}/", cluster.url("edge-2"))).await.unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let origin = parley_tests::engines::Engines::named().unwrap().get("media").to_owned();
+    let origin = origin.split("endpoint=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    assert!(page.text().await.unwrap().contains("app.js"), "an edge serves the web client");
+    assert!(policy.contains(&origin), "{policy} lets pictures go to {origin}");
 }
 
 /// The thread of a partition: its owner is killed, and sends go on, in order and once each.

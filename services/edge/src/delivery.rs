@@ -8,6 +8,7 @@ use std::time::Duration;
 use parley_domain::{Event, GroupId, Position, Seq, Timestamp, Verdict};
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
 use parley_readstore::{Checkpoint, CheckpointKey};
+use parley_wire::trace::{self, SpanKind};
 use parley_wire::{clock, event};
 
 use crate::edge::Shared;
@@ -183,6 +184,7 @@ impl Delivery {
         channel: &Arc<Channel>,
         stored: &StoredRecord,
     ) -> Result<(), crate::opener::OpenError> {
+        let span = trace::below(stored.record.trace, "deliver", SpanKind::Consumer);
         let fact = event::decode_fact(&stored.record.kind, stored.record.value.clone())?;
         let position = Position { partition: stored.at.partition, offset: stored.offset };
         let frame = self.shared.opener.frame(&fact, position, false).await?;
@@ -196,6 +198,9 @@ impl Delivery {
         }
         self.delivered.increment(delivered.count);
         self.latency.record(seconds_since(fact.at));
+        if let Some(span) = span {
+            span.end(vec![("parley.deliveries", i64::try_from(delivered.count).unwrap_or(i64::MAX))], None);
+        }
         if let Event::MessageRolledBack { message_id, sender, reason, .. } = &fact.event {
             crate::status::tell_rolled_back(&self.shared, channel.group, *message_id, sender, *reason);
         }

@@ -34,6 +34,7 @@ fn record(number: u64) -> Record {
         kind: "parley.message.sent.v1".into(),
         source: "bench".into(),
         time: Timestamp(0),
+        trace: None,
         stamp: Stamp::Event { claim: 0, index: number },
     }
 }

@@ -46,6 +46,7 @@ fn record(number: u64) -> Record {
         kind: "parley.message.sent.v1".into(),
         source: "bench".into(),
         time: Timestamp(1_795_557_430_123),
+        trace: None,
         stamp: Stamp::Event { claim: 0, index: number },
     }
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parley_domain::{EventId, Stamp, Timestamp};
+use parley_wire::trace::TraceContext;
 
 use crate::{AppendError, EventLog, Record, StoredRecord, Tail, Topic, TopicPartition};
 
@@ -116,6 +117,7 @@ fn record(number: u64) -> Record {
         source: "conformance".into(),
         time: Timestamp(1_700_000_000_000 + i64::try_from(number).unwrap_or_default()),
         stamp: Stamp::Event { claim: 0, index: number },
+        trace: number.is_multiple_of(3).then_some(TraceContext { trace_id: [7; 16], span_id: [8; 8] }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use parley_domain::Stamp;
 use parley_wire::time;
+use parley_wire::trace::TRACE_HEADER;
 
 use crate::record::{CE_SPECVERSION, CLAIM_HEADER, CONTENT_TYPE, INDEX_HEADER, Record, StoredRecord};
 
@@ -31,6 +32,9 @@ pub(crate) fn of_record(record: &Record) -> Vec<(&'static str, String)> {
         headers.push((CLAIM_HEADER, claim.to_string()));
         headers.push((INDEX_HEADER, index.to_string()));
     }
+    if let Some(trace) = &record.trace {
+        headers.push((TRACE_HEADER, trace.traceparent()));
+    }
     headers
 }
 
@@ -53,6 +57,7 @@ mod tests {
             source: Arc::from("writer-1"),
             time: Timestamp(0),
             stamp,
+            trace: None,
         };
         StoredRecord { at: TopicPartition { topic: Topic::Events, partition: 3 }, offset: 7, record }
     }

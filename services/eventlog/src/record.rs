@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use parley_domain::{EventId, Stamp, Timestamp, Validity, Verdict};
+use parley_wire::trace::TraceContext;
 
 use crate::port::{Topic, TopicPartition};
 
@@ -36,6 +37,8 @@ pub struct Record {
     pub time: Timestamp,
     /// The claim rule's part.
     pub stamp: Stamp,
+    /// `ce_traceparent`: the span that wrote it, if that was traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// A record that lies in the log.

@@ -38,8 +38,6 @@ use engines::Engines;
 use roles::Roles;
 use roster::{Entry, Present, Role};
 
-/// How long an orderly stop may take; then the process ends anyway. What was acknowledged is durable already.
-const STOP_WAIT: Duration = Duration::from_secs(9);
 /// How often gauges are set.
 const METRICS_EVERY: Duration = Duration::from_secs(2);
 
@@ -79,32 +77,18 @@ pub(crate) async fn run(args: RoleArgs, roles: &[Role]) -> anyhow::Result<()> {
 pub(crate) async fn serve(config: Config, metrics: PrometheusHandle, roles: &[Role]) -> anyhow::Result<()> {
     crate::serve::raise_file_limit();
     let mut signals = Signals::new()?;
+    let instance = instance(&config, roles);
+    let traces = telemetry::traces::start(&config.telemetry, &instance)?;
     let (address, mut process, roles) = tokio::select! {
-        started = start(config, metrics, roles.to_vec()) => started?,
+        started = start(config, instance, metrics, roles.to_vec()) => started?,
         () = signals.next() => {
             tracing::info!("stopped while starting");
             return Ok(());
         }
     };
     print_line(&format!("listening on http://{address}"))?;
-    let failed = tokio::select! {
-        () = signals.next() => false,
-        ended = process.tasks.join_next() => {
-            tracing::error!(?ended, "a part of the server ended by itself");
-            true
-        }
-    };
-    tracing::info!("stopping");
-    let hurried = tokio::select! {
-        stopped = tokio::time::timeout(STOP_WAIT, stop(process, roles)) => stopped.is_err(),
-        () = signals.next() => true,
-    };
-    if hurried {
-        tracing::warn!("not everything ended in time; what was acknowledged is durable");
-        std::process::exit(i32::from(failed));
-    }
-    anyhow::ensure!(!failed, "a part of the server ended by itself");
-    Ok(())
+    let failed = signals.until_told(&mut process.tasks).await;
+    signals.stop(stop(process, roles), traces, failed).await
 }
 
 async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
@@ -127,6 +111,7 @@ fn instance(config: &Config, roles: &[Role]) -> String {
 
 async fn start(
     config: Config,
+    instance: String,
     metrics: PrometheusHandle,
     roles: Vec<Role>,
 ) -> anyhow::Result<(SocketAddr, Process, Roles)> {
@@ -143,10 +128,12 @@ async fn start(
         tracing::warn!(address = %rpc.local_addr()?, "other processes are called without TLS: set rpc.tls_ca and its companions");
     }
     let alone = roles.len() == 3;
-    let instance = instance(&config, &roles);
     let engines = Engines::open(&config, alone).await?;
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-    let channels = Arc::new(Channels::new(tls.clone()));
+    let channels = Channels::new(tls.clone());
+    #[cfg(feature = "planted")]
+    let channels = roles::late::patient(channels);
+    let channels = Arc::new(channels);
     let (seen, present) = watch::channel(Present::default());
     let entry =
         watch::Sender::new(Entry { rpc: advertised, roles, terms: Default::default(), sockets: None });

@@ -49,7 +49,7 @@ pub(crate) enum ConfigError {
 }
 
 /// Everything that can be configured. An empty text means "not set".
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     /// The data directory of the embedded engines.
@@ -78,7 +78,7 @@ pub(crate) struct Config {
 }
 
 /// Whose tokens are taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Auth {
     /// Shared secret for HS256; without it and without `jwks` the data directory's own key is used.
@@ -91,6 +91,13 @@ pub(crate) struct Auth {
     pub(crate) audience: String,
     /// How far the issuer's clock may be off.
     pub(crate) leeway_s: u64,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { issuer, audience, .. } = self;
+        f.debug_struct("Auth").field("issuer", issuer).field("audience", audience).finish_non_exhaustive()
+    }
 }
 
 /// How clients reach it.
@@ -145,14 +152,18 @@ pub(crate) struct Writer {
     pub(crate) claim_seconds: u64,
 }
 
-/// What is logged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is logged and traced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Telemetry {
     /// As in `RUST_LOG`: `info`, or `parley_edge=debug,warn`.
     pub(crate) filter: String,
     /// `text` or `json`.
     pub(crate) format: String,
+    /// URL of an OpenTelemetry collector (OTLP over gRPC), as `http://127.0.0.1:4317`, to which traces go; empty: none.
+    pub(crate) otlp: String,
+    /// The share of sends that is traced, 0 to 1.
+    pub(crate) trace_share: f64,
 }
 
 impl Default for Config {
@@ -174,7 +185,12 @@ impl Default for Config {
             rpc: Rpc::default(),
             limits: Limits::default(),
             writer: Writer { shards: 0, claim_seconds: parley_writer::Options::default().claim_seconds },
-            telemetry: Telemetry { filter: "info,fjall=warn,lsm_tree=warn".into(), format: "text".into() },
+            telemetry: Telemetry {
+                filter: "info,fjall=warn,lsm_tree=warn".into(),
+                format: "text".into(),
+                otlp: String::new(),
+                trace_share: 1.0,
+            },
         }
     }
 }

@@ -29,8 +29,6 @@ use crate::web::Web;
 use crate::{admin, cluster, data_dir, docs, engines, print_line, telemetry};
 pub(crate) use probes::as_float;
 
-/// How long an orderly stop may take; then the process ends anyway. What was acknowledged is durable already.
-const STOP_WAIT: Duration = Duration::from_secs(9);
 /// How long requests over HTTP get to end.
 const HTTP_STOP_WAIT: Duration = Duration::from_secs(2);
 /// How often gauges are set.
@@ -65,6 +63,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
     raise_file_limit();
     let mut signals = Signals::new()?;
+    let traces = telemetry::traces::start(&config.telemetry, &format!("parley-{}", std::process::id()))?;
     // A task of its own, since recovering a large log takes its thread for long.
     let starting = tokio::spawn(start_all(config, metrics));
     let (address, mut roles) = tokio::select! {
@@ -75,24 +74,8 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         }
     };
     print_line(&format!("listening on http://{address}"))?;
-    let failed = tokio::select! {
-        () = signals.next() => false,
-        ended = roles.tasks.join_next() => {
-            tracing::error!(?ended, "a part of the server ended by itself");
-            true
-        }
-    };
-    tracing::info!("stopping");
-    let hurried = tokio::select! {
-        stopped = tokio::time::timeout(STOP_WAIT, roles.shut_down()) => stopped.is_err(),
-        () = signals.next() => true,
-    };
-    if hurried {
-        tracing::warn!("not everything ended in time; what was acknowledged is durable");
-        std::process::exit(i32::from(failed));
-    }
-    anyhow::ensure!(!failed, "a part of the server ended by itself");
-    Ok(())
+    let failed = signals.until_told(&mut roles.tasks).await;
+    signals.stop(roles.shut_down(), traces, failed).await
 }
 
 /// Everything that can be refused is looked at before the log is opened and before anything is written to it.

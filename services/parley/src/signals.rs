@@ -1,6 +1,14 @@
-//! What asks a process to stop.
+//! What asks a process to stop, and how it does.
+
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::telemetry::traces::Traces;
+
+/// How long everything together may take to end.
+const STOP_WAIT: Duration = Duration::from_secs(9);
 
 /// SIGTERM and SIGINT.
 pub(crate) struct Signals {
@@ -20,5 +28,44 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+
+    /// Waits until told to stop, or until a task ends by itself, which none should: `true`.
+    pub(crate) async fn until_told(&mut self, tasks: &mut JoinSet<()>) -> bool {
+        let failed = tokio::select! {
+            () = self.next() => false,
+            ended = tasks.join_next() => {
+                tracing::error!(?ended, "a part of the server ended by itself");
+                true
+            }
+        };
+        tracing::info!("stopping");
+        failed
+    }
+
+    /// Stops, by a future that does; not for long, and at once if told so again.
+    ///
+    /// # Errors
+    /// If a part had `failed`.
+    pub(crate) async fn stop(
+        &mut self,
+        stopping: impl Future<Output = ()>,
+        traces: Traces,
+        failed: bool,
+    ) -> anyhow::Result<()> {
+        let stopping = async {
+            stopping.await;
+            traces.end().await;
+        };
+        let hurried = tokio::select! {
+            stopped = tokio::time::timeout(STOP_WAIT, stopping) => stopped.is_err(),
+            () = self.next() => true,
+        };
+        if hurried {
+            tracing::warn!("not everything ended in time; what was acknowledged is durable");
+            std::process::exit(i32::from(failed));
+        }
+        anyhow::ensure!(!failed, "a part of the server ended by itself");
+        Ok(())
     }
 }

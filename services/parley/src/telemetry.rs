@@ -1,4 +1,6 @@
-//! Logs to standard error, metrics for Prometheus.
+//! Logs to standard error, metrics for Prometheus, traces for OpenTelemetry.
+
+pub(crate) mod traces;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;

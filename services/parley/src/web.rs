@@ -28,11 +28,11 @@ use crate::token::Signer;
 /// How long a token for trying lives.
 const TOKEN_TTL: Duration = Duration::from_secs(3_600);
 
-/// What `parley serve` serves beside the API.
+/// What is served beside the API.
 pub(crate) struct Web {
     signer: Option<Arc<Signer>>,
     port: u16,
-    public_url: String,
+    media: String,
 }
 
 #[derive(Deserialize)]
@@ -47,12 +47,14 @@ struct TokenAnswer {
 }
 
 impl Web {
+    /// For a server at this address, whose pages take pictures from `media`, an origin or URL, and bring them there.
+    ///
     /// # Errors
     /// If the data directory's own key can't be read.
-    pub(crate) fn new(config: &Config, address: SocketAddr, public_url: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, address: SocketAddr, media: &str) -> anyhow::Result<Self> {
         let is_development = config.is_development() && address.ip().is_loopback();
         let signer = is_development.then(|| Signer::open(config.clone())).transpose()?.map(Arc::new);
-        Ok(Self { signer, port: address.port(), public_url: public_url.to_owned() })
+        Ok(Self { signer, port: address.port(), media: media.to_owned() })
     }
 
     /// Whether anybody on this machine may try it as any user.
@@ -70,7 +72,7 @@ impl Web {
 
     /// The files, and `/dev/token` in development.
     pub(crate) fn router(&self) -> Router {
-        let files = files::router(&self.public_url);
+        let files = files::router(&self.media);
         let Some(signer) = self.signer.clone() else { return files };
         let tokens = get(is_offered).post(token);
         files.merge(Router::new().route("/dev/token", tokens).with_state(signer))

@@ -1,16 +1,24 @@
 //! Building the next version of the read models beside the live one.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parley_eventlog::{EventLog, Offsets as _, ReadError, TopicPartition};
 use parley_readstore::{CheckpointKey, ReadModel, ReadStore};
 use parley_wire::rpc::Pausable;
+use tokio::time::Instant;
 
 use crate::apply::{Applier, Scope, StartError};
 
-/// Rows compared in one go.
-const COMPARED_ROWS_MAX: usize = 4_096;
+/// Rows that are read in one go.
+const PAGE_ROWS: usize = 1_024;
+/// How long the live projectors stand still at a time while rows are compared; reads wait that long, and much longer, for
+/// what their clients were told of.
+const HALT: Duration = Duration::from_secs(1);
+/// How long they run in between, at least.
+const RUN_ON: Duration = Duration::from_secs(1);
 
 /// What a rebuild is doing, for progress bars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +62,12 @@ pub enum RebuildError {
     Moved,
 }
 
-/// Builds the next version from the beginning of the log, compares it with the live one at a common position, and makes
-/// it live unless `verify_only`. With a running projector (`live`) that stands still only for the comparison and the
-/// switch. A live version that can't be read is replaced all the same, as that is what a rebuild is for.
+/// Builds the next version from the beginning of the log, compares it with the live one, and makes it live unless
+/// `verify_only`. A live version that can't be read is replaced all the same, as that is what a rebuild is for.
+///
+/// Every row is compared while both versions stand at a common position. With running projectors (`live`) that is done in
+/// slices: they halt, some rows are compared, and they run on; so reads never wait for long, however many rows there are.
+/// The last slice ends with the switch.
 ///
 /// # Errors
 /// [`RebuildError`]; with `verify_only` also if the live version can't be read.
@@ -70,41 +81,53 @@ pub async fn rebuild(
     let next = reads.create_next().await?;
     let mut applier = Applier::resume(log.as_ref(), next.clone(), &Scope::All).await?;
     let total = ends(log.as_ref()).await?.values().sum();
-    let mut records = project_all(&mut applier, |done| step(RebuildStep::Projected(done, total))).await?;
-    // Both must stand at the same place: the live one halts (without a projector it is brought to the end first), the next
-    // one reads the little that came meanwhile, and not a record more.
-    let _paused = match live {
-        Some(handle) => Some(handle.pause().await.ok_or(RebuildError::Stopping)?),
-        None => None,
-    };
     let mut comparison = Comparison::default();
-    let goal = match halt(&log, &reads).await {
-        Err(error) if verify_only || !error.is_of_the_store() => return Err(error),
-        Err(error) => {
-            comparison.unreadable = true;
-            log_unreadable(&error);
-            ends(log.as_ref()).await?
-        }
-        Ok(goal) => goal,
-    };
-    records += project_upto(&mut applier, &goal).await?;
-    if !comparison.unreadable {
-        match compare(reads.live().as_ref(), next.as_ref(), &mut comparison, &mut step).await {
-            Ok(()) => {}
-            Err(Side::Live(error)) if !verify_only => {
+    let projected = |done| step(RebuildStep::Projected(done, total));
+    comparison.records = project_all(&mut applier, projected).await?;
+    let mut place = Place::default();
+    loop {
+        let (begun, paused) = match live {
+            Some(handle) => (Instant::now(), Some(handle.pause().await.ok_or(RebuildError::Stopping)?)),
+            None => (Instant::now(), None),
+        };
+        // Both must stand at the same place: the live one is brought to the end, the next one reads what came meanwhile, and
+        // not a record more.
+        let goal = match halt(&log, &reads).await {
+            Err(error) if verify_only || !error.is_of_the_store() => return Err(error),
+            Err(error) => {
                 comparison.unreadable = true;
                 log_unreadable(&error);
+                ends(log.as_ref()).await?
             }
-            Err(Side::Live(error) | Side::Next(error)) => return Err(error.into()),
+            Ok(goal) => goal,
+        };
+        comparison.records += project_upto(&mut applier, &goal).await?;
+        let until = live.map(|_| Instant::now() + HALT);
+        let (one, other) = (reads.live(), next.as_ref());
+        let is_over = comparison.unreadable
+            || match compare(one.as_ref(), other, &mut place, &mut comparison, until).await {
+                Ok(is_over) => is_over,
+                Err(Side::Live(error)) if !verify_only => {
+                    comparison.unreadable = true;
+                    log_unreadable(&error);
+                    true
+                }
+                Err(Side::Live(error) | Side::Next(error)) => return Err(error.into()),
+            };
+        step(RebuildStep::Compared(comparison.rows));
+        if live.is_some() && !stands_at(one.as_ref(), &goal).await? {
+            return Err(RebuildError::Moved);
         }
+        if is_over {
+            if !verify_only {
+                reads.switch().await?;
+            }
+            return Ok(comparison);
+        }
+        drop(paused);
+        tokio::time::sleep(RUN_ON.max(begun.elapsed())).await;
+        comparison.records += project_all(&mut applier, |_| {}).await?;
     }
-    if live.is_some() && !stands_at(reads.live().as_ref(), &goal).await? {
-        return Err(RebuildError::Moved);
-    }
-    if !verify_only {
-        reads.switch().await?;
-    }
-    Ok(Comparison { records, ..comparison })
 }
 
 fn log_unreadable(error: &(dyn std::error::Error + 'static)) {
@@ -181,38 +204,51 @@ enum Side {
     Next(parley_readstore::Error),
 }
 
+/// How far a comparison has come.
+#[derive(Debug, Default)]
+struct Place {
+    /// Tables that are compared as a whole.
+    tables: usize,
+    /// The last row of the next one that is compared, if any.
+    row: Option<Vec<u8>>,
+}
+
+/// Compares rows from a place on, to the end (`true`) or until a time (`false`), but at least one.
 async fn compare(
     live: &dyn ReadModel,
     next: &dyn ReadModel,
+    place: &mut Place,
     comparison: &mut Comparison,
-    step: &mut (impl FnMut(RebuildStep) + Send),
-) -> Result<(), Side> {
-    for table in next.tables() {
-        let (mut left, mut right) = (Pages::new(live, table), Pages::new(next, table));
+    until: Option<Instant>,
+) -> Result<bool, Side> {
+    while let Some(table) = next.tables().get(place.tables) {
+        let from = place.row.take();
+        let (mut left, mut right) = (Pages::new(live, table, from.clone()), Pages::new(next, table, from));
         let mut one = left.next().await.map_err(Side::Live)?;
         let mut other = right.next().await.map_err(Side::Next)?;
         while one.is_some() || other.is_some() {
             let order = match (&one, &other) {
                 (Some((a, _)), Some((b, _))) => a.cmp(b),
-                (Some(_), None) => std::cmp::Ordering::Less,
-                (None, _) => std::cmp::Ordering::Greater,
+                (Some(_), None) => Ordering::Less,
+                (None, _) => Ordering::Greater,
             };
-            let equal = order.is_eq() && one == other;
-            comparison.different += u64::from(!equal);
+            comparison.different += u64::from(!(order.is_eq() && one == other));
+            comparison.rows += u64::from(order.is_ge());
+            let compared = if order.is_ge() { &other } else { &one };
+            if until.is_some_and(|until| Instant::now() >= until) {
+                place.row = compared.as_ref().map(|(key, _)| key.clone());
+                return Ok(false);
+            }
             if order.is_ge() {
-                comparison.rows += 1;
                 other = right.next().await.map_err(Side::Next)?;
             }
             if order.is_le() {
                 one = left.next().await.map_err(Side::Live)?;
             }
-            if comparison.rows.is_multiple_of(COMPARED_ROWS_MAX as u64) {
-                step(RebuildStep::Compared(comparison.rows));
-            }
         }
+        place.tables += 1;
     }
-    step(RebuildStep::Compared(comparison.rows));
-    Ok(())
+    Ok(true)
 }
 
 type Pair = (Vec<u8>, Vec<u8>);
@@ -226,17 +262,63 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    fn new(model: &'a dyn ReadModel, table: &'static str) -> Self {
-        Self { model, table, page: Vec::new().into_iter(), last: None }
+    fn new(model: &'a dyn ReadModel, table: &'static str, after: Option<Vec<u8>>) -> Self {
+        Self { model, table, page: Vec::new().into_iter(), last: after }
     }
 
     async fn next(&mut self) -> Result<Option<Pair>, parley_readstore::Error> {
         if let Some(pair) = self.page.next() {
             return Ok(Some(pair));
         }
-        let page = self.model.canonical(self.table, self.last.as_deref(), COMPARED_ROWS_MAX).await?;
+        let page = self.model.canonical(self.table, self.last.as_deref(), PAGE_ROWS).await?;
         self.last = page.last().map(|(key, _)| key.clone());
         self.page = page.into_iter();
         Ok(self.page.next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parley_domain::Epoch;
+    use parley_readstore::conformance::{World, apply, script};
+    use parley_readstore::providers::embedded::EmbeddedReadStore;
+
+    use super::*;
+
+    async fn compare_in_slices(store: &EmbeddedReadStore, next: &dyn ReadModel) -> (Comparison, usize) {
+        let (mut place, mut comparison, mut slices) = (Place::default(), Comparison::default(), 0);
+        loop {
+            slices += 1;
+            let live = store.live();
+            let until = Some(Instant::now());
+            let over = compare(live.as_ref(), next, &mut place, &mut comparison, until).await;
+            if over.unwrap_or_else(|_| panic!("a version can't be read")) {
+                return (comparison, slices);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_comparison_in_slices_is_the_same_as_one_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let store =
+            EmbeddedReadStore::open(dir.path(), Epoch::from_bytes([7; 16]), Default::default()).unwrap();
+        let next = store.create_next().await.unwrap();
+        let log = World::play(&script(11, 400)).log;
+        let (most, more) = log.split_at(log.len() - 5);
+        apply(store.live().as_ref(), &log, 64).await.unwrap();
+        apply(next.as_ref(), most, 64).await.unwrap();
+        let mut whole = Comparison::default();
+        let live = store.live();
+        let over = compare(live.as_ref(), next.as_ref(), &mut Place::default(), &mut whole, None).await;
+        assert!(over.is_ok_and(|over| over));
+        assert!(whole.different > 0 && whole.rows > 100, "{whole:?}");
+        let (sliced, slices) = compare_in_slices(&store, next.as_ref()).await;
+        assert_eq!(sliced, whole);
+        assert!(slices as u64 > whole.rows, "a row a slice, and one for those which only the live one has");
+
+        apply(next.as_ref(), more, 64).await.unwrap();
+        let (sliced, _) = compare_in_slices(&store, next.as_ref()).await;
+        assert_eq!(sliced.different, 0);
     }
 }

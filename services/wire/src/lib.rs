@@ -17,6 +17,7 @@ pub mod rest;
 pub mod rpc;
 pub mod service;
 pub mod time;
+pub mod trace;
 
 /// What `build.rs` generates from `schemas/`.
 #[allow(

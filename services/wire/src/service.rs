@@ -10,6 +10,7 @@ use parley_domain::{
 };
 
 use crate::event::Content;
+use crate::trace::TraceContext;
 
 /// What an edge asks of the owner of a group's partition.
 #[derive(Debug, Clone)]
@@ -87,6 +88,8 @@ pub struct Send {
     pub media: Option<Result<MediaDescription, MediaFault>>,
     /// The sender is over its rate: refuse unless it is a repeat.
     pub over_rate: Option<Rejection>,
+    /// The span of the edge, if this one is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// What comes of a request.

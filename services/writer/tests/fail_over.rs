@@ -126,6 +126,7 @@ fn send(group_id: GroupId, actor: &str, id: &str) -> Request {
         content: Content { text: Some(id.into()), media_url: None },
         media: None,
         over_rate: None,
+        trace: None,
     };
     Request { group_id, actor: user(actor), wish: Wish::Send(Box::new(send)) }
 }

@@ -148,6 +148,7 @@ mod tests {
             content: Content::default(),
             media: None,
             over_rate: None,
+            trace: None,
         }))
     }
 

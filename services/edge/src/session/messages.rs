@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use parley_domain::{ClientMessageId, Code, GroupId, MessageId, Rejection, Seq};
 use parley_readstore::MessageKey;
+use parley_wire::code;
 use parley_wire::event::Content;
 use parley_wire::frame::{Accepted, ErrorBody, SendMessage, names};
 use parley_wire::service::{Reply, ReplyTo, Request, Send, Wish};
 use parley_wire::time;
+use parley_wire::trace::{self, Begun, SpanKind};
 use uuid::Uuid;
 
 use super::{Session, subscriptions};
@@ -22,10 +24,12 @@ pub(super) async fn send(
     id: Option<String>,
     message: SendMessage,
 ) {
+    let span = trace::root(names::SEND_GROUP_MESSAGE, SpanKind::Server);
     let group = GroupId(message.group_id);
     let client_message_id = message.client_message_id.clone();
     match prepare(shared, session, message).await {
-        Ok(send) => {
+        Ok(mut send) => {
+            send.trace = span.as_ref().map(|span| span.context);
             let answer = answer(
                 shared.hub.clone(),
                 session.clone(),
@@ -33,6 +37,7 @@ pub(super) async fn send(
                 group.0,
                 client_message_id,
                 shared.opener.epoch(),
+                span,
             );
             let wish = Wish::Send(Box::new(send));
             let request = Request { group_id: group, actor: session.user.clone(), wish };
@@ -40,7 +45,14 @@ pub(super) async fn send(
         }
         Err(rejection) => {
             session.refuse(id.as_deref(), &error(&rejection, group.0, client_message_id));
+            end(span, Some(code::name(rejection.code)));
         }
+    }
+}
+
+fn end(span: Option<Begun>, error: Option<&'static str>) {
+    if let Some(span) = span {
+        span.end(Vec::new(), error);
     }
 }
 
@@ -71,7 +83,7 @@ async fn prepare(shared: &Arc<Shared>, session: &Session, message: SendMessage) 
         None => None,
     };
     let content = Content { text: message.text, media_url: message.media_url };
-    Ok(Send { client_message_id, kind, content, media, over_rate })
+    Ok(Send { client_message_id, kind, content, media, over_rate, trace: None })
 }
 
 fn answer(
@@ -81,9 +93,11 @@ fn answer(
     group_id: Uuid,
     client_message_id: String,
     epoch: Uuid,
+    span: Option<Begun>,
 ) -> ReplyTo {
     ReplyTo::new(move |result| {
         let id = id.as_deref();
+        let code = result.as_ref().err().map(|rejection| code::name(rejection.code));
         match result {
             Ok(Reply::Accepted { message_id, seq, position, created_at, duplicate }) => {
                 let body = Accepted {
@@ -105,6 +119,7 @@ fn answer(
                 .refuse(id, &error(&parley_wire::service::outcome_unknown(), group_id, client_message_id)),
             Err(rejection) => session.refuse(id, &error(&rejection, group_id, client_message_id)),
         }
+        end(span, code);
     })
 }
 

@@ -107,6 +107,7 @@ pub async fn what_lies_there_is_what_was_appended(fixture: &dyn Fixture) {
         kind: "parley.writer.claimed.v1".into(),
         source: "writer/ä".into(),
         stamp: Stamp::Claim,
+        trace: None,
         time: Timestamp(0),
         ..record(1)
     };

@@ -23,6 +23,7 @@ fn record(number: u64, value_bytes: usize) -> Record {
         kind: "parley.test.v1".into(),
         source: "test".into(),
         time: Timestamp(0),
+        trace: None,
         stamp: Stamp::Event { claim: 0, index: number },
     }
 }

@@ -25,6 +25,7 @@ fn record(key: Option<&'static str>, stamp: Stamp) -> Record {
         source: "writer-1".into(),
         time: Timestamp(1_795_557_430_123),
         stamp,
+        trace: None,
     }
 }
 

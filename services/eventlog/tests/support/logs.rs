@@ -27,6 +27,7 @@ pub fn record(number: u64) -> Record {
         kind: "parley.test.v1".into(),
         source: "test".into(),
         time: Timestamp(7),
+        trace: None,
         stamp: Stamp::Event { claim: 0, index: number },
     }
 }

@@ -24,6 +24,7 @@ use super::peers::{AllEdges, OtherEdges};
 use super::probes::{self, Faults, Ready};
 use super::roster::{Present, Role};
 use crate::config::Config;
+use crate::web::Web;
 use crate::{data_dir, docs};
 
 /// The groups by which partitions are shared out.
@@ -101,10 +102,10 @@ impl Roles {
             served.notices = Some((hub.clone(), hub.clone()));
             let telling = gauges::of_edge(hub.clone(), process.entry.clone(), process.stop.clone());
             process.tasks.spawn(telling);
-            let (edge, routes) = start_edge(process, address, hub, reached).await?;
+            let (edge, routes, origins) = start_edge(process, address, hub, reached).await?;
             readies.push(edge_ready(process, edge.clone()));
             roles.edge = Some(edge);
-            app = Some(routes);
+            app = Some((routes, parley_edge::cors(&origins)));
         }
         let serving = {
             let stop = process.stop.clone();
@@ -125,11 +126,11 @@ impl Roles {
                 process.tasks.spawn(parley_edge::serve(operators, probes, stop()));
                 app = routes;
             }
-            (None, Some(routes)) => app = Some(routes.merge(probes)),
+            (None, Some((routes, cors))) => app = Some((routes.merge(probes), cors)),
             (None, None) => {}
         }
-        if let (Some(clients), Some(routes)) = (listeners.clients, app) {
-            let routes = routes.layer(parley_edge::cors(&process.config.http.origins));
+        if let (Some(clients), Some((routes, cors))) = (listeners.clients, app) {
+            let routes = routes.layer(cors);
             process.tasks.spawn(parley_edge::serve(clients, routes, stop()));
         }
         Ok((address, roles))
@@ -217,14 +218,15 @@ async fn start_edge(
     address: SocketAddr,
     hub: Arc<Hub>,
     reached: Arc<Reached>,
-) -> anyhow::Result<(Arc<Edge>, axum::Router)> {
+) -> anyhow::Result<(Arc<Edge>, axum::Router, Vec<String>)> {
     let config = &process.config;
     let auth = config.auth_options(|| data_dir::development_secret(&config.data_dir()))?;
     let auth = Authenticator::new(auth).await.context("tokens can't be verified")?;
     if config.is_development() && !address.ip().is_loopback() {
         tracing::warn!(%address, "listening beyond this machine with the development key: configure auth.jwks or auth.hs256_secret");
     }
-    let (media, service) = open_media(config, address)?;
+    let Media { store: media, own, origin } = open_media(config, address)?;
+    let web = Web::new(config, address, &origin)?;
     let owners = owners_of(process);
     let partitions = process.engines.log.partitions();
     let (commands, routing) =
@@ -247,30 +249,71 @@ async fn start_edge(
         peers: Arc::new(peers),
         auth: Arc::new(auth),
     };
-    let edge = Arc::new(Edge::start(process.config.edge_options(), engines, hub).await?);
-    let mut routes = edge.router().merge(docs::router());
-    if let Some(media) = service {
+    let options = parley_edge::Options { own_page: web.is_development(), ..process.config.edge_options() };
+    let edge = Arc::new(Edge::start(options, engines, hub).await?);
+    let mut routes = edge.router().merge(docs::router()).merge(web.router());
+    if let Some(media) = own {
         routes = routes.route_service(ROUTE, media.service());
     }
-    Ok((edge, routes))
+    Ok((edge, routes, web.origins(&process.config.http.origins)))
 }
 
-/// The object store, and the one in this process if it is that.
-type Media = (Arc<dyn MediaStore>, Option<Arc<EmbeddedMedia>>);
+/// The object store.
+struct Media {
+    store: Arc<dyn MediaStore>,
+    /// The one in this process, if it is that.
+    own: Option<Arc<EmbeddedMedia>>,
+    /// Where its signed URLs lead.
+    origin: String,
+}
 
 fn open_media(config: &Config, address: SocketAddr) -> anyhow::Result<Media> {
     if let Some(options) = config.s3_options()? {
-        return Ok((Arc::new(S3Media::new(options, Arc::new(clock::now))?), None));
+        let origin = options.origin();
+        return Ok(Media {
+            store: Arc::new(S3Media::new(options, Arc::new(clock::now))?),
+            own: None,
+            origin,
+        });
     }
     let public_url = match config.http.public_url.as_str() {
         "" => format!("http://{address}"),
         url => url.to_owned(),
     };
-    let options =
-        EmbeddedOptions { public_url, bytes_max: config.limits.media_bytes, clock: Arc::new(clock::now) };
+    let options = EmbeddedOptions {
+        public_url: public_url.clone(),
+        bytes_max: config.limits.media_bytes,
+        clock: Arc::new(clock::now),
+    };
     let dir = crate::engines::place(&config.media, config.data_dir().join("media"));
     let media = Arc::new(EmbeddedMedia::open(&dir, options)?);
-    Ok((media.clone(), Some(media)))
+    Ok(Media { store: media.clone(), own: Some(media), origin: public_url })
+}
+
+/// An edge that hears of everything late, as behind a bad network. That is no fault: others' faults show by it.
+#[cfg(feature = "planted")]
+pub(super) mod late {
+    use std::time::Duration;
+
+    use parley_wire::rpc::Channels;
+
+    const LATE: Duration = Duration::from_secs(25);
+
+    #[allow(clippy::disallowed_methods, reason = "no configuration: only binaries for tests look at it")]
+    fn is_planted() -> bool {
+        std::env::var("PARLEY_PLANT").is_ok_and(|plant| plant == "late_edge")
+    }
+
+    pub(super) async fn believe_in_the_past() {
+        if is_planted() {
+            tokio::time::sleep(LATE).await;
+        }
+    }
+
+    /// Connections to those who stand still are kept: what was asked waits for them.
+    pub(in crate::cluster) fn patient(channels: Channels) -> Channels {
+        if is_planted() { channels.with_keepalive_wait(LATE) } else { channels }
+    }
 }
 
 /// Who owns what, as it changes.
@@ -278,11 +321,17 @@ fn owners_of(process: &mut Process) -> OwnersWatch {
     let (mut present, stop) = (process.present.clone(), process.stop.clone());
     let (tx, rx) = watch::channel(present.borrow_and_update().owners.clone());
     let channels = process.channels.clone();
+    #[cfg(feature = "planted")]
+    let partitions = process.engines.log.partitions().get();
     process.tasks.spawn(async move {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = present.changed() => if changed.is_err() { return },
+            }
+            #[cfg(feature = "planted")]
+            if (0..partitions).all(|partition| tx.borrow().owner(partition).is_some()) {
+                late::believe_in_the_past().await;
             }
             let now: Present = present.borrow_and_update().clone();
             channels.retain(|address| now.entries.values().any(|entry| entry.rpc == address));

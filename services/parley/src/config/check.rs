@@ -5,7 +5,7 @@ use std::path::Path;
 use parley_domain::PartitionCount;
 use parley_edge::auth::LEEWAY_S_MAX;
 
-use super::{Config, Limits};
+use super::{Config, Limits, Telemetry};
 
 /// The shortest secret of HS256: the length of the hash, as RFC 7518 section 3.2 demands.
 const SECRET_BYTES_MIN: usize = 32;
@@ -38,6 +38,16 @@ impl Config {
         }
         if !matches!(self.telemetry.format.as_str(), "text" | "json") {
             return bad("telemetry.format", "must be text or json");
+        }
+        let Telemetry { otlp, trace_share, .. } = &self.telemetry;
+        if !otlp.is_empty() && !otlp.starts_with("http://") {
+            return bad(
+                "telemetry.otlp",
+                "must be a URL that begins with http://, of a collector beside this process",
+            );
+        }
+        if !(0.0..=1.0).contains(trace_share) {
+            return bad("telemetry.trace_share", "must be 0 to 1");
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.telemetry.filter) {
             return bad("telemetry.filter", &error.to_string());

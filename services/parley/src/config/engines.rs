@@ -30,7 +30,7 @@ pub(crate) struct Kafka {
 }
 
 /// The read models on Cassandra or ScyllaDB.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cassandra {
     /// Copies of each row, if the keyspace has to be made; 0: as many as `kafka.replication`.
@@ -41,13 +41,25 @@ pub(crate) struct Cassandra {
     pub(crate) password: String,
 }
 
+impl std::fmt::Debug for Cassandra {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cassandra").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 /// The right to an S3; empty: from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct S3 {
     pub(crate) access_key_id: String,
     pub(crate) secret_access_key: String,
     pub(crate) session_token: String,
+}
+
+impl std::fmt::Debug for S3 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
+    }
 }
 
 /// Processes that share the work.

@@ -172,6 +172,10 @@ impl Layers {
         *known = match given {
             Given::Text(text) => parse_as(known, text).map_err(bad)?,
             Given::Typed(value) if known.same_type(&value) => value,
+            // `1` is a number with a fraction, too.
+            Given::Typed(Value::Integer(whole)) if known.is_float() => {
+                parse_as(known, &whole.to_string()).map_err(bad)?
+            }
             Given::Typed(value) => {
                 return Err(bad(format!("must be {}, not {}", type_name(known), type_name(&value))));
             }
@@ -212,7 +216,7 @@ fn type_name(value: &Value) -> &'static str {
         Value::Boolean(_) => "true or false",
         Value::Array(_) => "a list",
         Value::Table(_) => "a section",
-        Value::Float(_) => "a fraction",
+        Value::Float(_) => "a number",
         Value::Datetime(_) => "a time",
     }
 }
@@ -223,6 +227,7 @@ fn parse_as(known: &Value, text: &str) -> Result<Value, String> {
     match known {
         Value::String(_) => Ok(Value::String(text.to_owned())),
         Value::Integer(_) => text.trim().parse().map(Value::Integer).map_err(|_| wrong()),
+        Value::Float(_) => text.trim().parse().map(Value::Float).map_err(|_| wrong()),
         Value::Boolean(_) => text.trim().parse().map(Value::Boolean).map_err(|_| wrong()),
         Value::Array(_) if text.trim_start().starts_with('[') => {
             let texts: Vec<String> = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -233,6 +238,6 @@ fn parse_as(known: &Value, text: &str) -> Result<Value, String> {
             Ok(parts.map(|part| Value::String(part.to_owned())).collect::<Vec<_>>().into())
         }
         Value::Table(_) => Err("is a section: name one of its keys".into()),
-        Value::Float(_) | Value::Datetime(_) => Err(wrong()),
+        Value::Datetime(_) => Err(wrong()),
     }
 }

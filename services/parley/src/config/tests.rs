@@ -48,6 +48,9 @@ fn texts_are_read_as_the_type_of_their_key() {
     assert_eq!((config.limits.sends_per_second, config.writer.shards), (0, 3));
     assert_eq!(config.http.origins, ["https://a", "https://b,c"]);
     assert_eq!(config.auth.issuer, "7");
+    for (file, set) in [("telemetry.trace_share = 0", vec![]), ("", vec!["telemetry.trace_share=0"])] {
+        assert!(with(Some(file), &[], &set).unwrap().telemetry.trace_share.abs() < f64::EPSILON);
+    }
     assert!(with(None, &[], &["http.origins="]).unwrap().http.origins.is_empty());
 }
 
@@ -99,6 +102,9 @@ fn what_is_wrong_says_which_key_and_where() {
         (None, &[], &["http.public_url=https://a/b"], &["--set: http.public_url"]),
         (None, &[], &["telemetry.format=xml"], &["--set: telemetry.format"]),
         (None, &[], &["telemetry.filter=a=b=c"], &["--set: telemetry.filter"]),
+        (None, &[], &["telemetry.trace_share=much"], &["--set: telemetry.trace_share", "a number"]),
+        (None, &[], &["telemetry.trace_share=1.5"], &["--set: telemetry.trace_share", "0 to 1"]),
+        (None, &[], &["telemetry.otlp=collector:4317"], &["--set: telemetry.otlp", "http://"]),
         (None, &[], &["data="], &["--set: data"]),
     ];
     for (file, env, set, expected) in cases {

@@ -343,7 +343,8 @@ mod tests {
         let key = (stamp != Stamp::Claim).then(|| GroupId::from_bytes([7; 16]).to_string().into());
         let id = EventId::from_bytes([u8::try_from(offset).unwrap(); 16]);
         let kind = kind.into();
-        let record = Record { key, value, id, kind, source: "w".into(), time: Timestamp(DAY_MS), stamp };
+        let record =
+            Record { key, value, id, kind, source: "w".into(), time: Timestamp(DAY_MS), stamp, trace: None };
         StoredRecord { at: AT, offset, record }
     }
 

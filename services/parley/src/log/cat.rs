@@ -82,7 +82,7 @@ fn describe(stored: &StoredRecord, verdict: Verdict) -> Value {
         Stamp::Claim | Stamp::Unclaimed => (Value::Null, Value::Null),
         Stamp::Event { claim, index } => (claim.into(), index.into()),
     };
-    json!({
+    let mut described = json!({
         "topic": stored.at.topic.name(),
         "partition": stored.at.partition,
         "offset": stored.offset,
@@ -95,7 +95,11 @@ fn describe(stored: &StoredRecord, verdict: Verdict) -> Value {
         "index": index,
         "void": verdict == Verdict::Void,
         "value": value(stored),
-    })
+    });
+    if let (Some(trace), Some(fields)) = (record.trace, described.as_object_mut()) {
+        fields.insert("traceparent".into(), trace.traceparent().into());
+    }
+    described
 }
 
 fn value(stored: &StoredRecord) -> Value {

@@ -39,9 +39,9 @@ struct File {
     policy: HeaderValue,
 }
 
-/// Routes for all of them. `public_url` is where pictures come from and go to.
-pub(super) fn router(public_url: &str) -> Router {
-    let policy = policy(public_url);
+/// Routes for all of them. `media` is where pictures come from and go to.
+pub(super) fn router(media: &str) -> Router {
+    let policy = policy(media);
     FILES.into_iter().fold(Router::new(), |router, (path, kind, content)| {
         let file = Arc::new(File::new(kind, content, policy.clone()));
         router.route(path, get(move |headers: HeaderMap| async move { file.answer(&headers) }))
@@ -49,10 +49,10 @@ pub(super) fn router(public_url: &str) -> Router {
 }
 
 /// Nothing but what this server serves, no inline scripts or styles, and no text ever becomes markup.
-fn policy(public_url: &str) -> HeaderValue {
+fn policy(media: &str) -> HeaderValue {
     let policy = format!(
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: {public_url}; \
-         media-src 'self' blob: {public_url}; connect-src 'self' {public_url}; manifest-src 'self'; worker-src 'self'; \
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: {media}; \
+         media-src 'self' blob: {media}; connect-src 'self' {media}; manifest-src 'self'; worker-src 'self'; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
          trusted-types parley"
     );

@@ -75,9 +75,10 @@ impl CallError {
 }
 
 /// Connections to other processes, made when they are needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Channels {
     tls: Option<Tls>,
+    keepalive_wait: Duration,
     known: Mutex<HashMap<String, Channel>>,
 }
 
@@ -114,7 +115,13 @@ impl Channels {
     /// With or without TLS.
     #[must_use]
     pub fn new(tls: Option<Tls>) -> Self {
-        Self { tls, known: Mutex::default() }
+        Self { tls, keepalive_wait: KEEPALIVE_WAIT, known: Mutex::default() }
+    }
+
+    /// As they are, but a connection whose other end says nothing is kept for so long.
+    #[must_use]
+    pub fn with_keepalive_wait(self, keepalive_wait: Duration) -> Self {
+        Self { keepalive_wait, ..self }
     }
 
     fn to(&self, address: &str) -> Result<Channel, CallError> {
@@ -128,7 +135,7 @@ impl Channels {
             .connect_timeout(CONNECT_WAIT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE_EVERY)
-            .keep_alive_timeout(KEEPALIVE_WAIT)
+            .keep_alive_timeout(self.keepalive_wait)
             .keep_alive_while_idle(true);
         let endpoint = match &self.tls {
             Some(tls) => endpoint.tls_config(tls.client()).map_err(TlsError)?,

@@ -10,6 +10,7 @@ use super::{BadMessage, proto};
 use crate::event::Content;
 use crate::proto as events;
 use crate::service::{Request, Send, Wish};
+use crate::trace::TraceContext;
 
 pub(super) fn user(text: &str) -> Result<UserId, BadMessage> {
     UserId::parse(text).map_err(|_| BadMessage("user id"))
@@ -119,6 +120,7 @@ fn send_to(send: &Send) -> proto::Send {
         content: Some(content),
         media,
         over_rate: send.over_rate.as_ref().map(rejection_to),
+        traceparent: send.trace.map(|trace| trace.traceparent()),
     }
 }
 
@@ -142,6 +144,7 @@ fn send_from(send: proto::Send) -> Result<Send, BadMessage> {
         content: Content { text: content.text, media_url: content.media_url },
         media,
         over_rate: send.over_rate.map(rejection_from).transpose()?,
+        trace: send.traceparent.as_deref().and_then(TraceContext::parse),
     })
 }
 

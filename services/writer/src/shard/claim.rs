@@ -42,6 +42,7 @@ fn claim(options: &Options) -> Record {
         source: options.instance.clone(),
         time: now,
         stamp: Stamp::Claim,
+        trace: None,
     }
 }
 

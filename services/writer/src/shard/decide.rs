@@ -9,9 +9,10 @@ use parley_domain::{
 };
 use parley_eventlog::{Record, Topic, TopicPartition};
 use parley_keys::{DataKey, Place};
-use parley_wire::clock;
 use parley_wire::event::{self, CursorsAdvanced};
 use parley_wire::service::{Notice, Reply, ReplyTo, Request, Send, Wish};
+use parley_wire::trace::{self, SpanKind, TraceContext};
+use parley_wire::{clock, code};
 use uuid::Uuid;
 
 use super::prepare::{Fetched, cannot_decide, comparable, sent_key};
@@ -92,7 +93,7 @@ impl Shard {
         let result = self.decide(&command, &context).map(|decision| {
             let created = matches!(command, Command::Create(_)) && matches!(decision, Decision::Append(_));
             if let Decision::Append(fact) = decision {
-                self.append(&fact, flight);
+                self.append(&fact, None, flight);
                 self.hang_on(&fact, flight);
             }
             let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
@@ -136,6 +137,9 @@ impl Shard {
         fetched: &mut Fetched,
         flight: &mut Flight,
     ) {
+        let span = trace::below(send.trace, "append", SpanKind::Producer);
+        let context_of_span = span.as_ref().map(|span| span.context);
+        let reply_to = traced(reply_to, span);
         let key = sent_key(group_id, &actor, &send);
         if fetched.no_keys || fetched.undecidable.contains(&key) {
             return reply_to.answer(Err(cannot_decide()));
@@ -179,17 +183,23 @@ impl Shard {
             }));
             self.decide(&command, &context)
         });
-        let result = result.map(|decision| self.accept(decision, key, flight));
+        let result = result.map(|decision| self.accept(decision, key, context_of_span, flight));
         if is_repeat && self.options.is_planted(Plant::DupInFlight) {
             return reply_to.answer(result);
         }
         flight.answers.push(Answer::Plain(reply_to, result));
     }
 
-    fn accept(&mut self, decision: Decision, key: crate::dedupe::SentKey, flight: &mut Flight) -> Reply {
+    fn accept(
+        &mut self,
+        decision: Decision,
+        key: crate::dedupe::SentKey,
+        trace: Option<TraceContext>,
+        flight: &mut Flight,
+    ) -> Reply {
         match decision {
             Decision::Append(fact) => {
-                let position = self.append(&fact, flight);
+                let position = self.append(&fact, trace, flight);
                 if let Event::MessageSent(message) = &fact.event {
                     self.state.dedupe.remember(key, Sent::of(message, fact.seq, fact.at, position));
                 }
@@ -269,14 +279,18 @@ impl Shard {
     }
 
     /// Makes a fact part of the state and of the flight.
-    fn append(&mut self, fact: &Fact, flight: &mut Flight) -> Position {
+    fn append(&mut self, fact: &Fact, trace: Option<TraceContext>, flight: &mut Flight) -> Position {
         let slot: &mut Slot = self.state.groups.entry(fact.group_id).or_default();
         Group::evolve(&mut slot.group, fact);
         flight.heads.push((fact.group_id, fact.seq));
         let what = (event::fact_type(&fact.event), event::encode_fact(fact), fact.event_id, fact.at);
         let mut text = [0; 36];
         let key: &str = fact.group_id.0.hyphenated().encode_lower(&mut text);
-        self.record(Topic::Events, key, what, flight)
+        let position = self.record(Topic::Events, key, what, flight);
+        if let Some((_, record)) = flight.records.last_mut() {
+            record.trace = trace;
+        }
+        position
     }
 
     fn record(
@@ -303,7 +317,9 @@ impl Shard {
         };
         let source = self.options.instance.clone();
         let key = Some(bytes::Bytes::copy_from_slice(key.as_bytes()));
-        flight.records.push((at, Record { key, value, id, kind: kind.into(), source, time, stamp }));
+        flight
+            .records
+            .push((at, Record { key, value, id, kind: kind.into(), source, time, stamp, trace: None }));
         flight.expected.push((at, offset));
         Position { partition, offset: offset.unwrap_or_default() }
     }
@@ -332,6 +348,26 @@ impl Shard {
             });
         }
     }
+}
+
+/// Ends a span with the answer, which comes when the log has it.
+fn traced(reply_to: ReplyTo, span: Option<trace::Begun>) -> ReplyTo {
+    let Some(span) = span else { return reply_to };
+    ReplyTo::new(move |result| {
+        match &result {
+            Ok(Reply::Accepted { seq, position, .. }) => span.end(
+                vec![
+                    ("parley.seq", i64::try_from(*seq).unwrap_or(i64::MAX)),
+                    ("messaging.destination.partition.id", position.partition.into()),
+                    ("messaging.kafka.offset", i64::try_from(position.offset).unwrap_or(i64::MAX)),
+                ],
+                None,
+            ),
+            Ok(_) => span.end(Vec::new(), Some("not_owner")),
+            Err(rejection) => span.end(Vec::new(), Some(code::name(rejection.code))),
+        }
+        reply_to.answer(result);
+    })
 }
 
 /// Whether a repeat says the same as what was accepted. What was erased can't be compared, and then counts as the same.

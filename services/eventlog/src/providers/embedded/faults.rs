@@ -149,6 +149,7 @@ fn record(bytes: usize) -> Record {
         source: "test".into(),
         time: Timestamp(0),
         stamp: Stamp::Event { claim: 0, index: 0 },
+        trace: None,
     }
 }
 

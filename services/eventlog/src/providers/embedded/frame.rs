@@ -12,8 +12,9 @@
 //!  body: flags u8 │ ordinal u64 LE │ topic u8 │ time i64 LE │ id 16 bytes │ partition ~ │ offset ~
 //!        │ claim ~ │ index ~ (neither on a claim) │ kind ~len + UTF-8 │ source ~len + UTF-8
 //!        │ key ~len + bytes (only with the flag) │ value ~len + bytes          (~ is LEB128, at most 10 bytes)
+//!        │ trace 16 bytes, span 8 bytes (only with the flag)
 //!
-//!  flags: 1 = first of a commit batch   2 = a claim   4 = has a key
+//!  flags: 1 = first of a commit batch   2 = a claim   4 = has a key   8 = was traced
 //! ```
 //!
 //! The magic is no UTF-8, so no name or text that a user chose can hold it. The crc starts from the segment's random
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parley_domain::{EventId, Stamp, Timestamp};
+use parley_wire::trace::TraceContext;
 
 use crate::port::{Topic, TopicPartition};
 use crate::record::{Record, StoredRecord};
@@ -33,12 +35,13 @@ pub(super) const MAGIC: [u8; 4] = [0xF7, b'P', b'L', 0xFE];
 pub(super) const PREFIX_BYTES: usize = 12;
 /// The greatest body. Longer records are refused; a longer length in a file is damage.
 pub(super) const BODY_BYTES_MAX: usize = 8 << 20;
-/// What a frame may take beyond kind, source, key and value: prefix, fixed fields, and nine numbers at their longest.
-pub(super) const OVERHEAD_BYTES_MAX: usize = PREFIX_BYTES + 34 + 8 * 10;
+/// What a frame may take beyond kind, source, key and value: prefix, fixed fields, a trace, and eight numbers at their longest.
+pub(super) const OVERHEAD_BYTES_MAX: usize = PREFIX_BYTES + 34 + 8 * 10 + 24;
 
 const FLAG_FIRST: u8 = 1;
 const FLAG_CLAIM: u8 = 2;
 const FLAG_KEY: u8 = 4;
+const FLAG_TRACE: u8 = 8;
 
 /// Where a record goes.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +77,9 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: u32, place: Placement, record: &Re
     if record.key.is_some() {
         flags |= FLAG_KEY;
     }
+    if record.trace.is_some() {
+        flags |= FLAG_TRACE;
+    }
     out.push(flags);
     out.extend_from_slice(&place.ordinal.to_le_bytes());
     out.push(place.at.topic as u8);
@@ -91,6 +97,10 @@ pub(super) fn encode(out: &mut Vec<u8>, salt: u32, place: Placement, record: &Re
         put_bytes(out, key);
     }
     put_bytes(out, &record.value);
+    if let Some(trace) = &record.trace {
+        out.extend_from_slice(&trace.trace_id);
+        out.extend_from_slice(&trace.span_id);
+    }
     seal(out, start, salt);
 }
 
@@ -167,6 +177,7 @@ pub(super) struct Frame<'a> {
     source: &'a str,
     key: Option<&'a [u8]>,
     value: &'a [u8],
+    trace: Option<TraceContext>,
 }
 
 /// How long the frame is that begins with these bytes, if enough of them are there to say so.
@@ -214,12 +225,17 @@ fn parse_body(body: &[u8], bytes: usize) -> Option<Frame<'_>> {
     let source = std::str::from_utf8(body.bytes()?).ok()?;
     let key = if flags & FLAG_KEY == 0 { None } else { Some(body.bytes()?) };
     let value = body.bytes()?;
+    let trace = if flags & FLAG_TRACE == 0 {
+        None
+    } else {
+        Some(TraceContext { trace_id: body.array()?, span_id: body.array()? })
+    };
     if !body.0.is_empty() {
         return None;
     }
     let at = TopicPartition { topic, partition };
     let place = Placement { ordinal, at, offset, first: flags & FLAG_FIRST != 0 };
-    Some(Frame { bytes, place, stamp, time, id, kind, source, key, value })
+    Some(Frame { bytes, place, stamp, time, id, kind, source, key, value, trace })
 }
 
 impl Frame<'_> {
@@ -245,6 +261,7 @@ impl Frame<'_> {
             source: Arc::clone(source),
             time: self.time,
             stamp: self.stamp,
+            trace: self.trace,
         };
         StoredRecord { at: self.place.at, offset: self.place.offset, record }
     }
@@ -296,6 +313,7 @@ mod tests {
             kind: "parley.test.v1".into(),
             source: "writer".into(),
             time: Timestamp(-5),
+            trace: (value > 0).then_some(TraceContext { trace_id: [3; 16], span_id: [4; 8] }),
             stamp,
         }
     }

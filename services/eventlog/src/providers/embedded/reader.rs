@@ -141,6 +141,7 @@ mod tests {
             source: "test".into(),
             time: parley_domain::Timestamp(0),
             stamp: parley_domain::Stamp::Claim,
+            trace: None,
         };
         let (mut bytes, mut begins) = (Vec::new(), Vec::new());
         for ordinal in 0..10 {

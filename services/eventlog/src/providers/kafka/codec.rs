@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parley_domain::{EventId, Stamp, Timestamp};
 use parley_wire::event::CLAIM_TYPE;
+use parley_wire::trace::{TRACE_HEADER, TraceContext};
 use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, OwnedHeaders};
 
@@ -43,6 +44,7 @@ struct Found {
     claim: Option<u64>,
     index: Option<u64>,
     has_stamp: bool,
+    trace: Option<TraceContext>,
 }
 
 impl Decoder {
@@ -71,6 +73,7 @@ impl Decoder {
             source: found.source.unwrap_or_else(|| Arc::from("")),
             time: found.time.unwrap_or(Timestamp(message.timestamp().to_millis().unwrap_or_default())),
             stamp,
+            trace: found.trace,
         };
         Some(StoredRecord { at, offset, record })
     }
@@ -90,6 +93,7 @@ impl Decoder {
                 "ce_time" => found.time = text.and_then(time::parse),
                 "ce_source" => found.source = text.map(|text| self.source(text)),
                 CLAIM_HEADER => (found.claim, found.has_stamp) = (text.and_then(decimal), true),
+                TRACE_HEADER => found.trace = text.and_then(TraceContext::parse),
                 INDEX_HEADER => (found.index, found.has_stamp) = (text.and_then(decimal), true),
                 _ => {}
             }

@@ -56,6 +56,7 @@ fn record() -> Record {
         source: "test".into(),
         time: Timestamp(1),
         stamp: Stamp::Event { claim: 0, index: 0 },
+        trace: None,
     }
 }
 

@@ -28,6 +28,21 @@ pub struct S3Options {
     pub credentials: S3Credentials,
 }
 
+impl S3Options {
+    /// The origin of the signed URLs, as `https://bucket.s3.eu-west-1.amazonaws.com`: what a page must be allowed to reach.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let amazon = || format!("https://s3.{}.amazonaws.com", self.region);
+        let endpoint = self.endpoint_url.clone().unwrap_or_else(amazon);
+        let (scheme, rest) = endpoint.split_once("://").unwrap_or(("https", &endpoint));
+        let authority = rest.split('/').next().unwrap_or(rest);
+        match self.path_style {
+            true => format!("{scheme}://{authority}"),
+            false => format!("{scheme}://{}.{authority}", self.bucket),
+        }
+    }
+}
+
 /// An access key.
 #[derive(Clone)]
 pub struct S3Credentials {

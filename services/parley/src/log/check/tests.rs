@@ -22,6 +22,7 @@ fn claim(topic: Topic, offset: u64) -> StoredRecord {
         source: "test".into(),
         time: Timestamp(0),
         stamp: Stamp::Claim,
+        trace: None,
     };
     StoredRecord { at: place(topic), offset, record }
 }
@@ -35,6 +36,7 @@ fn of_fact(offset: u64, fact: &Fact) -> StoredRecord {
         source: "test".into(),
         time: Timestamp(0),
         stamp: Stamp::Event { claim: 0, index: offset - 1 },
+        trace: None,
     };
     StoredRecord { at: place(Topic::Events), offset, record }
 }
@@ -50,6 +52,7 @@ fn of_cursors(offset: u64, advances: Vec<CursorAdvance>) -> StoredRecord {
         source: "test".into(),
         time: Timestamp(0),
         stamp: Stamp::Event { claim: 0, index: offset - 1 },
+        trace: None,
     };
     StoredRecord { at: place(Topic::Acks), offset, record }
 }

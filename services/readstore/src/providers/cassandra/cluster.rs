@@ -99,7 +99,9 @@ impl Cluster {
     /// table before the node knows it.
     pub(super) async fn is_there(&self, cql: &str) -> Result<bool, Error> {
         match self.session.query_unpaged(self.named(cql, 0), ()).await {
-            Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, _))) => Ok(false),
+            Err(ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, _))) => {
+                Ok(false)
+            }
             answer => answer.map(|_| true).map_err(engine),
         }
     }
