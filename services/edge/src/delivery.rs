@@ -184,7 +184,7 @@ impl Delivery {
         channel: &Arc<Channel>,
         stored: &StoredRecord,
     ) -> Result<(), crate::opener::OpenError> {
-        let span = trace::below(stored.record.trace, "deliver", SpanKind::Consumer);
+        let span = trace::below(stored.record.trace.as_deref().copied(), "deliver", SpanKind::Consumer);
         let fact = event::decode_fact(&stored.record.kind, stored.record.value.clone())?;
         let position = Position { partition: stored.at.partition, offset: stored.offset };
         let frame = self.shared.opener.frame(&fact, position, false).await?;

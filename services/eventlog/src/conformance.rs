@@ -117,7 +117,9 @@ fn record(number: u64) -> Record {
         source: "conformance".into(),
         time: Timestamp(1_700_000_000_000 + i64::try_from(number).unwrap_or_default()),
         stamp: Stamp::Event { claim: 0, index: number },
-        trace: number.is_multiple_of(3).then_some(TraceContext { trace_id: [7; 16], span_id: [8; 8] }),
+        trace: number
+            .is_multiple_of(3)
+            .then(|| Box::new(TraceContext { trace_id: [7; 16], span_id: [8; 8] })),
     }
 }
 

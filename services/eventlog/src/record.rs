@@ -37,8 +37,8 @@ pub struct Record {
     pub time: Timestamp,
     /// The claim rule's part.
     pub stamp: Stamp,
-    /// `ce_traceparent`: the span that wrote it, if that was traced.
-    pub trace: Option<TraceContext>,
+    /// `ce_traceparent`: the span that wrote it, if that was traced. Boxed, since most weren't.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// A record that lies in the log.

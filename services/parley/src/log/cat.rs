@@ -96,7 +96,7 @@ fn describe(stored: &StoredRecord, verdict: Verdict) -> Value {
         "void": verdict == Verdict::Void,
         "value": value(stored),
     });
-    if let (Some(trace), Some(fields)) = (record.trace, described.as_object_mut()) {
+    if let (Some(trace), Some(fields)) = (record.trace.as_deref(), described.as_object_mut()) {
         fields.insert("traceparent".into(), trace.traceparent().into());
     }
     described

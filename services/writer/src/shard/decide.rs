@@ -288,7 +288,7 @@ impl Shard {
         let key: &str = fact.group_id.0.hyphenated().encode_lower(&mut text);
         let position = self.record(Topic::Events, key, what, flight);
         if let Some((_, record)) = flight.records.last_mut() {
-            record.trace = trace;
+            record.trace = trace.map(Box::new);
         }
         position
     }

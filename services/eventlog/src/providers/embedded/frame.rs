@@ -261,7 +261,7 @@ impl Frame<'_> {
             source: Arc::clone(source),
             time: self.time,
             stamp: self.stamp,
-            trace: self.trace,
+            trace: self.trace.map(Box::new),
         };
         StoredRecord { at: self.place.at, offset: self.place.offset, record }
     }
@@ -313,7 +313,7 @@ mod tests {
             kind: "parley.test.v1".into(),
             source: "writer".into(),
             time: Timestamp(-5),
-            trace: (value > 0).then_some(TraceContext { trace_id: [3; 16], span_id: [4; 8] }),
+            trace: (value > 0).then(|| Box::new(TraceContext { trace_id: [3; 16], span_id: [4; 8] })),
             stamp,
         }
     }

@@ -73,7 +73,7 @@ impl Decoder {
             source: found.source.unwrap_or_else(|| Arc::from("")),
             time: found.time.unwrap_or(Timestamp(message.timestamp().to_millis().unwrap_or_default())),
             stamp,
-            trace: found.trace,
+            trace: found.trace.map(Box::new),
         };
         Some(StoredRecord { at, offset, record })
     }
