@@ -1,8 +1,7 @@
-//! The WebSocket: the one place that touches `fastwebsockets`, and closes the holes that it leaves open.
+//! The WebSocket: the handshake, by `fastwebsockets`; frames in, which no idle connection holds a buffer for; frames out,
+//! encoded once for any number of connections.
 //!
-//! What the library doesn't do and this module does: a limit on the whole message and on the number of its fragments (the
-//! library's is per frame), unmasked frames refused, a close frame for every fault, control frames bounded, UTF-8 of
-//! fragmented texts. The reader isn't cancel-safe, so it is one future that is never given up and taken up again.
+//! What is bounded: a whole message, the number of its fragments, control frames. Every fault has its close frame.
 
 mod handshake;
 mod reader;

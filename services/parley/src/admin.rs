@@ -17,7 +17,6 @@ use parley_eventlog::EventLog;
 use parley_keys::Keys;
 use parley_projector::{Handle, RebuildStep, rebuild};
 use parley_readstore::ReadStore;
-use parley_wire::rpc::Pausable as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -209,8 +208,8 @@ impl Context {
 
     async fn switch_back(&self) -> anyhow::Result<Value> {
         let _alone = self.rebuilding.try_lock().context("a rebuild is under way")?;
-        let _paused = self.live.pause().await.context("the server is stopping")?;
-        let switched = crate::rebuild::switch_back(self.reads.as_ref()).await?;
+        let switched =
+            crate::rebuild::switch_back(self.log.as_ref(), self.reads.as_ref(), Some(&self.live)).await?;
         tracing::warn!(%switched, "switched back to earlier read models");
         Ok(switched)
     }

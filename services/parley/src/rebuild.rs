@@ -103,16 +103,20 @@ pub(crate) async fn perform(
             let step = step_teller(move |step| progress::show(&shown, &step));
             Ok(comparison_json(&rebuild(log, reads, live, verify, step).await?))
         }
-        Wish::Back => switch_back(reads.as_ref()).await,
+        Wish::Back => switch_back(log.as_ref(), reads.as_ref(), live).await,
     }
 }
 
-/// Makes the version before the live one live again; its projectors bring it up to date.
+/// Makes the version before the live one live again, up to date.
 ///
 /// # Errors
-/// There is none, or the store's.
-pub(crate) async fn switch_back(reads: &dyn ReadStore) -> anyhow::Result<Value> {
-    reads.switch_back().await?;
+/// There is none, or as [`parley_projector::switch_back`].
+pub(crate) async fn switch_back(
+    log: &dyn EventLog,
+    reads: &dyn ReadStore,
+    live: Option<&dyn Pausable>,
+) -> anyhow::Result<Value> {
+    parley_projector::switch_back(log, reads, live).await?;
     Ok(json!({"version": reads.live_version()}))
 }
 

@@ -9,4 +9,4 @@ mod rebuild;
 pub use apply::StartError;
 pub use progress::{Follower, Reached};
 pub use projector::{Handle, Projector, Release};
-pub use rebuild::{Comparison, RebuildError, RebuildStep, rebuild};
+pub use rebuild::{Comparison, RebuildError, RebuildStep, rebuild, switch_back};

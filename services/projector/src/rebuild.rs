@@ -130,6 +130,29 @@ pub async fn rebuild(
     }
 }
 
+/// Makes the version before the live one live again, once it has been brought to the end of the log: reads never go back in
+/// time. With running projectors (`live`), which stand still for the last of it.
+///
+/// # Errors
+/// [`RebuildError`]; the store's if there is no such version.
+pub async fn switch_back(
+    log: &dyn EventLog,
+    reads: &dyn ReadStore,
+    live: Option<&dyn Pausable>,
+) -> Result<(), RebuildError> {
+    let former = reads.former().await?;
+    let mut applier = Applier::resume(log, former, &Scope::All).await?;
+    project_all(&mut applier, |_| {}).await?;
+    let _paused = match live {
+        Some(handle) => Some(handle.pause().await.ok_or(RebuildError::Stopping)?),
+        None => None,
+    };
+    project_all(&mut applier, |_| {}).await?;
+    drop(applier);
+    reads.switch_back().await?;
+    Ok(())
+}
+
 fn log_unreadable(error: &(dyn std::error::Error + 'static)) {
     tracing::error!(error, "the live read models can't be read: they are replaced");
 }

@@ -282,6 +282,10 @@ pub trait ReadStore: Send + Sync {
     /// Makes the next version the live one, durably. The old one is kept until the next rebuild.
     async fn switch(&self) -> Result<(), Error>;
 
+    /// The version that was live before the present one, to be brought up to date before [`switch_back`](Self::switch_back).
+    /// [`Error::Unfit`] if there is none.
+    async fn former(&self) -> Result<Arc<dyn ReadModel>, Error>;
+
     /// Makes the version that was live before the present one live again, durably; the present one is kept in its place,
     /// so that this can be undone in the same way. What was written since the switch is not in it: a projector goes on
     /// from its checkpoints. [`Error::Unfit`] if there is none.

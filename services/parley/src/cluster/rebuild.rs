@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::ProgressBar;
 use parley_eventlog::EventLog as _;
-use parley_wire::rpc::{Channels, Pausable as _};
+use parley_wire::rpc::Channels;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -30,16 +30,7 @@ pub(crate) async fn run(config: &Config, wish: Wish, bar: &ProgressBar) -> anyho
     let following = tokio::spawn(roster::follow(engines.log.roster(), seen, stop.clone()));
     tokio::time::sleep(ROSTER_WAIT).await;
     let projectors = AllProjectors { channels: Arc::new(Channels::new(config.tls()?)), present };
-    let outcome = match wish {
-        Wish::Build { .. } => {
-            perform(engines.log.clone(), engines.reads.clone(), Some(&projectors), wish, bar).await
-        }
-        Wish::Back => {
-            let paused = projectors.pause().await;
-            anyhow::ensure!(paused.is_some(), "a projector doesn't stand still: try again");
-            perform(engines.log.clone(), engines.reads.clone(), None, wish, bar).await
-        }
-    };
+    let outcome = perform(engines.log.clone(), engines.reads.clone(), Some(&projectors), wish, bar).await;
     stop.cancel();
     drop(following.await);
     engines.log.close().await;

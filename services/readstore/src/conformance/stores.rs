@@ -22,6 +22,7 @@ pub async fn versions(store: &dyn ReadStore) -> Result<(), Error> {
     let refused = store.switch().await;
     assert!(refused.is_err(), "there is nothing to switch to");
     assert!(store.switch_back().await.is_err(), "nor back to");
+    assert!(store.former().await.is_err(), "nor to bring up to date");
 
     let abandoned = store.create_next().await?;
     apply(&*abandoned, &old.log, 10).await?;
@@ -47,12 +48,18 @@ pub async fn versions(store: &dyn ReadStore) -> Result<(), Error> {
     store.switch_back().await?;
     assert_eq!(store.live_version(), first);
     check(&*store.live(), &old).await?;
+    let former = store.former().await?;
+    check(&*former, &new).await?;
+    let more = World::play(&script(12, 80));
+    apply(&*former, more.log.get(new.log.len()..).unwrap_or_default(), 10).await?;
+    check(&*store.live(), &old).await?;
+    drop(former);
     store.switch_back().await?;
     assert_eq!(store.live_version(), second, "a switch back can be undone");
-    check(&*store.live(), &new).await?;
+    check(&*store.live(), &more).await?;
 
     let third = store.create_next().await?;
     assert!(store.switch_back().await.is_err(), "the next version took the place of the old one");
     assert!(dump(&*third, 10).await?.values().all(Vec::is_empty));
-    check(&*store.live(), &new).await
+    check(&*store.live(), &more).await
 }

@@ -146,6 +146,10 @@ async fn wait_for_another(cluster: &Cluster, now: Control) -> Result<(), Error> 
     Ok(())
 }
 
+fn nothing_before() -> Error {
+    Error::Unfit("there is no earlier version to switch back to".to_owned())
+}
+
 fn raced() -> Error {
     Error::Engine("another process changed the versions of the read models at the same time".into())
 }
@@ -243,12 +247,15 @@ impl ReadStore for CassandraReadStore {
         self.inner.follow().await
     }
 
+    async fn former(&self) -> Result<Arc<dyn ReadModel>, Error> {
+        let previous = self.inner.control().await?.previous().ok_or_else(nothing_before)?;
+        Ok(self.inner.model(previous).await?)
+    }
+
     async fn switch_back(&self) -> Result<(), Error> {
         let _turn = self.inner.next.lock().await;
         let now = self.inner.control().await?;
-        if now.previous().is_none() {
-            return Err(Error::Unfit("there is no earlier version to switch back to".to_owned()));
-        }
+        now.previous().ok_or_else(nothing_before)?;
         self.inner.change(now, now.switched_back()).await?;
         self.inner.follow().await
     }

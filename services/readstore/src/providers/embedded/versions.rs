@@ -35,6 +35,8 @@ struct Inner {
     options: Options,
     live: ArcSwap<EmbeddedModel>,
     next: ArcSwapOption<EmbeddedModel>,
+    /// The version that was live before, while it is brought up to date.
+    former: ArcSwapOption<EmbeddedModel>,
     /// The version that was live before; changed under the lock below.
     previous: AtomicU64,
     /// Versions that were given up but may still be held by a reader. Its lock is held over all of `create_next`,
@@ -76,6 +78,7 @@ impl EmbeddedReadStore {
             options,
             live: ArcSwap::from_pointee(live),
             next: ArcSwapOption::empty(),
+            former: ArcSwapOption::empty(),
             previous: AtomicU64::new(previous.unwrap_or(NO_VERSION)),
             closing: Arc::default(),
             _lock: lock,
@@ -135,7 +138,11 @@ impl Inner {
         Ok(())
     }
 
-    fn switch_back(&self, held: &[u64], closing: &mut Vec<(u64, Closed)>) -> Result<(), Error> {
+    /// Opens the version that was live before, unless it is open.
+    fn former(&self, held: &[u64]) -> Result<Arc<EmbeddedModel>, Error> {
+        if let Some(former) = self.former.load_full() {
+            return Ok(former);
+        }
         let version = self.previous.load(Ordering::Relaxed);
         if version == NO_VERSION {
             return Err(Error::Unfit("there is no earlier version to switch back to".to_owned()));
@@ -143,9 +150,19 @@ impl Inner {
         if held.contains(&version) {
             return Err(files::io_error(std::io::ErrorKind::ResourceBusy.into()));
         }
-        self.live.load().persist_now()?;
         let dir = files::version_dir(&self.dir, version);
-        self.make_live(Arc::new(EmbeddedModel::open(&dir, version, self.epoch, &self.options)?), closing)
+        let former = Arc::new(EmbeddedModel::open(&dir, version, self.epoch, &self.options)?);
+        self.former.store(Some(Arc::clone(&former)));
+        Ok(former)
+    }
+
+    fn switch_back(&self, held: &[u64], closing: &mut Vec<(u64, Closed)>) -> Result<(), Error> {
+        let former = self.former(held)?;
+        former.persist_now()?;
+        self.live.load().persist_now()?;
+        self.make_live(former, closing)?;
+        self.former.store(None);
+        Ok(())
     }
 }
 
@@ -185,7 +202,7 @@ impl ReadStore for EmbeddedReadStore {
 
     async fn create_next(&self) -> Result<Arc<dyn ReadModel>, Error> {
         let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
-        if let Some(earlier) = self.0.next.swap(None) {
+        for earlier in [self.0.next.swap(None), self.0.former.swap(None)].into_iter().flatten() {
             closing.push((earlier.version(), earlier.watch()));
             blocking(move || {
                 drop(earlier);
@@ -208,6 +225,19 @@ impl ReadStore for EmbeddedReadStore {
         let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
         let inner = Arc::clone(&self.0);
         blocking(move || inner.switch(&mut closing)).await
+    }
+
+    async fn former(&self) -> Result<Arc<dyn ReadModel>, Error> {
+        let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
+        let held = wait_closed(&mut closing).await;
+        let inner = Arc::clone(&self.0);
+        let former: Arc<dyn ReadModel> = blocking(move || {
+            let former = inner.former(&held);
+            drop(closing);
+            former
+        })
+        .await?;
+        Ok(former)
     }
 
     async fn switch_back(&self) -> Result<(), Error> {
