@@ -29,11 +29,11 @@ pub use world::{Entry, Op, World, script};
 
 use crate::{Error, ReadModel, Write};
 
-/// Runs the whole suite. `make` gives an empty read model each time.
+/// Runs the whole suite, with so many random logs. `make` gives an empty read model each time.
 ///
 /// # Errors
 /// What the provider answered where it should have answered a row.
-pub async fn run<F, Fut>(make: F) -> Result<(), Error>
+pub async fn run<F, Fut>(make: F, logs: u64) -> Result<(), Error>
 where
     F: Fn() -> Fut + Sync,
     Fut: Future<Output = Arc<dyn ReadModel>> + Send,
@@ -50,7 +50,7 @@ where
     scenarios::early_acknowledgements(&*make().await).await?;
     scenarios::one_batch(&*make().await).await?;
     scenarios::checkpoints(&*make().await).await?;
-    for seed in 1..=6 {
+    for seed in 1..=logs {
         let world = World::play(&script(seed, 150));
         let model = make().await;
         apply(&*model, &world.log, 7).await?;

@@ -31,7 +31,7 @@ async fn keeps_the_contract() {
         dirs.lock().push(dir);
         async move { model }
     };
-    conformance::run(make).await.unwrap();
+    conformance::run(make, 6).await.unwrap();
 }
 
 #[tokio::test]
