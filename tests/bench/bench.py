@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from capacity import MEASURED, Activity, rows
+from capacity import ASSUMED, Activity, rows
 from growth import grow
 from plot import bars
 from roles import costs
@@ -182,7 +182,7 @@ def main() -> int:
                 with tempfile.TemporaryDirectory(prefix="parley-roles-") as data:
                     asyncio.run(costs(args.binary, Path(data)))
             case "capacity":
-                print("\n".join(rows(MEASURED, Activity())))
+                print("\n".join(rows(ASSUMED, Activity())))
             case "rebuild":
                 rebuild(args.binary)
     except (BenchError, OSError, subprocess.CalledProcessError) as error:

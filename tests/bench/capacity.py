@@ -1,4 +1,4 @@
-"""What 1, 10 and 100 million connected users need, from what one message was measured to cost. `scripts/bench capacity`."""
+"""What 1, 10 and 100 million connected users need, from what one message costs. `scripts/bench capacity`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Costs:
-    """Measured (BENCHMARKS.md says with which command); CPU in microseconds a message with its 10 deliveries and acks."""
+    """CPU in microseconds a message with its 10 deliveries and acks."""
 
     edge_us: float
     writer_us: float
@@ -23,8 +23,8 @@ class Costs:
     rows_bytes: float
 
 
-#: By `scripts/bench roles` and `ours`; bytes from the log's and the rows' sizes.
-MEASURED = Costs(
+#: Assumed until `scripts/bench roles` has been run on a quiet machine; only `connection_kb` is measured.
+ASSUMED = Costs(
     edge_us=600,
     writer_us=150,
     projector_us=200,
