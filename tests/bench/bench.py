@@ -182,6 +182,7 @@ def main() -> int:
                 with tempfile.TemporaryDirectory(prefix="parley-roles-") as data:
                     asyncio.run(costs(args.binary, Path(data)))
             case "capacity":
+                print("Of assumed costs: `roles` has not been measured on a quiet machine yet.\n")
                 print("\n".join(rows(ASSUMED, Activity())))
             case "rebuild":
                 rebuild(args.binary)
