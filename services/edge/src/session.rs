@@ -141,7 +141,7 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
     if ended.close == Some(Close::TooSlow) {
         // It costs nothing but the socket to let a client that reads on learn why.
         tokio::select! {
-            () = Box::pin(outbox.say_goodbye(ended, SLOW_GOODBYE_WAIT)) => {}
+            () = outbox.say_goodbye(ended, SLOW_GOODBYE_WAIT) => {}
             () = shared.draining.cancelled() => return,
         }
     }
@@ -150,7 +150,7 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         let mut rest = read.take(LINGER_BYTES_MAX);
         drop(tokio::io::copy(&mut rest, &mut tokio::io::sink()).await);
     };
-    drop(Box::pin(tokio::time::timeout(LINGER, linger)).await);
+    drop(tokio::time::timeout(LINGER, linger).await);
 }
 
 struct Connection<'a> {
@@ -166,12 +166,12 @@ impl Connection<'_> {
         let mut reader = Reader::new(read, self.shared.options.limits.frame_bytes);
         let session = match identity {
             Some(identity) => self.enter(identity),
-            None => match Box::pin(self.first_frame(&mut reader)).await {
+            None => match self.first_frame(&mut reader).await {
                 Ok(session) => session,
                 Err(close) => return close,
             },
         };
-        if let Err(rejection) = Box::pin(welcome::welcome(self.shared, &session, replay)).await {
+        if let Err(rejection) = welcome::welcome(self.shared, &session, replay).await {
             session.refuse(None, &ErrorBody::new(&rejection));
             return Some(Close::GoingAway);
         }

@@ -79,7 +79,7 @@ async fn prepare(shared: &Arc<Shared>, session: &Session, message: SendMessage) 
     let media = match &message.media_url {
         // Somebody over the rate must not make us ask the object store; a repeat needs no look at its media.
         Some(_) if over_rate.is_some() => None,
-        Some(url) => Some(Box::pin(media::check(shared, &session.user, group, url)).await),
+        Some(url) => Some(media::check(shared, &session.user, group, url).await),
         None => None,
     };
     let content = Content { text: message.text, media_url: message.media_url };

@@ -22,8 +22,6 @@ use crate::ws;
 const TYPING_MEMBERS_MAX: u32 = 200;
 
 /// Answers a frame, now or later; says if the connection must be closed after it.
-///
-/// What is rare is boxed: a connection's task is as large as the largest thing that it ever does, idle or not.
 pub(super) async fn handle(
     shared: &Arc<Shared>,
     session: &Arc<Session>,
@@ -49,7 +47,7 @@ pub(super) async fn handle(
             (None, Ok(()))
         }
         Ok(ClientEvent::Authenticate(token)) => {
-            return Box::pin(authenticate(shared, session, id.as_deref(), &token)).await;
+            return authenticate(shared, session, id.as_deref(), &token).await;
         }
         Ok(ClientEvent::Send(send)) => {
             messages::send(shared, session, id.clone(), send).await;
@@ -59,20 +57,20 @@ pub(super) async fn handle(
             (Some(acknowledge.group_id), acknowledge_message(shared, session, id.clone(), acknowledge).await)
         }
         Ok(ClientEvent::AcknowledgeNotification(notification)) => {
-            (None, Box::pin(acknowledge_notification(shared, session, id.clone(), notification)).await)
+            (None, acknowledge_notification(shared, session, id.clone(), notification).await)
         }
         Ok(ClientEvent::Subscribe(wish)) => (
             Some(GroupId(wish.group_id)),
-            Box::pin(subscriptions::subscribe(shared, session, id.as_deref(), &wish)).await,
+            subscriptions::subscribe(shared, session, id.as_deref(), &wish).await,
         ),
         Ok(ClientEvent::Resume { groups, all, limit }) => {
-            (None, Box::pin(subscriptions::resume(shared, session, id.as_deref(), &groups, all, limit)).await)
+            (None, subscriptions::resume(shared, session, id.as_deref(), &groups, all, limit).await)
         }
         Ok(ClientEvent::Unsubscribe(group)) => {
-            (Some(group), Box::pin(subscriptions::unsubscribe(shared, session, id.as_deref(), group)).await)
+            (Some(group), subscriptions::unsubscribe(shared, session, id.as_deref(), group).await)
         }
         Ok(ClientEvent::NotifyCreateGroup(group)) => {
-            (Some(group), Box::pin(notify_created(shared, session, id.as_deref(), group)).await)
+            (Some(group), notify_created(shared, session, id.as_deref(), group).await)
         }
         Ok(ClientEvent::Typing(group)) => (Some(group), typing(shared, session, group).await),
     };
