@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parley_eventlog::{EventLog, Offsets as _, ReadError, TopicPartition};
 use parley_readstore::{CheckpointKey, ReadModel, ReadStore};
-use parley_wire::rpc::Pausable;
+use parley_wire::rpc::{Pausable, Paused};
 use tokio::time::Instant;
 
 use crate::apply::{Applier, Scope, StartError};
@@ -65,9 +65,9 @@ pub enum RebuildError {
 /// Builds the next version from the beginning of the log, compares it with the live one, and makes it live unless
 /// `verify_only`. A live version that can't be read is replaced all the same, as that is what a rebuild is for.
 ///
-/// Every row is compared while both versions stand at a common position. With running projectors (`live`) that is done in
-/// slices: they halt, some rows are compared, and they run on; so reads never wait for long, however many rows there are.
-/// The last slice ends with the switch.
+/// Every row is compared while both versions stand at a common position. That is done in slices: running projectors (`live`)
+/// halt, some rows are compared, and they run on; so reads never wait for long, however many rows there are. The last slice
+/// ends with the switch.
 ///
 /// # Errors
 /// [`RebuildError`]; with `verify_only` also if the live version can't be read.
@@ -86,10 +86,8 @@ pub async fn rebuild(
     comparison.records = project_all(&mut applier, projected).await?;
     let mut place = Place::default();
     loop {
-        let (begun, paused) = match live {
-            Some(handle) => (Instant::now(), Some(handle.pause().await.ok_or(RebuildError::Stopping)?)),
-            None => (Instant::now(), None),
-        };
+        let begun = Instant::now();
+        let paused = pause(live).await?;
         // Both must stand at the same place: the live one is brought to the end, the next one reads what came meanwhile, and
         // not a record more.
         let goal = match halt(&log, &reads).await {
@@ -102,7 +100,7 @@ pub async fn rebuild(
             Ok(goal) => goal,
         };
         comparison.records += project_upto(&mut applier, &goal).await?;
-        let until = live.map(|_| Instant::now() + HALT);
+        let until = Instant::now() + HALT;
         let (one, other) = (reads.live(), next.as_ref());
         let is_over = comparison.unreadable
             || match compare(one.as_ref(), other, &mut place, &mut comparison, until).await {
@@ -124,8 +122,10 @@ pub async fn rebuild(
             }
             return Ok(comparison);
         }
-        drop(paused);
-        tokio::time::sleep(RUN_ON.max(begun.elapsed())).await;
+        if let Some(paused) = paused {
+            drop(paused);
+            tokio::time::sleep(RUN_ON.max(begun.elapsed())).await;
+        }
         comparison.records += project_all(&mut applier, |_| {}).await?;
     }
 }
@@ -143,14 +143,19 @@ pub async fn switch_back(
     let former = reads.former().await?;
     let mut applier = Applier::resume(log, former, &Scope::All).await?;
     project_all(&mut applier, |_| {}).await?;
-    let _paused = match live {
-        Some(handle) => Some(handle.pause().await.ok_or(RebuildError::Stopping)?),
-        None => None,
-    };
+    let _paused = pause(live).await?;
     project_all(&mut applier, |_| {}).await?;
     drop(applier);
     reads.switch_back().await?;
     Ok(())
+}
+
+/// The running projectors, if there are any, stand still until what this gives is dropped.
+async fn pause(live: Option<&dyn Pausable>) -> Result<Option<Paused>, RebuildError> {
+    match live {
+        Some(handle) => handle.pause().await.map(Some).ok_or(RebuildError::Stopping),
+        None => Ok(None),
+    }
 }
 
 fn log_unreadable(error: &(dyn std::error::Error + 'static)) {
@@ -242,7 +247,7 @@ async fn compare(
     next: &dyn ReadModel,
     place: &mut Place,
     comparison: &mut Comparison,
-    until: Option<Instant>,
+    until: Instant,
 ) -> Result<bool, Side> {
     while let Some(table) = next.tables().get(place.tables) {
         let from = place.row.take();
@@ -258,7 +263,7 @@ async fn compare(
             comparison.different += u64::from(!(order.is_eq() && one == other));
             comparison.rows += u64::from(order.is_ge());
             let compared = if order.is_ge() { &other } else { &one };
-            if until.is_some_and(|until| Instant::now() >= until) {
+            if Instant::now() >= until {
                 place.row = compared.as_ref().map(|(key, _)| key.clone());
                 return Ok(false);
             }
@@ -313,8 +318,7 @@ mod tests {
         loop {
             slices += 1;
             let live = store.live();
-            let until = Some(Instant::now());
-            let over = compare(live.as_ref(), next, &mut place, &mut comparison, until).await;
+            let over = compare(live.as_ref(), next, &mut place, &mut comparison, Instant::now()).await;
             if over.unwrap_or_else(|_| panic!("a version can't be read")) {
                 return (comparison, slices);
             }
@@ -331,9 +335,9 @@ mod tests {
         let (most, more) = log.split_at(log.len() - 5);
         apply(store.live().as_ref(), &log, 64).await.unwrap();
         apply(next.as_ref(), most, 64).await.unwrap();
-        let mut whole = Comparison::default();
+        let (mut whole, late) = (Comparison::default(), Instant::now() + Duration::from_secs(3_600));
         let live = store.live();
-        let over = compare(live.as_ref(), next.as_ref(), &mut Place::default(), &mut whole, None).await;
+        let over = compare(live.as_ref(), next.as_ref(), &mut Place::default(), &mut whole, late).await;
         assert!(over.is_ok_and(|over| over));
         assert!(whole.different > 0 && whole.rows > 100, "{whole:?}");
         let (sliced, slices) = compare_in_slices(&store, next.as_ref()).await;

@@ -100,6 +100,20 @@ impl EmbeddedReadStore {
     }
 }
 
+impl EmbeddedReadStore {
+    /// Does something that must be alone, once what was given up is closed; it is told which versions are still held, and
+    /// where to leave what it gives up itself.
+    async fn alone<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner, &[u64], &mut Vec<(u64, Closed)>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
+        let held = wait_closed(&mut closing).await;
+        let inner = Arc::clone(&self.0);
+        blocking(move || work(&inner, &held, &mut closing)).await
+    }
+}
+
 impl Inner {
     /// Removes what isn't live and makes an empty version.
     fn create(&self, held: &[u64]) -> Result<Arc<EmbeddedModel>, Error> {
@@ -228,23 +242,12 @@ impl ReadStore for EmbeddedReadStore {
     }
 
     async fn former(&self) -> Result<Arc<dyn ReadModel>, Error> {
-        let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
-        let held = wait_closed(&mut closing).await;
-        let inner = Arc::clone(&self.0);
-        let former: Arc<dyn ReadModel> = blocking(move || {
-            let former = inner.former(&held);
-            drop(closing);
-            former
-        })
-        .await?;
+        let former = self.alone(|inner, held, _| inner.former(held)).await?;
         Ok(former)
     }
 
     async fn switch_back(&self) -> Result<(), Error> {
-        let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
-        let held = wait_closed(&mut closing).await;
-        let inner = Arc::clone(&self.0);
-        blocking(move || inner.switch_back(&held, &mut closing)).await
+        self.alone(Inner::switch_back).await
     }
 
     async fn persist(&self) -> Result<(), Error> {
