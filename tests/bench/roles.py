@@ -12,15 +12,10 @@ from typing import Any
 from deployment import Cluster
 from engines import Engines
 
-from server import TICKS, BenchError
+from server import BenchError, cpu_s
 
 SCENARIO, RATE, SECONDS = "groups-100x10", 300.0, 20.0
 PARTITIONS = 16
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 async def costs(binary: Path, data: Path) -> None:
@@ -46,9 +41,9 @@ async def _costs(binary: Path, data: Path, engines: Engines) -> None:
             command = [str(binary), "bench", SCENARIO, "--mode", "open", "--rate", str(RATE / len(cluster.edges))]
             command += ["--secs", str(SECONDS), "--warm", "3", "--url", edge, "--data", str(data / "bench"), "--json"]
             runs.append((command, env))
-        before = {name: _cpu_s(pid) for name, pid in pids.items()}
+        before = {name: cpu_s(pid) for name, pid in pids.items()}
         outcomes = await asyncio.gather(*(asyncio.to_thread(_run, command, env) for command, env in runs))
-        used = {name: _cpu_s(pid) - before[name] for name, pid in pids.items()}
+        used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
     finally:
         await cluster.stop()
     messages = sum(float(outcome["accepted_per_s"]) for outcome in outcomes) * (SECONDS + 3)

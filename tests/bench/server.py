@@ -35,6 +35,12 @@ class BenchError(Exception):
     """A measurement can't be made, or what was seen is wrong."""
 
 
+def cpu_s(pid: int) -> float:
+    """User and system time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 class Server:
     """A running server on a fresh directory."""
 
@@ -66,9 +72,8 @@ class Server:
         self._dir.cleanup()
 
     def cpu_s(self) -> float:
-        """User and system time that the process has used, in seconds."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """What the process has used."""
+        return cpu_s(self.process.pid)
 
     def resident_mib(self) -> float:
         """Resident memory in MiB."""
