@@ -195,6 +195,8 @@ impl FurtherBack {
 
     async fn up_to(&mut self, shared: &Shared, group: GroupId, last: Seq) -> Option<&[Crossed]> {
         if let std::collections::hash_map::Entry::Vacant(entry) = self.read.entry(last) {
+            // The log is read here and by the projector; what was acknowledged may be new to the read models.
+            shared.caught_up(Some(group)).await.ok()?;
             let model = shared.engines.reads.live();
             let (rows, _) =
                 model.messages(group, self.after, last + 1, true, LOOKED_THROUGH_MAX).await.ok()?;

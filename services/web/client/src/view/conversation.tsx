@@ -82,6 +82,8 @@ function Messages(props: { timeline: Timeline; marks: Marks; group: Group; isOnl
   const { parley } = useShared();
   const scroller = useRef<HTMLDivElement>(null);
   const isAtEnd = useRef(true);
+  /** Where the list stood when it was last looked at. */
+  const stood = useRef({ top: 0, range: 0 });
   const anchor = useRef<{ seq: string; top: number }>(undefined);
   const [isFar, setFar] = useState(false);
   const { entries, outgoing } = timeline;
@@ -98,24 +100,33 @@ function Messages(props: { timeline: Timeline; marks: Marks; group: Group; isOnl
     }
   };
   const isFollowing = () => isAtEnd.current && !timeline.isDetached;
+  const look = (element: HTMLElement) => {
+    stood.current = { top: element.scrollTop, range: element.scrollHeight - element.clientHeight };
+    return stood.current;
+  };
+  const follow = (element: HTMLElement) => {
+    element.scrollTop = element.scrollHeight;
+    look(element);
+  };
   useLayoutEffect(() => {
     const element = scroller.current;
     if (!element) return;
     const held = anchor.current && element.querySelector<HTMLElement>(`[data-seq="${anchor.current.seq}"]`);
-    if (isFollowing()) element.scrollTop = element.scrollHeight;
+    if (isFollowing()) follow(element);
     else if (held && anchor.current) element.scrollTop = held.offsetTop - anchor.current.top;
     hold();
   });
-  // Pictures grow when they come.
+  // Pictures grow when they come, and a notice or a keyboard takes of the height.
   useEffect(() => {
     const element = scroller.current;
     const list = element?.firstElementChild;
     if (!element || !list) return undefined;
     const observer = new ResizeObserver(() => {
-      if (isFollowing()) element.scrollTop = element.scrollHeight;
+      if (isFollowing()) follow(element);
       if (element.scrollHeight <= element.clientHeight) void timeline.loadOlder();
     });
     observer.observe(list);
+    observer.observe(element);
     return () => observer.disconnect();
   }, [timeline]);
 
@@ -132,8 +143,14 @@ function Messages(props: { timeline: Timeline; marks: Marks; group: Group; isOnl
   const scrolled = () => {
     const element = scroller.current;
     if (!element) return;
-    const below = element.scrollHeight - element.scrollTop - element.clientHeight;
-    isAtEnd.current = below < NEAR_PX;
+    const before = stood.current;
+    const { top, range } = look(element);
+    const below = range - top;
+    // Only somebody who scrolls up leaves the end. The event comes late, and what has grown or gone since isn't their doing.
+    const isUp = range === before.range && top < before.top;
+    if (below < NEAR_PX) isAtEnd.current = true;
+    else if (isUp) isAtEnd.current = false;
+    else if (isFollowing()) follow(element);
     setFar(!isAtEnd.current);
     hold();
     if (element.scrollTop < MORE_PX) void timeline.loadOlder();
@@ -143,8 +160,7 @@ function Messages(props: { timeline: Timeline; marks: Marks; group: Group; isOnl
   const toEnd = () => {
     isAtEnd.current = true;
     if (timeline.isDetached) void timeline.load();
-    const element = scroller.current;
-    if (element) element.scrollTop = element.scrollHeight;
+    if (scroller.current) follow(scroller.current);
   };
 
   return (
