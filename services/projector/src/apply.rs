@@ -52,6 +52,8 @@ pub(crate) struct Applier {
     model: Arc<dyn ReadModel>,
     tail: Box<dyn Tail>,
     at: HashMap<TopicPartition, Checkpoint>,
+    /// Taken from the tail, and put back.
+    ahead: Vec<Arc<StoredRecord>>,
 }
 
 impl Applier {
@@ -72,17 +74,28 @@ impl Applier {
             at.insert(place, checkpoint);
         }
         let from = at.iter().map(|(place, checkpoint)| (*place, checkpoint.offset)).collect();
-        Ok(Self { model, tail: log.tail(from).await?, at })
+        Ok(Self { model, tail: log.tail(from).await?, at, ahead: Vec::new() })
     }
 
     /// Waits for records and collects what they mean. Cancel-safe up to its return.
     pub(crate) async fn next(&mut self) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
+        if !self.ahead.is_empty() {
+            return Ok(std::mem::take(&mut self.ahead));
+        }
         self.tail.next(BATCH_RECORDS_MAX).await
     }
 
     /// The same without waiting.
     pub(crate) async fn next_now(&mut self) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
+        if !self.ahead.is_empty() {
+            return Ok(std::mem::take(&mut self.ahead));
+        }
         self.tail.next_now(BATCH_RECORDS_MAX).await
+    }
+
+    /// Gives records back that were not admitted, in the order in which they came: they are the next ones again.
+    pub(crate) fn put_back(&mut self, records: Vec<Arc<StoredRecord>>) {
+        self.ahead.splice(0..0, records);
     }
 
     /// Moves on past some records: those that count, and the checkpoints behind them.

@@ -209,20 +209,24 @@ async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result
     }
 }
 
-/// Projects up to given places, and nothing beyond them.
+/// Projects up to given places, and nothing beyond them yet.
 async fn project_upto(
     applier: &mut Applier,
     goal: &HashMap<TopicPartition, u64>,
 ) -> Result<u64, RebuildError> {
     let mut count = 0;
+    let mut later = Vec::new();
     let wanted = |at: &TopicPartition| goal.get(at).copied().unwrap_or(0);
     while applier.reached().iter().any(|(at, checkpoint)| checkpoint.offset < wanted(at)) {
-        let mut records = applier.next().await?;
-        records.retain(|stored| stored.offset < wanted(&stored.at));
+        let records = applier.next().await?;
+        let (records, beyond): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|stored| stored.offset < wanted(&stored.at));
+        later.extend(beyond);
         count += records.len() as u64;
         let step = applier.admit(records);
         applier.write(&step).await?;
     }
+    applier.put_back(later);
     Ok(count)
 }
 
@@ -307,9 +311,12 @@ impl<'a> Pages<'a> {
 
 #[cfg(test)]
 mod tests {
-    use parley_domain::Epoch;
+    use parley_domain::{Epoch, EventId, PartitionCount, ProfileChanged, Stamp, Timestamp, UserId};
+    use parley_eventlog::providers::embedded::{EmbeddedLog, Options};
+    use parley_eventlog::{Record, Topic};
     use parley_readstore::conformance::{World, apply, script};
     use parley_readstore::providers::embedded::EmbeddedReadStore;
+    use parley_wire::event;
 
     use super::*;
 
@@ -347,5 +354,55 @@ mod tests {
         apply(next.as_ref(), more, 64).await.unwrap();
         let (sliced, _) = compare_in_slices(&store, next.as_ref()).await;
         assert_eq!(sliced.different, 0);
+    }
+
+    const USERS: TopicPartition = TopicPartition { topic: Topic::Users, partition: 0 };
+
+    /// Appends some records: a claim first, then the profiles of some users.
+    async fn profiles(log: &EmbeddedLog, numbers: std::ops::Range<u8>) {
+        let records = numbers.map(|number| {
+            let (id, at) = (EventId::from_bytes([number; 16]), Timestamp(i64::from(number)));
+            let user = UserId::parse(&format!("user-{number}")).unwrap();
+            let profile = ProfileChanged { user, display_name: "x".to_owned(), avatar_url: None, at };
+            let (value, kind, stamp) = match number.checked_sub(1) {
+                None => (event::encode_claim(id, &"test".into(), 0, at), event::CLAIM_TYPE, Stamp::Claim),
+                Some(index) => {
+                    let stamp = Stamp::Event { claim: 0, index: u64::from(index) };
+                    (event::encode_profile(&profile, id), event::PROFILE_TYPE, stamp)
+                }
+            };
+            let key = (number > 0).then(|| profile.user.as_str().to_owned().into());
+            let source = "test".into();
+            (USERS, Record { key, value, id, kind: kind.into(), source, time: at, stamp, trace: None })
+        });
+        log.append(records.collect()).await.unwrap().unwrap();
+    }
+
+    /// What comes while the versions are brought to a common position isn't projected yet, and isn't lost either.
+    #[tokio::test]
+    async fn what_comes_meanwhile_is_projected_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) =
+            EmbeddedLog::open(Options::new(dir.path().join("log"), PartitionCount::new(1).unwrap())).unwrap();
+        let store =
+            EmbeddedReadStore::open(&dir.path().join("reads"), log.epoch(), Default::default()).unwrap();
+        profiles(&log, 0..5).await;
+        let next = store.create_next().await.unwrap();
+        let mut applier = Applier::resume(log.as_ref(), next.clone(), &Scope::All).await.unwrap();
+        assert_eq!(project_all(&mut applier, |_| {}).await.unwrap(), 5);
+        let mut come = 5;
+        for _ in 0..3 {
+            profiles(&log, come..come + 3).await;
+            let goal = ends(log.as_ref()).await.unwrap();
+            profiles(&log, come + 3..come + 7).await;
+            assert_eq!(project_upto(&mut applier, &goal).await.unwrap(), 3);
+            assert_eq!(applier.reached()[&USERS].offset, u64::from(come) + 3, "and not a record more");
+            assert_eq!(project_all(&mut applier, |_| {}).await.unwrap(), 4);
+            come += 7;
+        }
+        let mut live = Applier::resume(log.as_ref(), store.live(), &Scope::All).await.unwrap();
+        project_all(&mut live, |_| {}).await.unwrap();
+        let (comparison, _) = compare_in_slices(&store, next.as_ref()).await;
+        assert_eq!((comparison.different, comparison.rows), (0, u64::from(come) - 1));
     }
 }

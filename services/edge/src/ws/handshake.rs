@@ -118,5 +118,8 @@ async fn take_socket(upgraded: UpgradeFut) -> Option<Halves> {
         return None;
     };
     let (read, write) = parts.io.into_inner().into_split();
-    Some((Cursor::new(parts.read_buf).chain(read), write))
+    // A copy, since it is a part, mostly an empty one, of the buffer that the request was read into: that would live as long
+    // as the connection.
+    let rest = Bytes::copy_from_slice(&parts.read_buf);
+    Some((Cursor::new(rest).chain(read), write))
 }
