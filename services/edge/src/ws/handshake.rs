@@ -22,6 +22,11 @@ use crate::edge::Shared;
 use crate::rest::is_own_page;
 use crate::session;
 
+/// What the kernel keeps of what was written and not yet acknowledged by the peer; it takes twice that, its own records
+/// counted. Left to itself it would keep megabytes for each client that doesn't read. Over a round trip of 100 ms it still
+/// lets a megabyte a second through.
+const SOCKET_SEND_BYTES: usize = 128 * 1024;
+
 /// The client's and the server's half of an upgraded connection.
 pub(crate) type Halves = (ReadHalf, OwnedWriteHalf);
 /// The client's half; what came right behind the handshake was read with it.
@@ -117,7 +122,11 @@ async fn take_socket(upgraded: UpgradeFut) -> Option<Halves> {
         tracing::error!("an upgraded connection is no TCP socket, as those of this server are");
         return None;
     };
-    let (read, write) = parts.io.into_inner().into_split();
+    let socket = parts.io.into_inner();
+    // Not essential: it was connected a moment ago, and if it is broken its first write says so.
+    let _: rustix::io::Result<()> =
+        rustix::net::sockopt::set_socket_send_buffer_size(&socket, SOCKET_SEND_BYTES);
+    let (read, write) = socket.into_split();
     // A copy, since it is a part, mostly an empty one, of the buffer that the request was read into: that would live as long
     // as the connection.
     let rest = Bytes::copy_from_slice(&parts.read_buf);
