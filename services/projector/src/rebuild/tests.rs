@@ -1,0 +1,92 @@
+use parley_domain::{Epoch, EventId, PartitionCount, ProfileChanged, Stamp, Timestamp, UserId};
+use parley_eventlog::providers::embedded::{EmbeddedLog, Options};
+use parley_eventlog::{Record, Topic};
+use parley_readstore::conformance::{World, apply, script};
+use parley_readstore::providers::embedded::EmbeddedReadStore;
+use parley_wire::event;
+
+use super::*;
+
+async fn compare_in_slices(store: &EmbeddedReadStore, next: &dyn ReadModel) -> (Comparison, usize) {
+    let (mut place, mut comparison, mut slices) = (Place::default(), Comparison::default(), 0);
+    loop {
+        slices += 1;
+        let live = store.live();
+        let over = compare(live.as_ref(), next, &mut place, &mut comparison, Instant::now()).await;
+        if over.unwrap_or_else(|_| panic!("a version can't be read")) {
+            return (comparison, slices);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_comparison_in_slices_is_the_same_as_one_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedReadStore::open(dir.path(), Epoch::from_bytes([7; 16]), Default::default()).unwrap();
+    let next = store.create_next().await.unwrap();
+    let log = World::play(&script(11, 400)).log;
+    let (most, more) = log.split_at(log.len() - 5);
+    apply(store.live().as_ref(), &log, 64).await.unwrap();
+    apply(next.as_ref(), most, 64).await.unwrap();
+    let (mut whole, late) = (Comparison::default(), Instant::now() + Duration::from_secs(3_600));
+    let live = store.live();
+    let over = compare(live.as_ref(), next.as_ref(), &mut Place::default(), &mut whole, late).await;
+    assert!(over.is_ok_and(|over| over));
+    assert!(whole.different > 0 && whole.rows > 100, "{whole:?}");
+    let (sliced, slices) = compare_in_slices(&store, next.as_ref()).await;
+    assert_eq!(sliced, whole);
+    assert!(slices as u64 > whole.rows, "a row a slice, and one for those which only the live one has");
+
+    apply(next.as_ref(), more, 64).await.unwrap();
+    let (sliced, _) = compare_in_slices(&store, next.as_ref()).await;
+    assert_eq!(sliced.different, 0);
+}
+
+const USERS: TopicPartition = TopicPartition { topic: Topic::Users, partition: 0 };
+
+/// Appends some records: a claim first, then the profiles of some users.
+async fn profiles(log: &EmbeddedLog, numbers: std::ops::Range<u8>) {
+    let records = numbers.map(|number| {
+        let (id, at) = (EventId::from_bytes([number; 16]), Timestamp(i64::from(number)));
+        let user = UserId::parse(&format!("user-{number}")).unwrap();
+        let profile = ProfileChanged { user, display_name: "x".to_owned(), avatar_url: None, at };
+        let (value, kind, stamp) = match number.checked_sub(1) {
+            None => (event::encode_claim(id, &"test".into(), 0, at), event::CLAIM_TYPE, Stamp::Claim),
+            Some(index) => {
+                let stamp = Stamp::Event { claim: 0, index: u64::from(index) };
+                (event::encode_profile(&profile, id), event::PROFILE_TYPE, stamp)
+            }
+        };
+        let key = (number > 0).then(|| profile.user.as_str().to_owned().into());
+        let source = "test".into();
+        (USERS, Record { key, value, id, kind: kind.into(), source, time: at, stamp, trace: None })
+    });
+    log.append(records.collect()).await.unwrap().unwrap();
+}
+
+/// What comes while the versions are brought to a common position isn't projected yet, and isn't lost either.
+#[tokio::test]
+async fn what_comes_meanwhile_is_projected_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) =
+        EmbeddedLog::open(Options::new(dir.path().join("log"), PartitionCount::new(1).unwrap())).unwrap();
+    let store = EmbeddedReadStore::open(&dir.path().join("reads"), log.epoch(), Default::default()).unwrap();
+    profiles(&log, 0..5).await;
+    let next = store.create_next().await.unwrap();
+    let mut applier = Applier::resume(log.as_ref(), next.clone(), &Scope::All).await.unwrap();
+    assert_eq!(project_all(&mut applier, |_| {}).await.unwrap(), 5);
+    let mut come = 5;
+    for _ in 0..3 {
+        profiles(&log, come..come + 3).await;
+        let goal = ends(log.as_ref()).await.unwrap();
+        profiles(&log, come + 3..come + 7).await;
+        assert_eq!(project_upto(&mut applier, &goal).await.unwrap(), 3);
+        assert_eq!(applier.reached()[&USERS].offset, u64::from(come) + 3, "and not a record more");
+        assert_eq!(project_all(&mut applier, |_| {}).await.unwrap(), 4);
+        come += 7;
+    }
+    let mut live = Applier::resume(log.as_ref(), store.live(), &Scope::All).await.unwrap();
+    project_all(&mut live, |_| {}).await.unwrap();
+    let (comparison, _) = compare_in_slices(&store, next.as_ref()).await;
+    assert_eq!((comparison.different, comparison.rows), (0, u64::from(come) - 1));
+}
