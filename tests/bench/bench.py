@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from capacity import ASSUMED, Activity, rows
+from capacity import MEASURED, Activity, rows
 from growth import grow
 from plot import bars
 from roles import costs
@@ -182,8 +182,8 @@ def main() -> int:
                 with tempfile.TemporaryDirectory(prefix="parley-roles-") as data:
                     asyncio.run(costs(args.binary, Path(data)))
             case "capacity":
-                print("Of assumed costs: `roles` has not been measured on a quiet machine yet.\n")
-                print("\n".join(rows(ASSUMED, Activity())))
+                print("Of costs measured at a low load, an upper bound; bytes in log and rows are estimated.\n")
+                print("\n".join(rows(MEASURED, Activity())))
             case "rebuild":
                 rebuild(args.binary)
     except (BenchError, OSError, subprocess.CalledProcessError) as error:

@@ -8,6 +8,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from websockets.asyncio.client import ClientConnection
+
 from plot import Line, lines
 from server import BenchError, Server, at_once, send_many
 
@@ -18,18 +20,47 @@ IN_FLIGHT = 16
 DELIVERIES = 100_000
 #: Groups that one user makes here; the limit is 2,000.
 GROUPS_A_USER = 1_000
+#: How long readers may take for what they have yet to get.
+WAIT_S = 120.0
 
 Point = tuple[float, float]
 
 
-async def _cost(server: Server, sender: str, groups: list[str], count: int) -> float:
+class _Readers:
+    """Members who read all that they get. They share this machine and are slow: what they have yet to get is waited for."""
+
+    def __init__(self) -> None:
+        self.got = 0
+
+    async def drain(self, socket: ClientConnection) -> None:
+        """Reads on for ever."""
+        async for text in socket:
+            self.got += '"event":"group_message"' in text[:40]
+
+    async def until(self, count: int) -> None:
+        """Waits until so many messages came, over all of them."""
+        deadline = time.monotonic() + WAIT_S
+        while self.got < count:
+            if time.monotonic() > deadline:
+                raise BenchError(f"{self.got} deliveries instead of {count}")
+            await asyncio.sleep(0.05)
+
+
+async def _cost(
+    server: Server, sender: str, groups: list[str], count: int, readers: _Readers | None = None, online: int = 0
+) -> float:
     """CPU a message in microseconds: the median of some rounds."""
     socket = await server.connect(sender, "?replay=none")
-    await send_many(socket, groups, WARM, IN_FLIGHT)
+    warm = min(WARM, count)
+    await send_many(socket, groups, warm, IN_FLIGHT)
+    if readers:
+        await readers.until(warm * online)
     costs = []
-    for _ in range(ROUNDS):
+    for done in range(ROUNDS):
         before = server.cpu_s()
         await send_many(socket, groups, count, IN_FLIGHT)
+        if readers:
+            await readers.until((warm + (done + 1) * count) * online)
         await asyncio.sleep(0.5)  # the read models catch up: that is part of it
         costs.append((server.cpu_s() - before) / count * 1e6)
     await socket.close()
@@ -50,23 +81,18 @@ async def _members(binary: Path, most: int) -> tuple[list[Point], list[Point]]:
             online = max(1, count // 100)
             sockets = [await server.connect(user, "?replay=none") for user in users[:online]]
             subscribe = f'{{"event":"subscribe_to_group","id":"1","data":{{"group_id":"{group}"}}}}'
-            readers = []
+            readers, reading = _Readers(), []
             for socket in sockets:
                 await socket.send(subscribe)
-                readers.append(asyncio.ensure_future(_drain(socket)))
+                reading.append(asyncio.ensure_future(readers.drain(socket)))
             await asyncio.sleep(1)
-            sends = max(200, min(MEASURED, DELIVERIES // online))
-            some.append((count, await _cost(server, "ann", [group], sends)))
-            for reader in readers:
-                reader.cancel()
-            await asyncio.gather(*readers, return_exceptions=True)
+            sends = max(100, min(MEASURED, DELIVERIES // online))
+            some.append((count, await _cost(server, "ann", [group], sends, readers, online)))
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
         print(f"members {count}: {alone[-1][1]:.0f} us a message, {some[-1][1]:.0f} with {online} online", flush=True)
     return alone, some
-
-
-async def _drain(socket: object) -> None:
-    async for _ in socket:  # type: ignore[attr-defined]
-        pass
 
 
 async def _groups(binary: Path, most: int) -> list[Point]:
@@ -80,7 +106,8 @@ async def _groups(binary: Path, most: int) -> list[Point]:
                 break
             begun = time.monotonic()
             more = range(there, count)
-            at_once(partial(server.group, f"c{number // GROUPS_A_USER}", ["bob2"]) for number in more)
+            users = ((f"c{number // GROUPS_A_USER}", f"d{number // GROUPS_A_USER}") for number in more)
+            at_once(partial(server.group, creator, [member]) for creator, member in users)
             there = count
             cost = await _cost(server, "ann", used, MEASURED)
             points.append((count, cost))

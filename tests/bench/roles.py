@@ -46,7 +46,7 @@ async def _costs(binary: Path, data: Path, engines: Engines) -> None:
         used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
     finally:
         await cluster.stop()
-    messages = sum(float(outcome["accepted_per_s"]) for outcome in outcomes) * (SECONDS + 3)
+    messages = sum(float(outcome["sends_per_s"]) for outcome in outcomes) * (SECONDS + 3)
     print(f"about {messages:,.0f} messages, each to 10 members, who acknowledge every 200 ms; set-up included")
     roles: dict[str, float] = {}
     for name, cpu in used.items():
