@@ -29,38 +29,42 @@ Point = tuple[float, float]
 class _Readers:
     """Members who read all that they get. They share this machine and are slow: what they have yet to get is waited for."""
 
-    def __init__(self) -> None:
-        self.got = 0
+    def __init__(self, sockets: list[ClientConnection]) -> None:
+        self._reading = [asyncio.ensure_future(self._read(socket)) for socket in sockets]
+        self._got, self._wanted = 0, 0
 
-    async def drain(self, socket: ClientConnection) -> None:
-        """Reads on for ever."""
+    async def _read(self, socket: ClientConnection) -> None:
         async for text in socket:
-            self.got += '"event":"group_message"' in text[:40]
+            self._got += '"event":"group_message"' in text[:40]
 
-    async def until(self, count: int) -> None:
-        """Waits until so many messages came, over all of them."""
+    async def have(self, more: int) -> None:
+        """Waits until each of them got so many more messages."""
+        self._wanted += more * len(self._reading)
         deadline = time.monotonic() + WAIT_S
-        while self.got < count:
+        while self._got < self._wanted:
             if time.monotonic() > deadline:
-                raise BenchError(f"{self.got} deliveries instead of {count}")
+                raise BenchError(f"{self._got} deliveries instead of {self._wanted}")
             await asyncio.sleep(0.05)
 
+    async def end(self) -> None:
+        """They read no more."""
+        for task in self._reading:
+            task.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
 
-async def _cost(
-    server: Server, sender: str, groups: list[str], count: int, readers: _Readers | None = None, online: int = 0
-) -> float:
+
+async def _cost(server: Server, sender: str, groups: list[str], count: int, readers: _Readers | None = None) -> float:
     """CPU a message in microseconds: the median of some rounds."""
+    readers = readers or _Readers([])
     socket = await server.connect(sender, "?replay=none")
     warm = min(WARM, count)
     await send_many(socket, groups, warm, IN_FLIGHT)
-    if readers:
-        await readers.until(warm * online)
+    await readers.have(warm)
     costs = []
-    for done in range(ROUNDS):
+    for _ in range(ROUNDS):
         before = server.cpu_s()
         await send_many(socket, groups, count, IN_FLIGHT)
-        if readers:
-            await readers.until((warm + (done + 1) * count) * online)
+        await readers.have(count)
         await asyncio.sleep(0.5)  # the read models catch up: that is part of it
         costs.append((server.cpu_s() - before) / count * 1e6)
     await socket.close()
@@ -81,16 +85,13 @@ async def _members(binary: Path, most: int) -> tuple[list[Point], list[Point]]:
             online = max(1, count // 100)
             sockets = [await server.connect(user, "?replay=none") for user in users[:online]]
             subscribe = f'{{"event":"subscribe_to_group","id":"1","data":{{"group_id":"{group}"}}}}'
-            readers, reading = _Readers(), []
             for socket in sockets:
                 await socket.send(subscribe)
-                reading.append(asyncio.ensure_future(readers.drain(socket)))
+            readers = _Readers(sockets)
             await asyncio.sleep(1)
             sends = max(100, min(MEASURED, DELIVERIES // online))
-            some.append((count, await _cost(server, "ann", [group], sends, readers, online)))
-            for task in reading:
-                task.cancel()
-            await asyncio.gather(*reading, return_exceptions=True)
+            some.append((count, await _cost(server, "ann", [group], sends, readers)))
+            await readers.end()
         print(f"members {count}: {alone[-1][1]:.0f} us a message, {some[-1][1]:.0f} with {online} online", flush=True)
     return alone, some
 

@@ -172,11 +172,14 @@ async fn crossed(
 ) -> Option<Vec<Crossed>> {
     let after = advance.delivered.max(advance.read);
     let channel = shared.hub.channel(group)?;
-    if let Some(crossed) = channel.crossed(advance.before(), after) {
-        return Some(crossed);
+    let (remembered, is_all) = channel.crossed(advance.before(), after);
+    if is_all {
+        return Some(remembered);
     }
+    // The newest may not be in the read models yet: those are what the channel remembers.
     let messages = further_back.up_to(shared, group, after).await?;
-    Some(newest_of_each(messages.iter().filter(|message| message.seq > advance.before()).cloned()))
+    let further = messages.iter().filter(|message| message.seq > advance.before()).cloned();
+    Some(newest_of_each(remembered.into_iter().chain(further)))
 }
 
 /// Messages that the channel doesn't remember any more, read once for all members who came to the same event: where a
@@ -195,8 +198,6 @@ impl FurtherBack {
 
     async fn up_to(&mut self, shared: &Shared, group: GroupId, last: Seq) -> Option<&[Crossed]> {
         if let std::collections::hash_map::Entry::Vacant(entry) = self.read.entry(last) {
-            // The log is read here and by the projector; what was acknowledged may be new to the read models.
-            shared.caught_up(Some(group)).await.ok()?;
             let model = shared.engines.reads.live();
             let (rows, _) =
                 model.messages(group, self.after, last + 1, true, LOOKED_THROUGH_MAX).await.ok()?;

@@ -128,8 +128,11 @@ fn number(stored: &StoredRecord) -> u64 {
     u64::from_be_bytes(stored.record.value.as_ref().try_into().expect("made by `record`"))
 }
 
-/// Appends and waits.
-async fn append(
+/// Appends and waits. Also for those whose tests need a log with something in it.
+///
+/// # Errors
+/// The log's.
+pub async fn append(
     log: &Arc<dyn EventLog>,
     records: Vec<(TopicPartition, Record)>,
 ) -> Result<Vec<u64>, AppendError> {

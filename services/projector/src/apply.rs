@@ -79,18 +79,26 @@ impl Applier {
 
     /// Waits for records and collects what they mean. Cancel-safe up to its return.
     pub(crate) async fn next(&mut self) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
-        if !self.ahead.is_empty() {
-            return Ok(std::mem::take(&mut self.ahead));
+        let again = self.again();
+        if !again.is_empty() {
+            return Ok(again);
         }
         self.tail.next(BATCH_RECORDS_MAX).await
     }
 
     /// The same without waiting.
     pub(crate) async fn next_now(&mut self) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
-        if !self.ahead.is_empty() {
-            return Ok(std::mem::take(&mut self.ahead));
+        let again = self.again();
+        if !again.is_empty() {
+            return Ok(again);
         }
         self.tail.next_now(BATCH_RECORDS_MAX).await
+    }
+
+    /// The next of those that were put back, no more than the tail would give.
+    fn again(&mut self) -> Vec<Arc<StoredRecord>> {
+        let count = self.ahead.len().min(BATCH_RECORDS_MAX);
+        self.ahead.drain(..count).collect()
     }
 
     /// Gives records back that were not admitted, in the order in which they came: they are the next ones again.

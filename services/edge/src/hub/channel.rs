@@ -265,16 +265,14 @@ impl Channel {
         self.state.lock().forget(upto);
     }
 
-    /// Messages that a cursor covers which moved from `before` to `after`, the newest of each sender; `None` if they lie
-    /// further back than is remembered.
-    pub(crate) fn crossed(&self, before: Seq, after: Seq) -> Option<Vec<Crossed>> {
+    /// Messages that a cursor covers which moved from `before` to `after`, the newest of each sender, as far as they are
+    /// remembered; and whether there can be none further back.
+    pub(crate) fn crossed(&self, before: Seq, after: Seq) -> (Vec<Crossed>, bool) {
         let state = self.state.lock();
-        if state.recent.front().is_none_or(|oldest| oldest.seq > before + 1) {
-            return None;
-        }
+        let is_all = state.recent.front().is_some_and(|oldest| oldest.seq <= before + 1);
         let covered =
             state.recent.iter().rev().filter(|message| message.seq > before && message.seq <= after);
-        Some(newest_of_each(covered.cloned()))
+        (newest_of_each(covered.cloned()), is_all)
     }
 
     /// Tells those who are subscribed that somebody types.

@@ -1,4 +1,5 @@
 use parley_domain::{Epoch, EventId, PartitionCount, ProfileChanged, Stamp, Timestamp, UserId};
+use parley_eventlog::conformance::append;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options};
 use parley_eventlog::{Record, Topic};
 use parley_readstore::conformance::{World, apply, script};
@@ -45,7 +46,7 @@ async fn a_comparison_in_slices_is_the_same_as_one_without() {
 const USERS: TopicPartition = TopicPartition { topic: Topic::Users, partition: 0 };
 
 /// Appends some records: a claim first, then the profiles of some users.
-async fn profiles(log: &EmbeddedLog, numbers: std::ops::Range<u8>) {
+async fn profiles(log: &Arc<dyn EventLog>, numbers: std::ops::Range<u8>) {
     let records = numbers.map(|number| {
         let (id, at) = (EventId::from_bytes([number; 16]), Timestamp(i64::from(number)));
         let user = UserId::parse(&format!("user-{number}")).unwrap();
@@ -61,15 +62,15 @@ async fn profiles(log: &EmbeddedLog, numbers: std::ops::Range<u8>) {
         let source = "test".into();
         (USERS, Record { key, value, id, kind: kind.into(), source, time: at, stamp, trace: None })
     });
-    log.append(records.collect()).await.unwrap().unwrap();
+    append(log, records.collect()).await.unwrap();
 }
 
 /// What comes while the versions are brought to a common position isn't projected yet, and isn't lost either.
 #[tokio::test]
 async fn what_comes_meanwhile_is_projected_afterwards() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, _) =
-        EmbeddedLog::open(Options::new(dir.path().join("log"), PartitionCount::new(1).unwrap())).unwrap();
+    let options = Options::new(dir.path().join("log"), PartitionCount::new(1).unwrap());
+    let log: Arc<dyn EventLog> = EmbeddedLog::open(options).unwrap().0;
     let store = EmbeddedReadStore::open(&dir.path().join("reads"), log.epoch(), Default::default()).unwrap();
     profiles(&log, 0..5).await;
     let next = store.create_next().await.unwrap();

@@ -145,12 +145,14 @@ describe.sequential("the story", () => {
 
   test("what grows under a reader's eyes, a late picture or a notice, doesn't part them from the newest message", async () => {
     // As it is when a scroll event that is still under way meets a list that has grown meanwhile.
-    await bob.page.getByRole("log", { name: "Messages" }).evaluate((list) => {
+    const list = bob.page.getByRole("log", { name: "Messages" });
+    await list.evaluate((list) => {
       (list.firstElementChild as HTMLElement).style.paddingBottom = "200px";
       list.dispatchEvent(new Event("scroll"));
     });
     await ann.write("Still there?");
     await mark(ann, "Still there?", "read");
+    await list.evaluate((list) => (list.firstElementChild as HTMLElement).style.removeProperty("padding-bottom"));
   });
 
   test("the server is restarted under them, in order and by force", async () => {
