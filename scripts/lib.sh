@@ -27,7 +27,7 @@ need_toolchain() {
 need_java() {
   local try
   for try in "${JAVA_HOME:-/nowhere}/bin/java" "$(command -v java)" /usr/lib/jvm/*17*/bin/java; do
-    if [ -x "$try" ] && "$try" -version 2>&1 | head -n 1 | grep -q '"17[."]'; then
+    if [ -x "$try" ] && "$try" -version 2>&1 | grep -q 'version "17[."]'; then
       # shellcheck disable=SC2034 # for those who source this
       JAVA=$try JAVA_ROOT=$(dirname "$(dirname "$(readlink -f "$try")")")
       return 0

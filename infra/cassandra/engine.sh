@@ -47,7 +47,8 @@ cassandra_exec() {
   heap=${ENGINES_CASSANDRA_HEAP:-$heap}
   # Then changes of the schema, of which tests make hundreds, don't wait for its tables to be flushed.
   [ -z "${ENGINES_CASSANDRA_UNSAFE:-}" ] || more=(-Dcassandra.unsafesystem=true)
-  exec setsid "$JAVA" "-Xms$heap" "-Xmx$heap" "@$root/infra/cassandra/jvm.options" \
+  # shellcheck disable=SC2086 # options, separated by spaces
+  exec setsid "$JAVA" ${ENGINES_JAVA_OPTIONS:-} "-Xms$heap" "-Xmx$heap" "@$root/infra/cassandra/jvm.options" \
     "-javaagent:$lib/jamm-0.4.0.jar" "-Dparley.engine=$dir" "-Dcassandra.config=file://$dir/cassandra.yaml" \
     "-Dcassandra.storagedir=$dir/data" "-Dlogback.configurationFile=file://$root/infra/cassandra/logback.xml" \
     "${more[@]}" -Dcassandra.ring_delay_ms=100 -Dcassandra.skip_wait_for_gossip_to_settle=0 -Dcassandra-foreground=yes \

@@ -42,7 +42,8 @@ kafka_prepare() {
 # Becomes node N.
 kafka_exec() {
   local dir=$2
-  exec setsid "$JAVA" "-Xmx${ENGINES_KAFKA_HEAP:-512m}" -XX:+ExitOnOutOfMemoryError "-Dparley.engine=$dir" \
+  # shellcheck disable=SC2086 # options, separated by spaces
+  exec setsid "$JAVA" ${ENGINES_JAVA_OPTIONS:-} "-Xmx${ENGINES_KAFKA_HEAP:-512m}" -XX:+ExitOnOutOfMemoryError "-Dparley.engine=$dir" \
     -Dorg.slf4j.simpleLogger.showDateTime=true "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS" \
     -cp "$(cache kafka)/*" kafka.Kafka "$dir/server.properties"
 }

@@ -2,18 +2,23 @@
 
 use std::collections::HashMap;
 
+use futures::{StreamExt as _, stream};
 use parley_domain::{Event, Group, Position, Validity, Verdict};
-use parley_eventlog::{Offsets as _, StoredRecord, Topic, TopicPartition, admit};
+use parley_eventlog::{Bound, StoredRecord, Tail, Topic, TopicPartition, admit};
 use parley_wire::event;
 
 use super::State;
 use super::claim::claim_all;
+use super::lane::Lane;
 use crate::dedupe::{Dedupe, Sent};
 use crate::options::{Engines, Options, StartError};
 use crate::snapshot;
 
 /// Records read in one go while folding.
 const FOLD_RECORDS_MAX: usize = 4_096;
+
+/// Snapshots loaded at the same time.
+const SNAPSHOTS_AT_ONCE: usize = 8;
 
 /// Where a fold stands in one place: the next offset, the claims up to there, and where it ends.
 struct Reading {
@@ -22,6 +27,15 @@ struct Reading {
     /// Which of the states it belongs to.
     state: usize,
 }
+
+/// The places of a topic, from where each is to be folded on.
+struct Open {
+    readings: HashMap<TopicPartition, Reading>,
+    tail: Box<dyn Tail>,
+}
+
+/// From where on places are to be folded, and the claims up to there. Places that aren't named are folded from their beginning.
+type Starts = HashMap<TopicPartition, (u64, Validity)>;
 
 /// Claims partitions, all in one go, and folds what lies before the claims, in one pass a topic: one state for each of the
 /// given sets.
@@ -32,9 +46,12 @@ pub(crate) async fn fold(
 ) -> Result<Vec<State>, StartError> {
     let all: Vec<u32> = sets.iter().flatten().copied().collect();
     let lanes = claim_all(options, engines, &all).await.map_err(StartError::Claim)?;
+    // Nobody is served meanwhile, so whatever can wait for the others' answers together does.
+    let loads: Vec<_> = sets.iter().map(|owned| load(options, engines, owned, &lanes)).collect();
+    let snapshots: Vec<_> = stream::iter(loads).buffered(SNAPSHOTS_AT_ONCE).collect().await;
     let mut states = Vec::with_capacity(sets.len());
-    let mut starts = HashMap::new();
-    for owned in sets {
+    let mut starts = Starts::new();
+    for (owned, found) in sets.iter().zip(snapshots) {
         let own = lanes.iter().filter(|(at, _)| owned.contains(&at.partition));
         let mut state = State {
             lanes: own.map(|(at, lane)| (*at, *lane)).collect(),
@@ -42,19 +59,20 @@ pub(crate) async fn fold(
             dedupe: Dedupe::new(options.recent_ids_max),
             folded_records: 0,
         };
-        if let [partition] = owned.as_slice()
-            && let Some(found) =
-                snapshot::load(engines, *partition, &state.lanes, options.recent_ids_max).await
-        {
+        if let Some(found) = found {
             starts.extend(found.starts);
             state.groups = found.groups;
             state.dedupe = found.dedupe;
         }
         states.push(state);
     }
+    let (events, acks) = tokio::try_join!(
+        open(Topic::Events, engines, &states, &starts),
+        open(Topic::Acks, engines, &states, &starts),
+    )?;
     // Cursors name events, so the events come first: between topics the log has no order.
-    for topic in [Topic::Events, Topic::Acks] {
-        fold_topic(topic, engines, &mut states, &starts).await?;
+    for topic in [events, acks] {
+        topic.fold_into(&mut states).await?;
     }
     for slot in states.iter_mut().flat_map(|state| state.groups.values_mut()) {
         slot.durable_head = slot.group.as_ref().map_or(0, |group| group.head);
@@ -62,42 +80,59 @@ pub(crate) async fn fold(
     Ok(states)
 }
 
-async fn fold_topic(
+/// What was kept of a partition that makes a set of its own.
+async fn load(
+    options: &Options,
+    engines: &Engines,
+    owned: &[u32],
+    lanes: &HashMap<TopicPartition, Lane>,
+) -> Option<snapshot::Found> {
+    let [partition] = owned else { return None };
+    snapshot::load(engines, *partition, lanes, options.recent_ids_max).await
+}
+
+async fn open(
     topic: Topic,
     engines: &Engines,
-    states: &mut [State],
-    starts: &HashMap<TopicPartition, (u64, Validity)>,
-) -> Result<(), StartError> {
-    let mut open: HashMap<TopicPartition, Reading> = HashMap::new();
-    let mut from = Vec::new();
-    for (number, state) in states.iter().enumerate() {
-        for (at, lane) in state.lanes.iter().filter(|(at, _)| at.topic == topic) {
-            let (start, validity) = match starts.get(at) {
-                Some(start) => *start,
-                None => (engines.log.start_offset(*at).await?, Validity::default()),
-            };
-            from.push((*at, start));
-            open.insert(*at, Reading { validity, end: lane.next_offset(), state: number });
-        }
+    states: &[State],
+    starts: &Starts,
+) -> Result<Open, StartError> {
+    let lanes = states.iter().enumerate().flat_map(|(number, state)| {
+        let own = state.lanes.iter().filter(|(at, _)| at.topic == topic);
+        own.map(move |(at, lane)| (number, *at, *lane))
+    });
+    let lanes: Vec<(usize, TopicPartition, Lane)> = lanes.collect();
+    let places: Vec<TopicPartition> = lanes.iter().map(|(_, at, _)| *at).collect();
+    let beginnings = engines.log.offsets(&places, Bound::Start).await?;
+    let (mut readings, mut from) = (HashMap::new(), Vec::new());
+    for ((number, at, lane), beginning) in lanes.into_iter().zip(beginnings) {
+        let (start, validity) = starts.get(&at).copied().unwrap_or((beginning, Validity::default()));
+        from.push((at, start));
+        readings.insert(at, Reading { validity, end: lane.next_offset(), state: number });
     }
-    let mut tail = engines.log.tail(from).await?;
-    while !open.is_empty() {
-        for stored in tail.next(FOLD_RECORDS_MAX).await? {
-            let Some(reading) = open.get_mut(&stored.at) else {
-                continue; // behind our claim: void, or it will be found out when our first record lands
-            };
-            if admit(&mut reading.validity, &stored) == Verdict::Valid
-                && let Some(state) = states.get_mut(reading.state)
-            {
-                state.fold_record(&stored)?;
-            }
-            if stored.offset + 1 == reading.end {
-                open.remove(&stored.at);
-                tail.remove(&[stored.at]);
+    Ok(Open { readings, tail: engines.log.tail(from).await? })
+}
+
+impl Open {
+    async fn fold_into(mut self, states: &mut [State]) -> Result<(), StartError> {
+        while !self.readings.is_empty() {
+            for stored in self.tail.next(FOLD_RECORDS_MAX).await? {
+                let Some(reading) = self.readings.get_mut(&stored.at) else {
+                    continue; // behind our claim: void, or it will be found out when our first record lands
+                };
+                if admit(&mut reading.validity, &stored) == Verdict::Valid
+                    && let Some(state) = states.get_mut(reading.state)
+                {
+                    state.fold_record(&stored)?;
+                }
+                if stored.offset + 1 == reading.end {
+                    self.readings.remove(&stored.at);
+                    self.tail.remove(&[stored.at]);
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 impl State {
