@@ -132,7 +132,8 @@ class Run:
         if self.args.mode == "cluster":
             shown |= {
                 "processes": "2 writers, 2 projectors, 2 edges",
-                "engines": "3 Kafka brokers (replication 3, min.insync 2), 1 Cassandra, 1 S3; JVMs with -XX:TieredStopAtLevel=1",
+                "engines": "3 Kafka brokers (replication 3, min.insync 2), 1 Cassandra, 1 S3; "
+                "JVMs with -XX:TieredStopAtLevel=1",
                 "partitions": str(self.args.partitions),
                 "Cassandra away": f"{self.options.cassandra_down_s:.0f} s",
             }
