@@ -136,7 +136,8 @@ def _alive(case: Case) -> None:
         for code in closed:
             if code >= 3500 or code == 1009:
                 case.add("kicked", f"{client}: close code {code}")
-        told = {entry["s"] for entry in entries if entry["k"] == "notice" and entry["event"] == "go_away"}
+        # `go_away`, or why it can't be welcomed: an edge that is asked for what no store can tell it now.
+        told = {entry["s"] for entry in entries if entry["k"] == "notice" and _says_why(entry)}
         for entry in entries:
             if entry["k"] == "closed" and entry["code"] == GOING_AWAY and entry["s"] not in told:
                 case.add("no_go_away", f"{client}, connection {entry['s']}: closed with {GOING_AWAY} without a word")
@@ -144,6 +145,10 @@ def _alive(case: Case) -> None:
         away = longest(meet(outside(case.facts.connected[client], begin, end), case.facts.whole))
         if away > STUCK_CLIENT_S:
             case.add("stuck_client", f"{client}: not connected for {away:.1f} s while all ran")
+
+
+def _says_why(notice: Entry) -> bool:
+    return notice["event"] == "go_away" or (notice["event"] == "error" and notice.get("code") == "unavailable")
 
 
 def _spread(case: Case) -> None:

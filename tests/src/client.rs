@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
 /// How long a client waits for a frame before the test fails.
 const FRAME_WAIT: Duration = Duration::from_secs(20);
@@ -65,6 +65,21 @@ impl Client {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
         let (socket, _) = connect_async(request).await?;
+        Ok(Self { socket, kept: VecDeque::new(), next_id: 0, welcome: Value::Null })
+    }
+
+    /// The same on a link that holds little: what isn't read soon keeps the server waiting.
+    ///
+    /// # Errors
+    /// As [`Client::open`].
+    pub async fn open_narrow(url: &str, token: &str, buffer_bytes: u32) -> Result<Self, Box<Error>> {
+        let mut request = format!("{}/v1/ws", url.replace("http://", "ws://")).into_client_request()?;
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(buffer_bytes).unwrap();
+        let address = url.trim_start_matches("http://").parse().unwrap();
+        let stream = MaybeTlsStream::Plain(socket.connect(address).await.map_err(Error::Io)?);
+        let (socket, _) = client_async(request, stream).await?;
         Ok(Self { socket, kept: VecDeque::new(), next_id: 0, welcome: Value::Null })
     }
 

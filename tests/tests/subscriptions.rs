@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use parley_tests::chat::{assert_run, seq, seqs, text_data};
 use parley_tests::{Client, Rest, Server, ServerOptions, Value, fresh_id, json};
@@ -447,4 +448,51 @@ async fn the_last_event_is_ones_own_removal_and_a_rejoining_begins_anew() {
         let events = client.events_to(&group, 10).await;
         assert_eq!(events.last().unwrap()["kind"], "group_dissolved");
     }
+}
+
+/// A replay may take its time: a ping that lies behind it can't be answered before the client has read up to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_over_a_slow_link_is_no_missing_pong() {
+    const TEXTS: usize = 1_000;
+    let server =
+        Server::start_with(ServerOptions::set(&["limits.ping_seconds=1", "limits.sends_per_second=0"])).await;
+    let group = server.rest("ann").await.group("Crew", &["bob"]).await;
+    server.quiet_client("ann").await.flood(&group, 0..TEXTS, 2_048).await;
+    let mut bob = Client::open_narrow(&server.url, &server.token("bob").await, 16 * 1024).await.unwrap();
+    let begun = Instant::now();
+    let mut events = Vec::new();
+    while events.len() < TEXTS {
+        let frame = bob.read().await.expect("still connected");
+        if frame["event"] == "group_message" {
+            events.push(frame["data"].clone());
+        }
+        // 2 kB each: about 50 kB a second, so that more than 10 s lie between a ping and its pong.
+        if begun.elapsed() < Duration::from_secs(15) {
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+    }
+    assert!(begun.elapsed() > Duration::from_secs(12), "the link was slow");
+    assert_run(&events, 2, u64::try_from(TEXTS).unwrap() + 1, "bob");
+}
+
+/// What lies in the edge's memory is erased as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_withheld_from_who_comes_back() {
+    let server = Server::start().await;
+    let group = server.rest("ann").await.group("Crew", &["bob"]).await;
+    let mut ann = server.client("ann").await;
+    talk(&mut ann, &group, 3).await;
+    let mut bob = server.client("bob").await;
+    assert!(bob.events(&group, 3).await.iter().all(|event| event["text"].is_string()));
+    let (code, _, err) = server.run(&["keys", "destroy", "--group", &group, "--yes"]).await;
+    assert_eq!(code, 0, "{err}");
+    let mut again = server.client("bob").await;
+    let events = again.events(&group, 3).await;
+    assert_run(&events, 2, 4, "what was there is counted");
+    for event in &events {
+        assert_eq!((&event["text"], &event["withheld"]), (&Value::Null, &json!("erased")), "{event}");
+    }
+    // A new key seals what comes.
+    talk(&mut ann, &group, 1).await;
+    assert_eq!(again.events(&group, 1).await[0]["text"], "text 0");
 }

@@ -10,6 +10,7 @@ use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Top
 use parley_readstore::{Checkpoint, CheckpointKey};
 use parley_wire::trace::{self, SpanKind};
 use parley_wire::{clock, event};
+use tokio::time::Instant;
 
 use crate::edge::Shared;
 use crate::hub::Channel;
@@ -32,6 +33,8 @@ pub(crate) struct Delivery {
     at: HashMap<TopicPartition, Checkpoint>,
     kept: VecDeque<(Weak<Channel>, Seq, usize)>,
     kept_bytes: usize,
+    /// When it was last said that an event can't be delivered live.
+    logged: Option<Instant>,
     /// Records read from the log, whether or not anybody here wants them.
     read: metrics::Counter,
     delivered: metrics::Counter,
@@ -65,6 +68,7 @@ impl Delivery {
             at,
             kept: VecDeque::new(),
             kept_bytes: 0,
+            logged: None,
             read: metrics::counter!("parley_delivery_records_read_total"),
             delivered: metrics::counter!("parley_deliveries_total"),
             latency: metrics::histogram!("parley_delivery_seconds"),
@@ -168,7 +172,11 @@ impl Delivery {
                 .map_err(Into::into),
             Topic::Users => Ok(()),
         };
-        if let Err(error) = outcome {
+        // Who should have got it is behind now, and replay tries on; so only now and then is it worth a line.
+        if let Err(error) = outcome
+            && self.logged.is_none_or(|at| at.elapsed() >= replay::TROUBLE_LOGGED_EVERY)
+        {
+            self.logged = Some(Instant::now());
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 %group,

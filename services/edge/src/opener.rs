@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parley_domain::{Event, Fact, Position, Withheld};
+use parley_domain::{Event, Fact, KeyId, Position, Withheld};
 use parley_keys::{Keys, Place};
 use parley_readstore::EventRow;
 use parley_wire::event::{self, Content};
@@ -40,6 +40,16 @@ impl Opener {
 
     pub(crate) fn epoch(&self) -> Uuid {
         self.epoch
+    }
+
+    /// Whether all of these keys are there: none was destroyed since. `false` also where that can't be known now.
+    pub(crate) async fn has(&self, keys: &[KeyId]) -> bool {
+        for key in keys {
+            if !matches!(self.keys.find(*key).await, Ok(Some(_))) {
+                return false;
+            }
+        }
+        true
     }
 
     /// The opened content of a message.

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use parley_wire::code::Close;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::flusher::Lane;
@@ -34,6 +35,8 @@ struct State {
     is_listed: bool,
     /// The socket was full: the session's task will write.
     is_blocked: bool,
+    /// When the socket, having been full, had last taken everything.
+    drained_at: Option<Instant>,
     closing: Option<Option<Close>>,
 }
 
@@ -147,6 +150,13 @@ impl Outbox {
         self.state.lock().bytes
     }
 
+    /// Until when what was queued had to wait for the client to take what came before it: now, if it still has to; `None`: it
+    /// never had to. Whether a client takes anything at all is looked at by [`Outbox::write_all`].
+    pub(crate) fn held_up_until(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        if state.is_blocked { Some(Instant::now()) } else { state.drained_at }
+    }
+
     /// Waits until less than half of the limit is taken; `false` when closing.
     pub(crate) async fn wait_for_space(&self) -> bool {
         loop {
@@ -232,7 +242,10 @@ impl Outbox {
                 let mut state = self.state.lock();
                 match self.write(&mut state) {
                     Wrote::Broken => return Some(Ended::silently()),
-                    Wrote::All => break,
+                    Wrote::All => {
+                        state.drained_at = Some(Instant::now());
+                        break;
+                    }
                     Wrote::Some => state.bytes,
                 }
             };
@@ -352,6 +365,7 @@ mod tests {
         assert_eq!(outbox.bytes(), 11);
         outbox.flush();
         assert_eq!(outbox.bytes(), 0);
+        assert_eq!(outbox.held_up_until(), None);
         outbox.push(Bytes::from_static(b"last"));
         outbox.close(Some(Close::GoingAway));
         let ended = outbox.write_all(Duration::from_secs(1)).await;
@@ -376,6 +390,8 @@ mod tests {
         outbox.push(Bytes::from(vec![b'x'; STALLING_BYTES]));
         outbox.flush();
         assert!(outbox.bytes() > 0, "the socket can't take all of that");
+        let asked = Instant::now();
+        assert!(outbox.held_up_until().is_some_and(|until| until >= asked), "still");
         outbox.push(Bytes::from_static(b"end"));
         outbox.close(None);
         let reading = async {
@@ -385,6 +401,8 @@ mod tests {
         };
         let (ended, got) = tokio::join!(outbox.write_all(Duration::from_secs(30)), reading);
         assert!(ended.close.is_none());
+        let asked = Instant::now();
+        assert!(outbox.held_up_until().is_some_and(|until| until < asked), "no more");
         assert_eq!(got.len(), STALLING_BYTES + 3);
         assert!(got.ends_with(b"xend"));
     }

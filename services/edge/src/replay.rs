@@ -1,4 +1,5 @@
-//! Bringing sessions on that are behind: first from the read models, then from the channel's tail, until they are live.
+//! Bringing sessions on that are behind: from the channel's tail if that reaches back far enough, else first from the read
+//! models, until they are live.
 //!
 //! One task a session while anything is behind, paced by what its socket takes.
 
@@ -25,8 +26,8 @@ const LAG_WAIT: Duration = Duration::from_secs(1);
 const PAGE_EVENTS: usize = 256;
 /// Wait before a replay that a store holds up is tried again.
 const RETRY: Duration = Duration::from_millis(250);
-/// How often it is logged that replays are held up.
-const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
+/// How often it is logged that replays are held up, or that events can't be delivered.
+pub(crate) const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// Something that a session has yet to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +118,12 @@ async fn subscription(
     let channel = shared.hub.channel(group)?;
     let next = match phase {
         Phase::Fresh => {
+            if let Some(keys) = channel.reaches_back(session, id)
+                && shared.opener.has(&keys).await
+            {
+                metrics::counter!("parley_replays_from_memory_total").increment(1);
+                return left(Phase::Known);
+            }
             if !followed(shared, group).await {
                 return Some(retry(session, Behind::Subscription(group, id, phase)).await);
             }

@@ -5,7 +5,7 @@ mod requests;
 mod subscriptions;
 mod welcome;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use parley_domain::{Code, GroupId, Rejection, Timestamp, UserId};
 use parley_wire::clock;
 use parley_wire::code::Close;
-use parley_wire::frame::{Authenticated, ErrorBody, names, parse};
+use parley_wire::frame::{Authenticated, ErrorBody, Incoming, names, parse};
 use parley_wire::{frame::ClientEvent, time};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
@@ -30,6 +30,9 @@ use crate::ws::{self, Inbound, Reader};
 
 /// Frames in a row that are no JSON object; then the connection is closed.
 const MALFORMED_MAX: u32 = 10;
+/// What is read while a frame is being answered; beyond that the client waits, and its pings too.
+const AHEAD_FRAMES_MAX: usize = 1_024;
+const AHEAD_BYTES_MAX: usize = 256 * 1024;
 /// How long, and how much, is read on after a close frame was sent, so that the client can read it.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -153,6 +156,33 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
     drop(tokio::time::timeout(LINGER, linger).await);
 }
 
+/// Frames that were read while another one was being answered, in their order.
+#[derive(Default)]
+struct Ahead {
+    texts: VecDeque<Option<Bytes>>,
+    bytes: usize,
+}
+
+impl Ahead {
+    fn has_space(&self) -> bool {
+        self.texts.len() < AHEAD_FRAMES_MAX && self.bytes < AHEAD_BYTES_MAX
+    }
+
+    fn add(&mut self, text: Option<Bytes>) {
+        self.bytes += text.as_ref().map_or(0, Bytes::len);
+        self.texts.push_back(text);
+    }
+
+    fn take(&mut self) -> Option<Option<Bytes>> {
+        let text = self.texts.pop_front()?;
+        self.bytes -= text.as_ref().map_or(0, Bytes::len);
+        if self.texts.is_empty() {
+            self.texts = VecDeque::new(); // a connection that idles holds no memory for this
+        }
+        Some(text)
+    }
+}
+
 struct Connection<'a> {
     shared: &'a Arc<Shared>,
     outbox: &'a Arc<Outbox>,
@@ -176,16 +206,20 @@ impl Connection<'_> {
             return Some(Close::GoingAway);
         }
         let mut malformed = 0;
+        let mut ahead = Ahead::default();
         loop {
-            let text = match self.next(&mut reader).await {
-                Ok(text) => text,
-                Err(close) => return close,
+            let text = match ahead.take() {
+                Some(text) => text,
+                None => match self.next(&mut reader).await {
+                    Ok(text) => text,
+                    Err(close) => return close,
+                },
             };
             let incoming = text.as_deref().and_then(|text| std::str::from_utf8(text).ok()).map(parse);
             if let Some(Ok(incoming)) = incoming {
                 malformed = 0;
-                if let Some(close) = requests::handle(self.shared, &session, incoming).await {
-                    return Some(close);
+                if let Err(close) = self.handle(&session, incoming, &mut reader, &mut ahead).await {
+                    return close;
                 }
             } else {
                 malformed += 1;
@@ -194,6 +228,33 @@ impl Connection<'_> {
                 if malformed >= MALFORMED_MAX {
                     return Some(Close::ProtocolViolation);
                 }
+            }
+        }
+    }
+
+    /// Answers a frame; `Err`: the connection must be closed. Where the answer takes time, because a store is away, it reads
+    /// on: pings are answered and pongs are heard all the same.
+    async fn handle(
+        &self,
+        session: &Arc<Session>,
+        incoming: Incoming,
+        reader: &mut Reader<&mut ws::ReadHalf>,
+        ahead: &mut Ahead,
+    ) -> Result<(), Option<Close>> {
+        let handling = requests::handle(self.shared, session, incoming);
+        tokio::pin!(handling);
+        loop {
+            tokio::select! {
+                biased;
+                close = &mut handling => return close.map_or(Ok(()), |close| Err(Some(close))),
+                text = self.next(reader), if ahead.has_space() => match text {
+                    Ok(text) => ahead.add(text),
+                    Err(ended) => {
+                        // What was asked is done all the same.
+                        let close = handling.await;
+                        return Err(close.or(ended));
+                    }
+                },
             }
         }
     }
@@ -292,7 +353,12 @@ impl Connection<'_> {
                     pinged = None;
                     next_ping = next_ping.max(now);
                 }
-                Some(at) if now >= at + options.pong_wait => return self.close_late(Close::NoPong).await,
+                Some(at) if now >= at + options.pong_wait => match self.outbox.held_up_until() {
+                    // The ping lay behind a replay that the client's link takes its time for; and what the client says isn't
+                    // read while much is left. One that takes nothing at all is closed for that.
+                    Some(until) if until > at => pinged = Some(until),
+                    Some(_) | None => return self.close_late(Close::NoPong).await,
+                },
                 None if now >= next_ping => {
                     self.outbox.push(ws::ping_frame());
                     pinged = Some(now);
@@ -326,6 +392,20 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_read_ahead_comes_in_order_and_is_bounded() {
+        let mut ahead = Ahead::default();
+        ahead.add(Some(Bytes::from_static(b"one")));
+        ahead.add(None);
+        assert_eq!(ahead.take(), Some(Some(Bytes::from_static(b"one"))));
+        assert_eq!((ahead.take(), ahead.take()), (Some(None), None));
+        ahead.add(Some(Bytes::from(vec![0; AHEAD_BYTES_MAX])));
+        assert!(!ahead.has_space(), "bytes");
+        assert!(ahead.take().is_some() && ahead.has_space());
+        (0..AHEAD_FRAMES_MAX).for_each(|_| ahead.add(None));
+        assert!(!ahead.has_space(), "frames");
+    }
 
     #[test]
     fn a_quick_pong_is_heard_since_its_ping() {

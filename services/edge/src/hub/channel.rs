@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indexmap::IndexMap;
 use parking_lot::Mutex;
-use parley_domain::{Event, Fact, GroupId, MessageId, Seq, UserId};
+use parley_domain::{Event, Fact, GroupId, KeyId, MessageId, Seq, UserId};
 use parley_wire::frame::{GroupRef, names};
 use uuid::Uuid;
 
@@ -116,11 +116,17 @@ struct TailFrame {
     seq: Seq,
     frame: Bytes,
     ending: Ending,
+    /// What the content was sealed with: once that is destroyed nobody may get it any more.
+    key: Option<KeyId>,
 }
 
 impl TailFrame {
     fn new(fact: &Fact, frame: &Bytes) -> Self {
-        Self { seq: fact.seq, frame: frame.clone(), ending: Ending::of(&fact.event) }
+        let key = match &fact.event {
+            Event::MessageSent(message) => Some(message.key_id),
+            _ => None,
+        };
+        Self { seq: fact.seq, frame: frame.clone(), ending: Ending::of(&fact.event), key }
     }
 }
 
@@ -237,6 +243,22 @@ impl Channel {
         }
         subscription.live = true;
         Step::Live
+    }
+
+    /// If everything that a session has yet to get lies in the tail or is yet to be delivered: the data keys that its content
+    /// was sealed with.
+    pub(crate) fn reaches_back(&self, session: &Session, id: SubscriptionId) -> Option<Vec<KeyId>> {
+        let state = self.state.lock();
+        let subscription = state.subscriptions.get(&session.id).filter(|present| present.id == id)?;
+        let (oldest, head) = (state.tail.front()?, state.head?);
+        if !(oldest.seq..=head + 1).contains(&subscription.next) {
+            return None;
+        }
+        let skip = usize::try_from(subscription.next - oldest.seq).unwrap_or(usize::MAX);
+        let mut keys: Vec<KeyId> = state.tail.iter().skip(skip).filter_map(|event| event.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        Some(keys)
     }
 
     /// What the session must get next, if that subscription holds and is behind.
