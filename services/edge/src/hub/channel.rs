@@ -122,10 +122,7 @@ struct TailFrame {
 
 impl TailFrame {
     fn new(fact: &Fact, frame: &Bytes) -> Self {
-        let key = match &fact.event {
-            Event::MessageSent(message) => Some(message.key_id),
-            _ => None,
-        };
+        let key = if let Event::MessageSent(message) = &fact.event { Some(message.key_id) } else { None };
         Self { seq: fact.seq, frame: frame.clone(), ending: Ending::of(&fact.event), key }
     }
 }
