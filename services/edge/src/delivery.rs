@@ -195,7 +195,16 @@ impl Delivery {
         let span = trace::below(stored.record.trace.as_deref().copied(), "deliver", SpanKind::Consumer);
         let fact = event::decode_fact(&stored.record.kind, stored.record.value.clone())?;
         let position = Position { partition: stored.at.partition, offset: stored.offset };
-        let frame = self.shared.opener.frame(&fact, position, false).await?;
+        let frame = match self.shared.opener.frame(&fact, position, false).await {
+            Ok(frame) => frame,
+            Err(error) => {
+                // Nothing may come after it that would show them the hole, so they are brought on at once, and tried on with.
+                for (session, subscription) in channel.miss(&fact) {
+                    replay::missed(&self.shared, &session, channel.group, subscription);
+                }
+                return Err(error);
+            }
+        };
         let delivered = channel.deliver(&fact, &frame);
         self.keep(channel, fact.seq, frame.len());
         for (session, subscription) in delivered.ended {

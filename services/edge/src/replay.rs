@@ -79,6 +79,11 @@ pub(crate) fn behind(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupI
     start(shared, session, Behind::Subscription(group, id, Phase::Known));
 }
 
+/// A live subscription missed an event that couldn't be opened; the read models may not show it yet.
+pub(crate) fn missed(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId, id: SubscriptionId) {
+    start(shared, session, Behind::Subscription(group, id, Phase::Fresh));
+}
+
 /// Replays something to a session.
 pub(crate) fn start(shared: &Arc<Shared>, session: &Arc<Session>, what: Behind) {
     if session.replay.lock().add(what) {

@@ -210,6 +210,21 @@ impl Channel {
         delivered
     }
 
+    /// The next event of the group, which can't be opened now: who was live is behind from here on. Called by delivery only.
+    pub(crate) fn miss(&self, fact: &Fact) -> Vec<(Arc<Session>, SubscriptionId)> {
+        let mut state = self.state.lock();
+        state.head = Some(fact.seq);
+        state.remember_message(fact);
+        // It would have a hole.
+        state.tail.clear();
+        let mut behind = Vec::new();
+        for subscription in state.subscriptions.values_mut().filter(|subscription| subscription.live) {
+            subscription.live = false;
+            behind.push((subscription.session.clone(), subscription.id));
+        }
+        behind
+    }
+
     /// Brings a session on from the tail, and makes it live if nothing is missing any more.
     pub(crate) fn catch_up(&self, session: &Session, id: SubscriptionId) -> Step {
         let mut state = self.state.lock();
@@ -314,7 +329,7 @@ impl State {
         self.subscriptions.is_empty() && self.senders.is_empty()
     }
 
-    fn remember(&mut self, fact: &Fact, event: TailFrame) {
+    fn remember_message(&mut self, fact: &Fact) {
         if let Event::MessageSent(message) = &fact.event {
             if self.recent.len() == RECENT_MESSAGES_MAX {
                 self.recent.pop_front();
@@ -322,6 +337,10 @@ impl State {
             let (message_id, sender) = (message.message_id, message.sender.clone());
             self.recent.push_back(Crossed { seq: fact.seq, message_id, sender });
         }
+    }
+
+    fn remember(&mut self, fact: &Fact, event: TailFrame) {
+        self.remember_message(fact);
         if let Event::MessageRolledBack { message_seq, .. } = fact.event {
             // From now on a replay must withhold its content.
             self.forget(message_seq);
