@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use parley_tests::chat::assert_run;
 use parley_tests::transcript::{expected, import, transcript};
 use parley_tests::{Server, Value, binary, json};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
@@ -289,4 +290,28 @@ async fn status_tells_what_runs_and_that_nothing_does() {
     server.terminate().await;
     let (code, _, err) = server.run(&["status"]).await;
     assert!(code == 1 && err.contains("no server runs on"), "{err}");
+}
+
+/// What lies in the edge's memory is erased as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_is_withheld_from_who_comes_back() {
+    let server = Server::start().await;
+    let group = server.rest("ann").await.group("Crew", &["bob"]).await;
+    let mut ann = server.client("ann").await;
+    for n in 0..3 {
+        ann.text(&group, &format!("text {n}")).await;
+    }
+    let mut bob = server.client("bob").await;
+    assert!(bob.events(&group, 3).await.iter().all(|event| event["text"].is_string()));
+    let (code, _, err) = server.run(&["keys", "destroy", "--group", &group, "--yes"]).await;
+    assert_eq!(code, 0, "{err}");
+    let mut again = server.client("bob").await;
+    let events = again.events(&group, 3).await;
+    assert_run(&events, 2, 4, "what was there is counted");
+    for event in &events {
+        assert_eq!((&event["text"], &event["withheld"]), (&Value::Null, &json!("erased")), "{event}");
+    }
+    // A new key seals what comes.
+    ann.text(&group, "text 0").await;
+    assert_eq!(again.events(&group, 1).await[0]["text"], "text 0");
 }

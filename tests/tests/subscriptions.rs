@@ -474,25 +474,3 @@ async fn a_replay_over_a_slow_link_is_no_missing_pong() {
     assert!(begun.elapsed() > Duration::from_secs(12), "the link was slow");
     assert_run(&events, 2, u64::try_from(TEXTS).unwrap() + 1, "bob");
 }
-
-/// What lies in the edge's memory is erased as well.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_erased_is_withheld_from_who_comes_back() {
-    let server = Server::start().await;
-    let group = server.rest("ann").await.group("Crew", &["bob"]).await;
-    let mut ann = server.client("ann").await;
-    talk(&mut ann, &group, 3).await;
-    let mut bob = server.client("bob").await;
-    assert!(bob.events(&group, 3).await.iter().all(|event| event["text"].is_string()));
-    let (code, _, err) = server.run(&["keys", "destroy", "--group", &group, "--yes"]).await;
-    assert_eq!(code, 0, "{err}");
-    let mut again = server.client("bob").await;
-    let events = again.events(&group, 3).await;
-    assert_run(&events, 2, 4, "what was there is counted");
-    for event in &events {
-        assert_eq!((&event["text"], &event["withheld"]), (&Value::Null, &json!("erased")), "{event}");
-    }
-    // A new key seals what comes.
-    talk(&mut ann, &group, 1).await;
-    assert_eq!(again.events(&group, 1).await[0]["text"], "text 0");
-}

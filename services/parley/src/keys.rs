@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use crate::admin::{self, Request};
-use crate::config::{self, ConfigArgs};
+use crate::config::{self, Config, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::{Usage, engines, print_line};
 
@@ -41,8 +41,18 @@ pub(crate) async fn run(command: KeysCommand) -> anyhow::Result<()> {
     }
 }
 
+/// Refuses where the data keys aren't in this data directory: "0 keys destroyed" would be a lie.
+fn must_be_here(config: &Config) -> anyhow::Result<()> {
+    if config.is_shared() {
+        let why = "the data keys of a cluster lie in Cassandra, which this command doesn't reach yet: nothing was changed";
+        return Err(Usage(why.into()).into());
+    }
+    Ok(())
+}
+
 async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
     let config = config::load(&args.config, None)?;
+    must_be_here(&config)?;
     let dir = DataDir::lock_existing(&config.data_dir())?;
     let mut ring = engines::open_ring(&config, &dir)?;
     ring.rotate(&engines::key_ring(&config, &dir))?;
@@ -58,6 +68,7 @@ async fn destroy(args: DestroyArgs) -> anyhow::Result<()> {
         return Err(Usage(why.into()).into());
     }
     let config = config::load(&args.config, None)?;
+    must_be_here(&config)?;
     let request = Request::DestroyKeys { group: args.group };
     let count = match admin::ask(&config.data_dir(), &request, |_| {}).await? {
         Some(done) => done.get("destroyed").and_then(serde_json::Value::as_u64).unwrap_or(0),
