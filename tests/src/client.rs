@@ -7,6 +7,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
@@ -44,6 +45,14 @@ pub async fn handshake_status(url: &str, token: Option<&str>, headers: &[(&str, 
     }
 }
 
+fn handshake(url: &str, token: Option<&str>, query: &str) -> Result<Request, Box<Error>> {
+    let mut request = format!("{}/v1/ws{query}", url.replace("http://", "ws://")).into_client_request()?;
+    if let Some(token) = token {
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    Ok(request)
+}
+
 impl Client {
     /// Only the handshake.
     ///
@@ -55,11 +64,7 @@ impl Client {
         query: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self, Box<Error>> {
-        let mut request =
-            format!("{}/v1/ws{query}", url.replace("http://", "ws://")).into_client_request()?;
-        if let Some(token) = token {
-            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        }
+        let mut request = handshake(url, token, query)?;
         for (name, value) in headers {
             let name: reqwest::header::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
@@ -73,13 +78,11 @@ impl Client {
     /// # Errors
     /// As [`Client::open`].
     pub async fn open_narrow(url: &str, token: &str, buffer_bytes: u32) -> Result<Self, Box<Error>> {
-        let mut request = format!("{}/v1/ws", url.replace("http://", "ws://")).into_client_request()?;
-        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(buffer_bytes).unwrap();
         let address = url.trim_start_matches("http://").parse().unwrap();
         let stream = MaybeTlsStream::Plain(socket.connect(address).await.map_err(Error::Io)?);
-        let (socket, _) = client_async(request, stream).await?;
+        let (socket, _) = client_async(handshake(url, Some(token), "")?, stream).await?;
         Ok(Self { socket, kept: VecDeque::new(), next_id: 0, welcome: Value::Null })
     }
 

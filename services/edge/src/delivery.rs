@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::edge::Shared;
 use crate::hub::Channel;
-use crate::replay;
+use crate::replay::{self, Behind, Phase};
 
 /// Records taken from the log in one go.
 const RECORDS_MAX: usize = 512;
@@ -174,9 +174,8 @@ impl Delivery {
         };
         // Who should have got it is behind now, and replay tries on; so only now and then is it worth a line.
         if let Err(error) = outcome
-            && self.logged.is_none_or(|at| at.elapsed() >= replay::TROUBLE_LOGGED_EVERY)
+            && replay::is_worth_a_line(&mut self.logged)
         {
-            self.logged = Some(Instant::now());
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 %group,
@@ -198,9 +197,10 @@ impl Delivery {
         let frame = match self.shared.opener.frame(&fact, position, false).await {
             Ok(frame) => frame,
             Err(error) => {
-                // Nothing may come after it that would show them the hole, so they are brought on at once, and tried on with.
+                // Perhaps nothing comes after it that would show them the hole; and the read models may not show it yet.
                 for (session, subscription) in channel.miss(&fact) {
-                    replay::missed(&self.shared, &session, channel.group, subscription);
+                    let behind = Behind::Subscription(channel.group, subscription, Phase::Fresh);
+                    replay::start(&self.shared, &session, behind);
                 }
                 return Err(error);
             }
@@ -211,7 +211,8 @@ impl Delivery {
             self.shared.hub.end_subscription(channel.group, &session, subscription);
         }
         for (session, subscription) in delivered.behind {
-            replay::behind(&self.shared, &session, channel.group, subscription);
+            let behind = Behind::Subscription(channel.group, subscription, Phase::Known);
+            replay::start(&self.shared, &session, behind);
         }
         self.delivered.increment(delivered.count);
         self.latency.record(seconds_since(fact.at));

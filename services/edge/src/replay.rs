@@ -27,7 +27,7 @@ const PAGE_EVENTS: usize = 256;
 /// Wait before a replay that a store holds up is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 /// How often it is logged that replays are held up, or that events can't be delivered.
-pub(crate) const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
+const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// Something that a session has yet to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,16 +72,6 @@ impl Queue {
         self.running = next.is_some();
         next
     }
-}
-
-/// A live subscription fell behind.
-pub(crate) fn behind(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId, id: SubscriptionId) {
-    start(shared, session, Behind::Subscription(group, id, Phase::Known));
-}
-
-/// A live subscription missed an event that couldn't be opened; the read models may not show it yet.
-pub(crate) fn missed(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId, id: SubscriptionId) {
-    start(shared, session, Behind::Subscription(group, id, Phase::Fresh));
 }
 
 /// Replays something to a session.
@@ -277,12 +267,19 @@ async fn open(
     }
 }
 
+/// Whether trouble that was logged then, if ever, is to be logged again now.
+pub(crate) fn is_worth_a_line(logged: &mut Option<Instant>) -> bool {
+    let is_worth_it = logged.is_none_or(|at| at.elapsed() >= TROUBLE_LOGGED_EVERY);
+    if is_worth_it {
+        *logged = Some(Instant::now());
+    }
+    is_worth_it
+}
+
 /// A replay that can't go on is tried again until it can, so only now and then is it worth a line.
 fn held_up(shared: &Shared, session: &Session, error: &(dyn std::error::Error + 'static)) {
     metrics::counter!("parley_replays_held_up_total").increment(1);
-    let mut logged = shared.replay_trouble.lock();
-    if logged.is_none_or(|at| at.elapsed() >= TROUBLE_LOGGED_EVERY) {
-        *logged = Some(Instant::now());
+    if is_worth_a_line(&mut shared.replay_trouble.lock()) {
         tracing::error!(error, session = %session.id, "an event can't be replayed; trying on");
     }
 }
