@@ -153,6 +153,62 @@ async fn an_export_and_the_status_of_a_cluster() {
     assert!(partitions.iter().all(|partition| partition["owner"].is_string()), "{status}");
 }
 
+/// Erased is erased at every edge, also where the key was at hand and the message in memory; what is said later can be read.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs engines: scripts/test starts them"]
+async fn a_groups_keys_are_destroyed_in_every_process() {
+    let mut cluster = Cluster::start(&[]).await;
+    let group = cluster.rest("edge-1", "ann").await.group("Tea", &["bob"]).await;
+    let mut ann = cluster.client("edge-1", "ann", "?replay=none").await;
+    let mut bob = cluster.client("edge-2", "bob", "").await;
+    bob.must("subscribe_to_group", json!({"group_id": group}), "subscribed_to_group").await;
+    ann.text(&group, "A secret.").await;
+    while bob.event_of(&group).await["text"] != "A secret." {}
+
+    let destroy = ["keys", "destroy", "--yes", "--group", &group];
+    let (code, out, err) = cluster.run(&destroy).await;
+    assert_eq!((code, out.starts_with("1 data keys")), (0, true), "{out}{err}");
+    assert!(out.contains("in the 6 processes"), "{out}");
+    ann.text(&group, "No secret.").await;
+    while bob.event_of(&group).await["text"] != "No secret." {}
+    for edge in ["edge-1", "edge-2"] {
+        let mut late = cluster.client(edge, "bob", "?replay=none").await;
+        let all = json!({"group_id": group, "after_seq": 1});
+        late.must("subscribe_to_group", all, "subscribed_to_group").await;
+        let erased = late.event_of(&group).await;
+        assert_eq!(
+            (&erased["withheld"], &erased["text"]),
+            (&json!("erased"), &Value::Null),
+            "{edge}: {erased}"
+        );
+        assert_eq!(late.event_of(&group).await["text"], "No secret.", "{edge}");
+        assert_eq!(texts(&cluster, edge, &group).await, [Value::Null, json!("No secret.")], "{edge}");
+    }
+    let (code, _, err) = cluster.run(&["keys", "rotate"]).await;
+    assert!(code != 0 && err.contains("writer-"), "they know only the old ring: {err}");
+    for role in ["writer", "projector", "edge"] {
+        for number in [1, 2] {
+            cluster.kill(&format!("{role}-{number}")).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(12)).await; // until they count as gone
+    let (code, out, err) = cluster.run(&["keys", "rotate"]).await;
+    assert_eq!((code, out.trim()), (0, "key k2 is active; 1 data keys are wrapped under it"), "{err}");
+    for role in ["writer", "projector", "edge"] {
+        cluster.restart(&format!("{role}-1")).await;
+    }
+    assert_eq!(
+        texts(&cluster, "edge-1", &group).await,
+        [Value::Null, json!("No secret.")],
+        "under the fresh key"
+    );
+}
+
+async fn texts(cluster: &Cluster, edge: &str, group: &str) -> Vec<Value> {
+    let messages = cluster.rest(edge, "bob").await.history(group, 200).await;
+    messages.into_iter().map(|mut message| message["text"].take()).collect()
+}
+
 /// Groups that share a partition with the one that is replayed.
 const OTHERS: usize = 10_000;
 /// What a replay of 100 messages may read at most, of rows and of the log together.

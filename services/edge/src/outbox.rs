@@ -29,6 +29,9 @@ struct State {
     frames: VecDeque<Bytes>,
     /// Of the frames queued.
     bytes: usize,
+    /// That the socket has taken since the beginning, wrapping around: whether it takes any isn't seen by what is queued, to
+    /// which more is added meanwhile.
+    taken: usize,
     /// The socket took the beginning of the first frame.
     is_cut: bool,
     /// The lane will write.
@@ -208,6 +211,7 @@ impl Outbox {
                 Ok(0) => break Wrote::Broken,
                 Ok(written) => {
                     state.bytes -= written;
+                    state.taken = state.taken.wrapping_add(written);
                     state.is_cut = advance(&mut state.frames, written);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
@@ -238,7 +242,7 @@ impl Outbox {
     /// Writes until nothing is left; how the connection ended, if it did.
     async fn write_rest(&self, stall_wait: Duration) -> Option<Ended> {
         loop {
-            let stalled_at = {
+            let taken = {
                 let mut state = self.state.lock();
                 match self.write(&mut state) {
                     Wrote::Broken => return Some(Ended::silently()),
@@ -246,7 +250,7 @@ impl Outbox {
                         state.drained_at = Some(Instant::now());
                         break;
                     }
-                    Wrote::Some => state.bytes,
+                    Wrote::Some => state.taken,
                 }
             };
             let give_up = self.give_up(stall_wait);
@@ -268,7 +272,7 @@ impl Outbox {
                 let mut state = self.state.lock();
                 match self.write(&mut state) {
                     Wrote::Broken => return Some(Ended::silently()),
-                    Wrote::Some if state.bytes >= stalled_at => {}
+                    Wrote::Some if state.taken == taken => {}
                     Wrote::All | Wrote::Some => break,
                 }
             }
@@ -423,6 +427,28 @@ mod tests {
         read.unwrap();
         assert_eq!(got[STALLING_BYTES - 1..=STALLING_BYTES], *b"x\x88");
         assert_eq!(got[STALLING_BYTES + 2..STALLING_BYTES + 4], 3008_u16.to_be_bytes());
+    }
+
+    /// A client that takes what it asked for steadily isn't too slow, however much it goes on asking for.
+    #[tokio::test]
+    async fn who_reads_as_fast_as_it_asks_is_not_too_slow() {
+        const STALL_WAIT: Duration = Duration::from_secs(2);
+        let (mut client, outbox) = outbox(usize::MAX).await;
+        outbox.push(Bytes::from(vec![b'x'; STALLING_BYTES]));
+        outbox.flush();
+        let reading = async {
+            let mut some = vec![0; 512 * 1024];
+            let begun = Instant::now();
+            while begun.elapsed() < 2 * STALL_WAIT {
+                client.read_exact(&mut some).await.unwrap();
+                outbox.push(Bytes::from(some.clone()));
+                tokio::time::sleep(STALL_WAIT / 20).await;
+            }
+        };
+        tokio::select! {
+            ended = outbox.write_all(STALL_WAIT) => panic!("closed: {:?}", ended.close),
+            () = reading => {}
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use parley_domain::{GroupId, KeyId, Timestamp};
 use quick_cache::sync::Cache;
 
@@ -38,6 +39,9 @@ pub struct Keys {
     store: Arc<dyn KeyStore>,
     by_period: Cache<(GroupId, u32), Arc<DataKey>>,
     by_id: Cache<KeyId, Arc<DataKey>>,
+    /// How often keys were destroyed. What was read from the store before the last time isn't kept: it may be a key that
+    /// is no more.
+    destructions: RwLock<u64>,
 }
 
 fn context(key: &WrappedKey) -> Vec<u8> {
@@ -49,7 +53,7 @@ impl Keys {
     #[must_use]
     pub fn new(ring: KeyRing, store: Arc<dyn KeyStore>) -> Self {
         let (by_period, by_id) = (Cache::new(CACHED_KEYS_MAX), Cache::new(CACHED_KEYS_MAX));
-        Self { ring, store, by_period, by_id }
+        Self { ring, store, by_period, by_id, destructions: RwLock::new(0) }
     }
 
     /// The ring, which also signs media URLs.
@@ -61,9 +65,15 @@ impl Keys {
     fn unwrap(&self, stored: &WrappedKey) -> Result<Arc<DataKey>, KeysError> {
         let secret = self.ring.unwrap(&stored.ring_key, &stored.wrapped, &context(stored));
         let key = secret.and_then(|secret| DataKey::new(stored.key_id, &secret));
-        let key = Arc::new(key.ok_or_else(|| KeysError::Unwrap(stored.key_id, stored.ring_key.clone()))?);
-        self.by_id.insert(stored.key_id, key.clone());
-        Ok(key)
+        key.map(Arc::new).ok_or_else(|| KeysError::Unwrap(stored.key_id, stored.ring_key.clone()))
+    }
+
+    /// Keeps something at hand, unless keys were destroyed since `seen`.
+    fn keep(&self, seen: u64, insert: impl FnOnce()) {
+        let destructions = self.destructions.read();
+        if *destructions == seen {
+            insert();
+        }
     }
 
     /// The key with this id; `None` if it was destroyed.
@@ -74,10 +84,11 @@ impl Keys {
         if let Some(key) = self.by_id.get(&id) {
             return Ok(Some(key));
         }
-        match self.store.find(id).await? {
-            Some(stored) => self.unwrap(&stored).map(Some),
-            None => Ok(None),
-        }
+        let seen = *self.destructions.read();
+        let Some(stored) = self.store.find(id).await? else { return Ok(None) };
+        let key = self.unwrap(&stored)?;
+        self.keep(seen, || self.by_id.insert(id, key.clone()));
+        Ok(Some(key))
     }
 
     /// Keys to seal new content of these groups with; those that are missing are made, durably, in one go.
@@ -90,6 +101,7 @@ impl Keys {
         now: Timestamp,
     ) -> Result<HashMap<GroupId, Arc<DataKey>>, KeysError> {
         let period = period_of(now);
+        let seen = *self.destructions.read();
         let mut found = HashMap::new();
         let mut made = Vec::new();
         for group in groups {
@@ -108,9 +120,12 @@ impl Keys {
         if !made.is_empty() {
             self.store.put(made).await?;
         }
-        for (group, key) in &found {
-            self.by_period.insert((*group, period), key.clone());
-        }
+        self.keep(seen, || {
+            for (group, key) in &found {
+                self.by_period.insert((*group, period), key.clone());
+                self.by_id.insert(key.id(), key.clone());
+            }
+        });
         Ok(found)
     }
 
@@ -159,12 +174,15 @@ impl Keys {
         }
     }
 
-    /// Destroys a group's data keys: its content so far can't be read by anybody any more. Returns how many.
+    /// Destroys a group's data keys: its content so far can't be read by anybody any more. Returns how many. Other
+    /// processes on the same store that have them at hand must be told to destroy them too.
     ///
     /// # Errors
     /// [`KeysError::Store`].
     pub async fn destroy(&self, group: GroupId) -> Result<usize, KeysError> {
         let count = self.store.destroy(group).await?;
+        let mut destructions = self.destructions.write();
+        *destructions += 1;
         self.by_period.clear();
         self.by_id.clear();
         Ok(count)

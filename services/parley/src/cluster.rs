@@ -10,6 +10,7 @@
 
 pub(crate) mod engines;
 mod gauges;
+pub(crate) mod keys;
 pub(crate) mod peers;
 mod probes;
 pub(crate) mod rebuild;
@@ -75,7 +76,7 @@ pub(crate) async fn run(args: RoleArgs, roles: &[Role]) -> anyhow::Result<()> {
 
 /// The same with what is set up already.
 pub(crate) async fn serve(config: Config, metrics: PrometheusHandle, roles: &[Role]) -> anyhow::Result<()> {
-    crate::serve::raise_file_limit();
+    crate::serve::settle_in();
     let mut signals = Signals::new()?;
     let instance = instance(&config, roles);
     let traces = telemetry::traces::start(&config.telemetry, &instance)?;

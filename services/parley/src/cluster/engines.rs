@@ -1,6 +1,6 @@
 //! The engines that several processes share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,12 +89,20 @@ pub(crate) async fn shared_reads(
 /// # Errors
 /// What can't be opened.
 pub(crate) async fn open_keys(config: &Config) -> anyhow::Result<Keys> {
-    let dir = config.data_dir();
-    let ring = ring(&config.key_ring(|| dir.join("keys").join("ring.json")), &dir)?;
-    Ok(Keys::new(ring, key_store(config, &dir).await?))
+    let ring = ring(&ring_path(config), &config.data_dir())?;
+    Ok(Keys::new(ring, key_store(config).await?))
 }
 
-async fn key_store(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn KeyStore>> {
+/// The file of the ring that all processes share.
+pub(super) fn ring_path(config: &Config) -> PathBuf {
+    config.key_ring(|| config.data_dir().join("keys").join("ring.json"))
+}
+
+/// Opens the store of wrapped data keys.
+///
+/// # Errors
+/// That it can't be opened.
+pub(super) async fn key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyStore>> {
     let in_cassandra = match config.keys.store.as_str() {
         "cassandra" => true,
         "embedded" => false,
@@ -106,7 +114,10 @@ async fn key_store(config: &Config, dir: &Path) -> anyhow::Result<Arc<dyn KeySto
             let is_transient = |error: &_| matches!(error, StoreError::Engine(_));
             Ok(patiently(|| CassandraKeyStore::open(&options), is_transient).await.context(cannot)?)
         }
-        None => Ok(EmbeddedKeyStore::open(&dir.join("keys").join("store")).context(cannot)?),
+        None => {
+            let dir = config.data_dir().join("keys").join("store");
+            Ok(EmbeddedKeyStore::open(&dir).context(cannot)?)
+        }
     }
 }
 

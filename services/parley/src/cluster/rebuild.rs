@@ -1,7 +1,6 @@
 //! `parley rebuild` where the work is shared: in a process of its own, while the projectors stand still for the comparison.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use indicatif::ProgressBar;
 use parley_eventlog::EventLog as _;
@@ -16,9 +15,6 @@ use super::roster::{self, Present};
 use crate::config::Config;
 use crate::rebuild::{Wish, perform};
 
-/// How long it takes at most until everybody who is there has been heard of.
-const ROSTER_WAIT: Duration = Duration::from_secs(3);
-
 /// Builds, compares and switches, or switches back.
 ///
 /// # Errors
@@ -28,7 +24,7 @@ pub(crate) async fn run(config: &Config, wish: Wish, bar: &ProgressBar) -> anyho
     let stop = CancellationToken::new();
     let (seen, present) = watch::channel(Present::default());
     let following = tokio::spawn(roster::follow(engines.log.roster(), seen, stop.clone()));
-    tokio::time::sleep(ROSTER_WAIT).await;
+    tokio::time::sleep(roster::HEARD_AFTER).await;
     let projectors = AllProjectors { channels: Arc::new(Channels::new(config.tls()?)), present };
     let outcome = perform(engines.log.clone(), engines.reads.clone(), Some(&projectors), wish, bar).await;
     stop.cancel();

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::Process;
 use super::gauges;
+use super::keys::AtHand;
 use super::peers::{AllEdges, OtherEdges};
 use super::probes::{self, Faults, Ready};
 use super::roster::{Present, Role};
@@ -77,6 +78,7 @@ impl Roles {
     ) -> anyhow::Result<(SocketAddr, Self)> {
         let wanted = process.entry.borrow().roles.clone();
         let (mut roles, mut served) = (Self::default(), rpc::Roles::default());
+        served.keys = Some(Arc::new(AtHand(process.engines.keys.clone())));
         let log: Arc<dyn EventLog> = process.engines.log.clone();
         let (reached, follower) = Follower::new(log, process.engines.reads.clone());
         process.tasks.spawn(follower.run(process.stop.clone()));

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 const SAY_EVERY: Duration = Duration::from_secs(2);
 /// After so long without a word a process counts as gone. Only a hint: what it owns is decided in the log.
 const GONE_AFTER: Duration = Duration::from_secs(10);
+/// How long it takes at most until everybody who is there has been heard of.
+pub(crate) const HEARD_AFTER: Duration = Duration::from_secs(3);
 /// How often it is looked who is gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait after the roster couldn't be read or written.
@@ -130,6 +132,17 @@ pub(crate) async fn follow(roster: Roster, present: watch::Sender<Present>, stop
             () = tokio::time::sleep(RETRY) => {}
         }
     }
+}
+
+/// Who is there now, as somebody hears who only asks.
+pub(crate) async fn heard(roster: Roster) -> Present {
+    let stop = CancellationToken::new();
+    let (seen, present) = watch::channel(Present::default());
+    let following = tokio::spawn(follow(roster, seen, stop.clone()));
+    tokio::time::sleep(HEARD_AFTER).await;
+    stop.cancel();
+    drop(following.await);
+    present.borrow().clone()
 }
 
 async fn follow_on(

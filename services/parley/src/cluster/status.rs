@@ -1,22 +1,15 @@
 //! `parley status` where the work is shared: what the roles publish, and what the engines say.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::kafka::KafkaLog;
 use parley_readstore::ReadStore;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use super::engines;
-use super::roster::{self, Present};
+use super::{engines, roster};
 use crate::config::Config;
 use crate::status::{Instance, Status, of_log};
-
-/// How long it takes at most until everybody who is there has been heard of.
-const ROSTER_WAIT: Duration = Duration::from_secs(3);
 
 /// Asks.
 ///
@@ -26,13 +19,7 @@ pub(crate) async fn ask(config: &Config) -> anyhow::Result<Status> {
     let options = config.kafka_options().context("the log isn't on Kafka")?;
     let log = KafkaLog::open(options).await.context("the log can't be opened")?;
     let reads = engines::shared_reads(config, log.epoch()).await?;
-    let stop = CancellationToken::new();
-    let (seen, present) = watch::channel(Present::default());
-    let following = tokio::spawn(roster::follow(log.roster(), seen, stop.clone()));
-    tokio::time::sleep(ROSTER_WAIT).await;
-    let present = present.borrow().clone();
-    stop.cancel();
-    drop(following.await);
+    let present = roster::heard(log.roster()).await;
     let instances = present.entries.iter().map(|(name, entry)| Instance {
         instance: name.clone(),
         roles: entry.roles.clone(),

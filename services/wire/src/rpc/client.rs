@@ -11,6 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 
 use super::proto::commands_client::CommandsClient;
+use super::proto::data_keys_client::DataKeysClient;
 use super::proto::notices_client::NoticesClient;
 use super::proto::projectors_client::ProjectorsClient;
 use super::proto::put_profile_reply::Refused;
@@ -29,6 +30,8 @@ const KEEPALIVE_WAIT: Duration = Duration::from_secs(3);
 const NOTIFY_WAIT: Duration = Duration::from_secs(2);
 /// How long a projector may take to stand still: the write that is under way.
 const PAUSE_WAIT: Duration = Duration::from_secs(10);
+/// How long the destruction of a group's data keys may take: a few rows.
+const DESTROY_WAIT: Duration = Duration::from_secs(10);
 /// How long a profile may take to become durable.
 const PROFILE_WAIT: Duration = Duration::from_secs(5);
 /// Users that one call names.
@@ -229,5 +232,16 @@ impl Channels {
         };
         let stream = tokio::time::timeout(PAUSE_WAIT, pausing).await.map_err(|_| CallError::Late)??;
         Ok(super::Paused::new(stream))
+    }
+
+    /// Has a process destroy a group's data keys, also those that it has at hand; how many were still in the store.
+    ///
+    /// # Errors
+    /// [`CallError`]; then it may have them at hand, and must be told again.
+    pub async fn destroy_keys(&self, address: &str, group: GroupId) -> Result<u64, CallError> {
+        let mut client = DataKeysClient::new(self.to(address)?);
+        let calling = client.destroy(proto::DestroyKeysRequest { group_id: group.as_bytes().to_vec() });
+        let reply = tokio::time::timeout(DESTROY_WAIT, calling).await.map_err(|_| CallError::Late)??;
+        Ok(reply.into_inner().destroyed)
     }
 }

@@ -11,10 +11,11 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 
 use super::proto::commands_server::CommandsServer;
+use super::proto::data_keys_server::DataKeysServer;
 use super::proto::notices_server::NoticesServer;
 use super::proto::projectors_server::ProjectorsServer;
 use super::tls::{Tls, TlsError};
-use super::{DESCRIPTORS, MESSAGE_BYTES_MAX, Pausable, commands, notices, projectors};
+use super::{DESCRIPTORS, Destroys, MESSAGE_BYTES_MAX, Pausable, commands, data_keys, notices, projectors};
 use crate::service::{Notices, Owner, Peers};
 
 /// How often an idle connection is asked whether it is there, and how long it may take to say so.
@@ -32,6 +33,8 @@ pub struct Roles {
     pub notices: Option<(Arc<dyn Notices>, Arc<dyn Peers>)>,
     /// A projector.
     pub projector: Option<Arc<dyn Pausable>>,
+    /// Data keys at hand.
+    pub keys: Option<Arc<dyn Destroys>>,
 }
 
 /// Serves until told to stop; then ends what is under way, within a limit.
@@ -101,6 +104,10 @@ async fn router(
     if let Some(projector) = roles.projector {
         health.set_serving::<ProjectorsServer<projectors::Service>>().await;
         router = router.add_service(ProjectorsServer::new(projectors::Service { projector }));
+    }
+    if let Some(keys) = roles.keys {
+        health.set_serving::<DataKeysServer<data_keys::Service>>().await;
+        router = router.add_service(DataKeysServer::new(data_keys::Service { keys }));
     }
     Ok(router)
 }
