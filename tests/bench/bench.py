@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from capacity import MEASURED, Activity, rows
+from edges import compare
 from growth import grow
 from plot import bars
 from roles import costs
@@ -44,6 +45,7 @@ def arguments() -> argparse.Namespace:
     growth.add_argument("--history", type=int, default=1_000_000)
     commands.add_parser("stalled", help="1,000 readers that stop reading")
     commands.add_parser("roles", help="CPU a message of each role of a cluster, and of its engines")
+    commands.add_parser("edges", help="a delivery at an edge of a cluster, beside one embedded process")
     commands.add_parser("capacity", help="what 1, 10 and 100 million connected users need")
     commands.add_parser("rebuild", help="events a second of a rebuild of real chat")
     return parser.parse_args()
@@ -181,6 +183,9 @@ def main() -> int:
             case "roles":
                 with tempfile.TemporaryDirectory(prefix="parley-roles-") as data:
                     asyncio.run(costs(args.binary, Path(data)))
+            case "edges":
+                with tempfile.TemporaryDirectory(prefix="parley-edges-") as data:
+                    asyncio.run(compare(args.binary, Path(data)))
             case "capacity":
                 print("Of costs measured at a low load, an upper bound; bytes in log and rows are estimated.\n")
                 print("\n".join(rows(MEASURED, Activity())))

@@ -42,7 +42,7 @@ async def _costs(binary: Path, data: Path, engines: Engines) -> None:
             command += ["--secs", str(SECONDS), "--warm", "3", "--url", edge, "--data", str(data / "bench"), "--json"]
             runs.append((command, env))
         before = {name: cpu_s(pid) for name, pid in pids.items()}
-        outcomes = await asyncio.gather(*(asyncio.to_thread(_run, command, env) for command, env in runs))
+        outcomes = await asyncio.gather(*(asyncio.to_thread(run_json, command, env) for command, env in runs))
         used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
     finally:
         await cluster.stop()
@@ -56,7 +56,8 @@ async def _costs(binary: Path, data: Path, engines: Engines) -> None:
         print(f"{role}: {cpu:.2f} s of CPU, {cpu / messages * 1e6:.0f} us a message")
 
 
-def _run(command: list[str], env: dict[str, str]) -> dict[str, Any]:
+def run_json(command: list[str], env: dict[str, str]) -> dict[str, Any]:
+    """Runs `parley bench --json` and gives what it found."""
     run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise BenchError(f"parley bench ended with {run.returncode}: {run.stderr[-500:]}")

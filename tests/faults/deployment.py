@@ -195,10 +195,14 @@ class Cluster(Deployment):
     def edge_of(self, name: str) -> str | None:
         return self.edges[int(name.removeprefix("edge-")) - 1] if name.startswith("edge-") else None
 
+    def operators(self, name: str) -> str:
+        """Where operators ask a process."""
+        return f"http://127.0.0.1:{self._admin[name]}"
+
     async def until_ready(self, name: str) -> bool:
         for _ in range(60):
             try:
-                await asyncio.to_thread(_get, f"http://127.0.0.1:{self._admin[name]}/readyz")
+                await asyncio.to_thread(_get, f"{self.operators(name)}/readyz")
             except (OSError, ValueError):
                 await asyncio.sleep(0.5)
                 continue

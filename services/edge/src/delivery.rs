@@ -5,8 +5,9 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parley_domain::{Event, GroupId, Position, Seq, Timestamp, Verdict};
+use parley_domain::{Event, Fact, GroupId, Position, Seq, Timestamp, Verdict};
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
+use parley_keys::Breaker;
 use parley_readstore::{Checkpoint, CheckpointKey};
 use parley_wire::trace::{self, SpanKind};
 use parley_wire::{clock, event};
@@ -33,6 +34,8 @@ pub(crate) struct Delivery {
     at: HashMap<TopicPartition, Checkpoint>,
     kept: VecDeque<(Weak<Channel>, Seq, usize)>,
     kept_bytes: usize,
+    /// One message that needs a key mustn't hold up all the others.
+    keys_breaker: Breaker,
     /// When it was last said that an event can't be delivered live.
     logged: Option<Instant>,
     /// Records read from the log, whether or not anybody here wants them.
@@ -68,6 +71,7 @@ impl Delivery {
             at,
             kept: VecDeque::new(),
             kept_bytes: 0,
+            keys_breaker: Breaker::default(),
             logged: None,
             read: metrics::counter!("parley_delivery_records_read_total"),
             delivered: metrics::counter!("parley_deliveries_total"),
@@ -194,14 +198,16 @@ impl Delivery {
         let span = trace::below(stored.record.trace.as_deref().copied(), "deliver", SpanKind::Consumer);
         let fact = event::decode_fact(&stored.record.kind, stored.record.value.clone())?;
         let position = Position { partition: stored.at.partition, offset: stored.offset };
+        if let Some(key) = self.shared.opener.wanted(&fact)
+            && self.keys_breaker.ask("data keys", self.shared.opener.fetch(key)).await.is_none()
+        {
+            self.miss(channel, &fact);
+            return Ok(());
+        }
         let frame = match self.shared.opener.frame(&fact, position, false).await {
             Ok(frame) => frame,
             Err(error) => {
-                // Perhaps nothing comes after it that would show them the hole; and the read models may not show it yet.
-                for (session, subscription) in channel.miss(&fact) {
-                    let behind = Behind::Subscription(channel.group, subscription, Phase::Fresh);
-                    replay::start(&self.shared, &session, behind);
-                }
+                self.miss(channel, &fact);
                 return Err(error);
             }
         };
@@ -228,6 +234,15 @@ impl Delivery {
             crate::media::look_again(&self.shared, channel.group, fact.seq, message);
         }
         Ok(())
+    }
+
+    /// An event that can't be opened now: replay brings it to those who should get it. Perhaps nothing comes after it that
+    /// would show them the hole; and the read models may not show it yet.
+    fn miss(&self, channel: &Channel, fact: &Fact) {
+        for (session, subscription) in channel.miss(fact) {
+            let behind = Behind::Subscription(channel.group, subscription, Phase::Fresh);
+            replay::start(&self.shared, &session, behind);
+        }
     }
 
     /// Counts a frame that the tail of a channel keeps, and lets the oldest ones go.

@@ -42,6 +42,17 @@ impl Opener {
         self.epoch
     }
 
+    /// The key that must be read from the store before an event can be opened; `None`: none, or it is at hand.
+    pub(crate) fn wanted(&self, fact: &Fact) -> Option<KeyId> {
+        let Event::MessageSent(message) = &fact.event else { return None };
+        self.keys.known(message.key_id).is_none().then_some(message.key_id)
+    }
+
+    /// Reads a key, so that it is at hand if it can be used.
+    pub(crate) async fn fetch(&self, key: KeyId) -> Result<(), parley_keys::StoreError> {
+        self.keys.try_find(key).await.map(drop)
+    }
+
     /// Whether all of these keys are there: none was destroyed since. `false` also where that can't be known now.
     pub(crate) async fn has(&self, keys: &[KeyId]) -> bool {
         for key in keys {

@@ -1,11 +1,12 @@
 //! One socket: a task that reads what the client asks and writes what it gets.
 
+mod ahead;
 mod messages;
 mod requests;
 mod subscriptions;
 mod welcome;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -27,12 +28,10 @@ use crate::edge::Shared;
 use crate::outbox::{Ended, Outbox};
 use crate::replay::Queue;
 use crate::ws::{self, Inbound, Reader};
+use ahead::Ahead;
 
 /// Frames in a row that are no JSON object; then the connection is closed.
 const MALFORMED_MAX: u32 = 10;
-/// What is read while a frame is being answered; beyond that the client waits, and its pings too.
-const AHEAD_FRAMES_MAX: usize = 1_024;
-const AHEAD_BYTES_MAX: usize = 256 * 1024;
 /// How long, and how much, is read on after a close frame was sent, so that the client can read it.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -154,33 +153,6 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         drop(tokio::io::copy(&mut rest, &mut tokio::io::sink()).await);
     };
     drop(tokio::time::timeout(LINGER, linger).await);
-}
-
-/// Frames that were read while another one was being answered, in their order.
-#[derive(Default)]
-struct Ahead {
-    texts: VecDeque<Option<Bytes>>,
-    bytes: usize,
-}
-
-impl Ahead {
-    fn has_space(&self) -> bool {
-        self.texts.len() < AHEAD_FRAMES_MAX && self.bytes < AHEAD_BYTES_MAX
-    }
-
-    fn add(&mut self, text: Option<Bytes>) {
-        self.bytes += text.as_ref().map_or(0, Bytes::len);
-        self.texts.push_back(text);
-    }
-
-    fn take(&mut self) -> Option<Option<Bytes>> {
-        let text = self.texts.pop_front()?;
-        self.bytes -= text.as_ref().map_or(0, Bytes::len);
-        if self.texts.is_empty() {
-            self.texts = VecDeque::new(); // a connection that idles holds no memory for this
-        }
-        Some(text)
-    }
 }
 
 struct Connection<'a> {
@@ -392,20 +364,6 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_read_ahead_comes_in_order_and_is_bounded() {
-        let mut ahead = Ahead::default();
-        ahead.add(Some(Bytes::from_static(b"one")));
-        ahead.add(None);
-        assert_eq!(ahead.take(), Some(Some(Bytes::from_static(b"one"))));
-        assert_eq!((ahead.take(), ahead.take()), (Some(None), None));
-        ahead.add(Some(Bytes::from(vec![0; AHEAD_BYTES_MAX])));
-        assert!(!ahead.has_space(), "bytes");
-        assert!(ahead.take().is_some() && ahead.has_space());
-        (0..AHEAD_FRAMES_MAX).for_each(|_| ahead.add(None));
-        assert!(!ahead.has_space(), "frames");
-    }
 
     #[test]
     fn a_quick_pong_is_heard_since_its_ping() {

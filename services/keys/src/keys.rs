@@ -1,8 +1,9 @@
 //! Data keys, made when they are needed and kept at hand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use futures::future::join_all;
 use parking_lot::RwLock;
 use parley_domain::{GroupId, KeyId, Timestamp};
 use quick_cache::sync::Cache;
@@ -13,6 +14,8 @@ use crate::ring::{KeyRing, random};
 
 /// Data keys kept unwrapped in memory; a key takes about 1 KiB.
 const CACHED_KEYS_MAX: usize = 20_000;
+/// Groups whose keys are read at the same time, and stored in one go.
+const GROUPS_AT_ONCE_MAX: usize = 64;
 /// Length of a period in days; a group gets a fresh data key in each.
 const PERIOD_DAYS: i64 = 30;
 
@@ -31,6 +34,15 @@ pub enum KeysError {
     /// The key-encryption key that wrapped it is not in the ring, or the bytes were changed.
     #[error("data key {0} can't be unwrapped: is its key-encryption key {1:?} in the key ring?")]
     Unwrap(KeyId, String),
+}
+
+/// Keys to seal with.
+#[derive(Debug, Default)]
+pub struct Sealing {
+    /// By group.
+    pub keys: HashMap<GroupId, Arc<DataKey>>,
+    /// Why there is none for some.
+    pub unusable: Option<KeysError>,
 }
 
 /// The data keys of all groups.
@@ -81,52 +93,80 @@ impl Keys {
     /// # Errors
     /// [`KeysError`].
     pub async fn find(&self, id: KeyId) -> Result<Option<Arc<DataKey>>, KeysError> {
-        if let Some(key) = self.by_id.get(&id) {
-            return Ok(Some(key));
-        }
-        let seen = *self.destructions.read();
-        let Some(stored) = self.store.find(id).await? else { return Ok(None) };
-        let key = self.unwrap(&stored)?;
-        self.keep(seen, || self.by_id.insert(id, key.clone()));
-        Ok(Some(key))
+        self.try_find(id).await?
     }
 
-    /// Keys to seal new content of these groups with; those that are missing are made, durably, in one go.
+    /// The same, but what is wrong with the key is told apart from what is wrong with the store.
     ///
     /// # Errors
-    /// [`KeysError`]; then none of them may be used.
+    /// [`StoreError`].
+    pub async fn try_find(&self, id: KeyId) -> Result<Result<Option<Arc<DataKey>>, KeysError>, StoreError> {
+        if let Some(key) = self.by_id.get(&id) {
+            return Ok(Ok(Some(key)));
+        }
+        let seen = *self.destructions.read();
+        let Some(stored) = self.store.find(id).await? else { return Ok(Ok(None)) };
+        let key = match self.unwrap(&stored) {
+            Ok(key) => key,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.keep(seen, || self.by_id.insert(id, key.clone()));
+        Ok(Ok(Some(key)))
+    }
+
+    /// The key with this id, if it is at hand.
+    #[must_use]
+    pub fn known(&self, id: KeyId) -> Option<Arc<DataKey>> {
+        self.by_id.get(&id)
+    }
+
+    /// The key to seal new content of a group with, if it is at hand.
+    #[must_use]
+    pub fn known_for_sealing(&self, group: GroupId, now: Timestamp) -> Option<Arc<DataKey>> {
+        self.by_period.get(&(group, period_of(now)))
+    }
+
+    /// Keys to seal new content of these groups with, read from the store; those that are missing are made, durably. Some at
+    /// a time, which are at hand from then on, also if this is given up. Groups whose key can't be unwrapped are left out,
+    /// with the first reason.
+    ///
+    /// # Errors
+    /// [`StoreError`].
     pub async fn for_sealing(
         &self,
         groups: impl IntoIterator<Item = GroupId>,
         now: Timestamp,
-    ) -> Result<HashMap<GroupId, Arc<DataKey>>, KeysError> {
+    ) -> Result<Sealing, StoreError> {
         let period = period_of(now);
-        let seen = *self.destructions.read();
-        let mut found = HashMap::new();
-        let mut made = Vec::new();
-        for group in groups {
-            if found.contains_key(&group) {
-                continue;
+        let groups: HashSet<GroupId> = groups.into_iter().collect();
+        let groups: Vec<GroupId> = groups.into_iter().collect();
+        let mut sealing = Sealing::default();
+        for some in groups.chunks(GROUPS_AT_ONCE_MAX) {
+            let seen = *self.destructions.read();
+            let reads = some.iter().map(|group| self.store.of_period(*group, period));
+            let (mut found, mut made) = (Vec::new(), Vec::new());
+            for (group, stored) in some.iter().zip(join_all(reads).await) {
+                let key = match stored? {
+                    Some(stored) => self.unwrap(&stored),
+                    None => self.make(*group, period, &mut made),
+                };
+                match key {
+                    Ok(key) => found.push((*group, key)),
+                    Err(error) => sealing.unusable = sealing.unusable.or(Some(error)),
+                }
             }
-            let key = match self.by_period.get(&(group, period)) {
-                Some(key) => key,
-                None => match self.store.of_period(group, period).await? {
-                    Some(stored) => self.unwrap(&stored)?,
-                    None => self.make(group, period, &mut made)?,
-                },
-            };
-            found.insert(group, key);
-        }
-        if !made.is_empty() {
-            self.store.put(made).await?;
-        }
-        self.keep(seen, || {
-            for (group, key) in &found {
-                self.by_period.insert((*group, period), key.clone());
-                self.by_id.insert(key.id(), key.clone());
+            if !made.is_empty() {
+                self.store.put(made).await?;
             }
-        });
-        Ok(found)
+            self.keep(seen, || {
+                for (group, key) in &found {
+                    self.by_period.insert((*group, period), key.clone());
+                    self.by_id.insert(key.id(), key.clone());
+                }
+            });
+            sealing.keys.extend(found);
+        }
+        Ok(sealing)
     }
 
     fn make(

@@ -12,8 +12,10 @@
 //! It is durable before the first event that is sealed under it. To destroy it is to erase what it sealed, although the
 //! log never changes.
 
+mod breaker;
 pub mod conformance;
 mod data_key;
+pub mod faults;
 mod keys;
 mod media_url;
 mod port;
@@ -24,8 +26,9 @@ mod providers {
 }
 mod ring;
 
+pub use breaker::Breaker;
 pub use data_key::{DataKey, Place, SealError};
-pub use keys::{Keys, KeysError, period_of};
+pub use keys::{Keys, KeysError, Sealing, period_of};
 pub use media_url::{MediaUrlError, media_url, open_media_url};
 pub use port::{KeyStore, StoreError, WrappedKey};
 #[cfg(feature = "cassandra")]

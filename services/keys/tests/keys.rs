@@ -26,7 +26,7 @@ async fn content_opens_in_its_place_only_and_after_a_rotation_too() {
     let (ann, bob) = (UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
     let (id, sealed) = {
         let keys = keys(dir.path());
-        let key = keys.for_sealing([GROUP], Timestamp(0)).await.unwrap().remove(&GROUP).unwrap();
+        let key = keys.for_sealing([GROUP], Timestamp(0)).await.unwrap().keys.remove(&GROUP).unwrap();
         (key.id(), key.seal(place(1, &ann), b"hello").unwrap())
     };
     assert!(!sealed.windows(5).any(|some| some == b"hello"));
@@ -51,8 +51,9 @@ async fn content_opens_in_its_place_only_and_after_a_rotation_too() {
 async fn a_group_gets_one_key_a_period_and_none_is_left_once_destroyed() {
     let dir = tempfile::tempdir().unwrap();
     let keys = keys(dir.path());
-    let key =
-        async |at: i64| keys.for_sealing([GROUP], Timestamp(at)).await.unwrap().remove(&GROUP).unwrap().id();
+    let key = async |at: i64| {
+        keys.for_sealing([GROUP], Timestamp(at)).await.unwrap().keys.remove(&GROUP).unwrap().id()
+    };
     let (first, again, later) = (key(0).await, key(DAY_MS).await, key(31 * DAY_MS).await);
     assert_eq!(first, again);
     assert_ne!(first, later);

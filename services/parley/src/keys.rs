@@ -49,7 +49,12 @@ async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
         true => cluster::keys::rotate(&config).await?,
         false => rotate_here(&config).await?,
     };
-    print_line(&format!("key {active} is active; {count} data keys are wrapped under it"))
+    print_line(&format!("key {active} is active; {count} data keys are wrapped under it"))?;
+    if config.is_shared() {
+        let ring = cluster::engines::ring_path(&config);
+        print_line(&format!("give {} to every machine before anything starts there", ring.display()))?;
+    }
+    Ok(())
 }
 
 async fn rotate_here(config: &Config) -> anyhow::Result<(String, usize)> {

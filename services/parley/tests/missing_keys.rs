@@ -6,17 +6,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::{SinkExt as _, StreamExt as _};
-use parley_domain::{GroupId, KeyId, PartitionCount, UserId};
+use parley_domain::{PartitionCount, UserId};
 use parley_edge::auth::{AuthOptions, Authenticator, Secret, sign_hs256};
 use parley_edge::{Edge, Hub};
 use parley_eventlog::EventLog;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
-use parley_keys::{EmbeddedKeyStore, KeyRing, KeyStore, Keys, StoreError, WrappedKey};
+use parley_keys::faults::Switched;
+use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
 use parley_media::providers::embedded::{EmbeddedMedia, EmbeddedOptions};
 use parley_projector::Projector;
 use parley_readstore::ReadStore;
@@ -33,40 +32,6 @@ use tokio_util::sync::CancellationToken;
 
 const SECRET: &[u8] = b"a secret of thirty-two bytes....";
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The embedded store, which a switch takes away.
-struct Switched {
-    store: Arc<EmbeddedKeyStore>,
-    is_away: AtomicBool,
-    refused: tokio::sync::Notify,
-}
-
-#[async_trait]
-impl KeyStore for Switched {
-    async fn find(&self, key: KeyId) -> Result<Option<WrappedKey>, StoreError> {
-        if self.is_away.load(Ordering::SeqCst) {
-            self.refused.notify_one();
-            return Err(StoreError::Engine("switched off".into()));
-        }
-        self.store.find(key).await
-    }
-
-    async fn of_period(&self, group: GroupId, period: u32) -> Result<Option<WrappedKey>, StoreError> {
-        self.store.of_period(group, period).await
-    }
-
-    async fn put(&self, keys: Vec<WrappedKey>) -> Result<(), StoreError> {
-        self.store.put(keys).await
-    }
-
-    async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<WrappedKey>, StoreError> {
-        self.store.page(after, limit).await
-    }
-
-    async fn destroy(&self, group: GroupId) -> Result<usize, StoreError> {
-        self.store.destroy(group).await
-    }
-}
 
 /// A writer and a projector, and an edge whose keys can be taken away.
 struct Chat {
@@ -86,11 +51,7 @@ impl Chat {
             EmbeddedReadStore::open(&dir.join("reads"), log.epoch(), Default::default()).unwrap();
         let ring = || KeyRing::open_or_create(&dir.join("ring.json")).unwrap();
         let store = EmbeddedKeyStore::open(&dir.join("keys")).unwrap();
-        let keys = Arc::new(Switched {
-            store: store.clone(),
-            is_away: AtomicBool::new(false),
-            refused: tokio::sync::Notify::new(),
-        });
+        let keys = Switched::new(store.clone());
         let hub = Hub::new(log.epoch());
         let (live, projector) = Projector::start(log.clone(), reads.clone()).await.unwrap();
         let engines = parley_writer::Engines {
@@ -198,11 +159,11 @@ async fn what_could_not_be_opened_live_comes_once_the_keys_are_back() {
     bob.send("subscribe_to_group", json!({"group_id": group})).await;
     bob.expect("subscribed_to_group").await;
 
-    chat.keys.is_away.store(true, Ordering::SeqCst);
+    chat.keys.take_away(true);
     ann.say(&group, "Shall we?").await;
     // Delivery has tried.
-    tokio::time::timeout(PATIENCE, chat.keys.refused.notified()).await.unwrap();
-    chat.keys.is_away.store(false, Ordering::SeqCst);
+    tokio::time::timeout(PATIENCE, chat.keys.refused()).await.unwrap();
+    chat.keys.take_away(false);
     assert_eq!(bob.expect("group_message").await["text"], "Shall we?");
     // And from there on it is live again.
     ann.say(&group, "At five.").await;

@@ -17,6 +17,7 @@ use parley_domain::{
     Code, CursorWish, Group, GroupId, Membership, NotificationKind, ProfileChanged, Rejection, Seq,
 };
 use parley_eventlog::{AppendError, ReadError, Topic, TopicPartition};
+use parley_keys::Breaker;
 use parley_wire::clock;
 use parley_wire::service::{GroupSummary, Notice, Reply, ReplyTo, Request, outcome_unknown};
 use tokio::sync::mpsc;
@@ -80,6 +81,8 @@ pub(crate) struct Shard {
     deferred: Vec<Deferred>,
     /// Answers that wait until what is in flight has landed.
     held: Vec<Held>,
+    keys_breaker: Breaker,
+    reads_breaker: Breaker,
 }
 
 /// How a shard's service ended.

@@ -20,7 +20,8 @@ use parley_domain::{
 };
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
 use parley_eventlog::{Assignment, EventLog};
-use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
+use parley_keys::faults::Switched;
+use parley_keys::{EmbeddedKeyStore, KeyRing, KeyStore, Keys};
 use parley_media::providers::directory::DirectoryBlobs;
 use parley_readstore::providers::embedded::EmbeddedReadStore;
 use parley_wire::event::Content;
@@ -55,12 +56,16 @@ impl Progress for Projected {
 }
 
 fn engines(dir: &Path) -> Engines {
+    engines_with(dir, EmbeddedKeyStore::open(&dir.join("keys")).unwrap())
+}
+
+fn engines_with(dir: &Path, keys: Arc<dyn KeyStore>) -> Engines {
     let partitions = PartitionCount::new(PARTITIONS).unwrap();
     let (log, _) = EmbeddedLog::open(LogOptions::new(dir.join("log"), partitions)).unwrap();
     let ring = KeyRing::open_or_create(&dir.join("ring.json")).unwrap();
     let reads = EmbeddedReadStore::open(&dir.join("reads"), log.epoch(), Default::default()).unwrap();
     Engines {
-        keys: Arc::new(Keys::new(ring, EmbeddedKeyStore::open(&dir.join("keys")).unwrap())),
+        keys: Arc::new(Keys::new(ring, keys)),
         log,
         reads,
         notices: Arc::new(Nobody),
@@ -227,4 +232,45 @@ async fn a_take_over_from_snapshots_knows_everything() {
     }
     next.task.shut_down().await;
     engines.log.close().await;
+}
+
+/// Groups whose key is at hand don't suffer from those whose key isn't, in the same partition and in the same batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Switched::new(EmbeddedKeyStore::open(&dir.path().join("keys")).unwrap());
+    let engines = engines_with(dir.path(), store.clone());
+    let writer = Writer::start("one", &engines, 1_000);
+    let terms = writer.assign_all(1).await;
+    let partitions = PartitionCount::new(PARTITIONS).unwrap();
+    let place = |group: GroupId| partition_of(group.to_string().as_bytes(), partitions);
+    let warm = group(1);
+    let cold = (2..=u8::MAX).map(group).find(|group| place(*group) == place(warm)).unwrap();
+    for one in [warm, cold] {
+        writer.ask(&terms, create(one)).await.unwrap();
+    }
+    assert_eq!(seq_of(writer.ask(&terms, send(warm, "ann", "0")).await), (2, false));
+
+    store.take_away(true);
+    for round in 1..=20 {
+        let id = round.to_string();
+        let (refused, accepted) = tokio::join!(
+            writer.ask(&terms, send(cold, "ann", &id)),
+            writer.ask(&terms, send(warm, "ann", &id)),
+        );
+        assert_eq!(refused.unwrap_err().code, Code::Unavailable);
+        assert_eq!(seq_of(accepted), (2 + round, false));
+        assert_eq!(seq_of(writer.ask(&terms, send(warm, "ann", &id)).await), (2 + round, true), "a repeat");
+    }
+    store.take_away(false);
+    let accepted = async {
+        loop {
+            match writer.ask(&terms, send(cold, "ann", "1")).await {
+                Ok(reply) => break seq_of(Ok(reply)),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, accepted).await.unwrap(), (2, false));
+    writer.task.shut_down().await;
 }

@@ -94,7 +94,7 @@ pub(crate) async fn open_keys(config: &Config) -> anyhow::Result<Keys> {
 }
 
 /// The file of the ring that all processes share.
-pub(super) fn ring_path(config: &Config) -> PathBuf {
+pub(crate) fn ring_path(config: &Config) -> PathBuf {
     config.key_ring(|| config.data_dir().join("keys").join("ring.json"))
 }
 

@@ -141,7 +141,17 @@ impl Shard {
         let context_of_span = span.as_ref().map(|span| span.context);
         let reply_to = traced(reply_to, span);
         let key = sent_key(group_id, &actor, &send);
-        if fetched.no_keys || fetched.undecidable.contains(&key) {
+        let before = self.state.dedupe.recent(&key).or_else(|| fetched.earlier.get(&key)).copied();
+        let before = before.filter(|_| !self.options.is_planted(Plant::NoDedupe));
+        let lacks_key = match &before {
+            Some(sent) => fetched.unread.contains(&sent.key_id),
+            // Without a group there is nothing to seal for, and the decision says so.
+            None => {
+                let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
+                group.is_some() && !fetched.sealing.contains_key(&group_id)
+            }
+        };
+        if lacks_key || fetched.undecidable.contains(&key) {
             return reply_to.answer(Err(cannot_decide()));
         }
         if !room {
@@ -151,8 +161,6 @@ impl Shard {
         let context = self.context(group_id, actor, now);
         let content = event::encode_content(&send.content);
         let comparable = comparable(&send, &content);
-        let before = self.state.dedupe.recent(&key).or_else(|| fetched.earlier.get(&key)).copied();
-        let before = before.filter(|_| !self.options.is_planted(Plant::NoDedupe));
         let is_repeat = before.is_some();
         let sealing = fetched.sealing.get(&group_id);
         let earlier = before.map(|sent| Earlier {
@@ -164,7 +172,7 @@ impl Shard {
         });
         let content = match (earlier, sealing) {
             (None, Some(key)) => seal(key, &context, &content, &comparable, &send),
-            // A repeat is not sealed; without a group there is nothing to seal for, and the decision says so.
+            // A repeat is not sealed.
             _ => Ok(SealedContent {
                 key_id: parley_domain::KeyId(Uuid::nil()),
                 sealed: Vec::new(),

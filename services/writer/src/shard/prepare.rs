@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parley_domain::{Code, Event, GroupId, KeyId, Rejection, Timestamp};
 use parley_keys::DataKey;
-use parley_readstore::MessageKey;
+use parley_readstore::{MessageKey, ReadStore};
 use parley_wire::event;
 use parley_wire::service::{Send, Wish};
 
@@ -23,9 +23,10 @@ pub(super) struct Fetched {
     pub(super) comparing: HashMap<KeyId, Option<Arc<DataKey>>>,
     /// Earlier messages that are no longer remembered.
     pub(super) earlier: HashMap<SentKey, Sent>,
-    /// Messages of which it couldn't be found out whether they are repeats, or all of them if there are no keys.
+    /// Messages of which it couldn't be found out whether they are repeats.
     pub(super) undecidable: HashSet<SentKey>,
-    pub(super) no_keys: bool,
+    /// Keys of earlier messages that couldn't be read.
+    pub(super) unread: HashSet<KeyId>,
 }
 
 /// The key of a message in its sender's view.
@@ -58,28 +59,23 @@ impl Shard {
         keys.collect()
     }
 
-    pub(super) async fn fetch(&self, sends: Vec<SentKey>, now: Timestamp) -> Fetched {
+    pub(super) async fn fetch(&mut self, sends: Vec<SentKey>, now: Timestamp) -> Fetched {
         let mut fetched = Fetched::default();
         let mut keys_of_earlier = HashSet::new();
         let known = |group: &GroupId| self.state.groups.get(group).is_some_and(|slot| slot.group.is_some());
-        let groups = sends.iter().map(|(group, _, _)| *group).filter(known).collect();
+        let groups: HashSet<GroupId> = sends.iter().map(|(group, _, _)| *group).filter(known).collect();
         for key in sends {
             if let Some(sent) = self.state.dedupe.recent(&key) {
                 keys_of_earlier.insert(sent.key_id);
             } else if self.state.dedupe.maybe(&key) {
-                match self.look_up(&key).await {
-                    Ok(Some(sent)) => {
+                let looking = look_up(self.engines.reads.as_ref(), &key);
+                match self.reads_breaker.ask("earlier messages", looking).await {
+                    Some(Some(sent)) => {
                         keys_of_earlier.insert(sent.key_id);
                         fetched.earlier.insert(key, sent);
                     }
-                    Ok(None) => {}
-                    Err(error) => {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "a possible repeat can't be looked up"
-                        );
-                        fetched.undecidable.insert(key);
-                    }
+                    Some(None) => {}
+                    None => drop(fetched.undecidable.insert(key)),
                 }
             }
         }
@@ -87,43 +83,60 @@ impl Shard {
         fetched
     }
 
+    /// What is at hand costs nothing; for the rest the store is asked, and who needs it alone is refused if it is away.
     async fn fetch_keys(
-        &self,
+        &mut self,
         groups: HashSet<GroupId>,
         earlier: HashSet<KeyId>,
         now: Timestamp,
         fetched: &mut Fetched,
     ) {
         let keys = &self.engines.keys;
-        let mut failed = None;
-        match keys.for_sealing(groups, now).await {
-            Ok(sealing) => fetched.sealing = sealing,
-            Err(error) => failed = Some(error),
-        }
-        for id in earlier {
-            match keys.find(id).await {
-                Ok(key) => drop(fetched.comparing.insert(id, key)),
-                Err(error) => failed = Some(error),
+        let mut wanted = Vec::new();
+        for group in groups {
+            match keys.known_for_sealing(group, now) {
+                Some(key) => drop(fetched.sealing.insert(group, key)),
+                None => wanted.push(group),
             }
         }
-        if let Some(error) = failed {
-            tracing::error!(error = &error as &dyn std::error::Error, "no data keys: sends are refused");
-            fetched.no_keys = true;
+        if !wanted.is_empty() {
+            let asking = keys.for_sealing(wanted.iter().copied(), now);
+            if let Some(found) = self.keys_breaker.ask("data keys", asking).await {
+                fetched.sealing.extend(found.keys);
+                if let Some(error) = found.unusable {
+                    tracing::error!(error = &error as &dyn std::error::Error, "sends to a group are refused");
+                }
+            } else {
+                // Some may have come before it gave up.
+                let came =
+                    wanted.into_iter().filter_map(|group| Some((group, keys.known_for_sealing(group, now)?)));
+                fetched.sealing.extend(came);
+            }
+        }
+        for id in earlier {
+            let found = match keys.known(id) {
+                Some(key) => Some(Ok(Some(key))),
+                None => self.keys_breaker.ask("data keys", keys.try_find(id)).await,
+            };
+            match found {
+                Some(Ok(key)) => drop(fetched.comparing.insert(id, key)),
+                Some(Err(_)) | None => drop(fetched.unread.insert(id)),
+            }
         }
     }
+}
 
-    /// Looks a message up in the read model. Ids are forgotten only once they are there, so a miss is a miss.
-    async fn look_up(&self, key: &SentKey) -> Result<Option<Sent>, parley_readstore::Error> {
-        let (group, sender, client_message_id) = key;
-        let model = self.engines.reads.live();
-        let by = MessageKey::Client { sender: sender.clone(), client_message_id: client_message_id.clone() };
-        let Some(seq) = model.find(*group, &by).await? else { return Ok(None) };
-        let rows = model.events(*group, seq, seq, 1).await?;
-        let Some(row) = rows.into_iter().next() else { return Ok(None) };
-        let fact = event::untagged(row.value).map_err(|_| parley_readstore::Error::Damaged("timeline"))?;
-        let Event::MessageSent(message) = &fact.event else { return Ok(None) };
-        Ok(Some(Sent::of(message, seq, fact.at, row.position)))
-    }
+/// Looks a message up in the read model. Ids are forgotten only once they are there, so a miss is a miss.
+async fn look_up(reads: &dyn ReadStore, key: &SentKey) -> Result<Option<Sent>, parley_readstore::Error> {
+    let (group, sender, client_message_id) = key;
+    let model = reads.live();
+    let by = MessageKey::Client { sender: sender.clone(), client_message_id: client_message_id.clone() };
+    let Some(seq) = model.find(*group, &by).await? else { return Ok(None) };
+    let rows = model.events(*group, seq, seq, 1).await?;
+    let Some(row) = rows.into_iter().next() else { return Ok(None) };
+    let fact = event::untagged(row.value).map_err(|_| parley_readstore::Error::Damaged("timeline"))?;
+    let Event::MessageSent(message) = &fact.event else { return Ok(None) };
+    Ok(Some(Sent::of(message, seq, fact.at, row.position)))
 }
 
 /// Why a message can't be decided on now.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use parley_eventlog::TopicPartition;
+use parley_keys::Breaker;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +42,8 @@ impl Shard {
             to_notify: std::collections::BTreeMap::new(),
             deferred: Vec::new(),
             held: Vec::new(),
+            keys_breaker: Breaker::default(),
+            reads_breaker: Breaker::default(),
         };
         shard.remember_to_notify();
         shard
