@@ -343,7 +343,7 @@ fn commands_mirror_the_service_traits() {
         ("Commands", vec!["Submit", "PutProfile"]),
         ("Notices", vec!["Notify", "PassTyping"]),
         ("Projectors", vec!["Pause"]),
-        ("DataKeys", vec!["Destroy"]),
+        ("DataKeys", vec!["Forget"]),
     ];
     let expected =
         expected.map(|(name, methods)| (name.to_owned(), methods.into_iter().map(str::to_owned).collect()));

@@ -228,12 +228,17 @@ impl Delivery {
         if let Event::MessageRolledBack { message_id, sender, reason, .. } = &fact.event {
             crate::status::tell_rolled_back(&self.shared, channel.group, *message_id, sender, *reason);
         }
+        self.look_again(channel, &fact);
+        Ok(())
+    }
+
+    /// Whether the object of a message is still there.
+    fn look_again(&self, channel: &Channel, fact: &Fact) {
         if let Event::MessageSent(message) = &fact.event
             && message.media.is_some()
         {
             crate::media::look_again(&self.shared, channel.group, fact.seq, message);
         }
-        Ok(())
     }
 
     /// An event that can't be opened now: replay brings it to those who should get it. Perhaps nothing comes after it that
@@ -243,6 +248,7 @@ impl Delivery {
             let behind = Behind::Subscription(channel.group, subscription, Phase::Fresh);
             replay::start(&self.shared, &session, behind);
         }
+        self.look_again(channel, fact);
     }
 
     /// Counts a frame that the tail of a channel keeps, and lets the oldest ones go.

@@ -56,7 +56,8 @@ pub async fn run(store: &dyn KeyStore) -> Result<(), StoreError> {
     assert_eq!(all(store, 10).await?, BTreeMap::new());
     assert_eq!(store.find(key(1, 0).key_id).await?, None);
     assert_eq!(store.of_period(group(1), 0).await?, None);
-    assert_eq!(store.destroy(group(1)).await?, 0);
+    assert_eq!(store.of_group(group(1)).await?, []);
+    store.destroy(group(1), &[]).await?;
     store.put(Vec::new()).await?;
 
     let keys = (0..GROUPS).flat_map(|group| (0..PERIODS).map(move |period| key(group, period)));
@@ -88,11 +89,20 @@ pub async fn run(store: &dyn KeyStore) -> Result<(), StoreError> {
     assert_eq!(store.find(fresh.key_id).await?, Some(fresh.clone()));
     assert_eq!(all(store, 7).await?, expected);
 
-    assert_eq!(store.destroy(group(2)).await?, usize::try_from(PERIODS).unwrap() + 1);
+    let doomed = store.of_group(group(2)).await?;
+    assert_eq!(doomed.len(), usize::try_from(PERIODS).unwrap() + 1);
+    // One that is made meanwhile is none of them.
+    let later = WrappedKey { key_id: KeyId::from_bytes([0xdd; 16]), wrapped: vec![7; 60], ..key(2, 3) };
+    store.put(vec![later.clone()]).await?;
+    store.destroy(group(2), &doomed).await?;
+    assert_eq!(store.of_period(group(2), 3).await?.as_ref(), Some(&later), "and is still found");
+    assert_eq!(store.of_group(group(2)).await?, [(3, later.key_id)]);
+    store.destroy(group(2), &[(3, later.key_id)]).await?;
     expected.retain(|_, key| key.group_id != group(2));
     assert_eq!(all(store, 7).await?, expected, "and no others");
     assert_eq!((store.find(twin.key_id).await?, store.of_period(group(2), 3).await?), (None, None));
-    assert_eq!(store.destroy(group(2)).await?, 0);
+    assert_eq!(store.of_group(group(2)).await?, []);
+    store.destroy(group(2), &doomed).await?;
     store.put(vec![key(2, 3)]).await?;
     assert_eq!(store.of_period(group(2), 3).await?, Some(key(2, 3)), "there may be new ones");
     Ok(())

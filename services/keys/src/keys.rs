@@ -14,6 +14,8 @@ use crate::ring::{KeyRing, random};
 
 /// Data keys kept unwrapped in memory; a key takes about 1 KiB.
 const CACHED_KEYS_MAX: usize = 20_000;
+/// Destroyed keys that are remembered.
+const GONE_KEYS_MAX: usize = 20_000;
 /// Groups whose keys are read at the same time, and stored in one go.
 const GROUPS_AT_ONCE_MAX: usize = 64;
 /// Length of a period in days; a group gets a fresh data key in each.
@@ -51,6 +53,8 @@ pub struct Keys {
     store: Arc<dyn KeyStore>,
     by_period: Cache<(GroupId, u32), Arc<DataKey>>,
     by_id: Cache<KeyId, Arc<DataKey>>,
+    /// Destroyed, as far as this process was told lately.
+    gone: Cache<KeyId, ()>,
     /// How often keys were destroyed. What was read from the store before the last time isn't kept: it may be a key that
     /// is no more.
     destructions: RwLock<u64>,
@@ -65,7 +69,8 @@ impl Keys {
     #[must_use]
     pub fn new(ring: KeyRing, store: Arc<dyn KeyStore>) -> Self {
         let (by_period, by_id) = (Cache::new(CACHED_KEYS_MAX), Cache::new(CACHED_KEYS_MAX));
-        Self { ring, store, by_period, by_id, destructions: RwLock::new(0) }
+        let (gone, destructions) = (Cache::new(GONE_KEYS_MAX), RwLock::new(0));
+        Self { ring, store, by_period, by_id, gone, destructions }
     }
 
     /// The ring, which also signs media URLs.
@@ -80,12 +85,14 @@ impl Keys {
         key.map(Arc::new).ok_or_else(|| KeysError::Unwrap(stored.key_id, stored.ring_key.clone()))
     }
 
-    /// Keeps something at hand, unless keys were destroyed since `seen`.
-    fn keep(&self, seen: u64, insert: impl FnOnce()) {
+    /// Keeps something at hand, unless keys were destroyed since `seen`; whether it did.
+    fn keep(&self, seen: u64, insert: impl FnOnce()) -> bool {
         let destructions = self.destructions.read();
-        if *destructions == seen {
+        let is_kept = *destructions == seen;
+        if is_kept {
             insert();
         }
+        is_kept
     }
 
     /// The key with this id; `None` if it was destroyed.
@@ -101,17 +108,29 @@ impl Keys {
     /// # Errors
     /// [`StoreError`].
     pub async fn try_find(&self, id: KeyId) -> Result<Result<Option<Arc<DataKey>>, KeysError>, StoreError> {
-        if let Some(key) = self.by_id.get(&id) {
-            return Ok(Ok(Some(key)));
+        loop {
+            if let Some(key) = self.by_id.get(&id) {
+                return Ok(Ok(Some(key)));
+            }
+            let seen = self.destructions();
+            if self.gone.get(&id).is_some() {
+                return Ok(Ok(None));
+            }
+            let stored = match self.store.find(id).await {
+                Ok(Some(stored)) => stored,
+                Ok(None) => return Ok(Ok(None)),
+                Err(error @ StoreError::Engine(_)) => return Err(error),
+                Err(error) => return Ok(Err(error.into())),
+            };
+            let key = match self.unwrap(&stored) {
+                Ok(key) => key,
+                Err(error) => return Ok(Err(error)),
+            };
+            // Again if keys were destroyed meanwhile: it may be one of them.
+            if self.keep(seen, || self.by_id.insert(id, key.clone())) {
+                return Ok(Ok(Some(key)));
+            }
         }
-        let seen = *self.destructions.read();
-        let Some(stored) = self.store.find(id).await? else { return Ok(Ok(None)) };
-        let key = match self.unwrap(&stored) {
-            Ok(key) => key,
-            Err(error) => return Ok(Err(error)),
-        };
-        self.keep(seen, || self.by_id.insert(id, key.clone()));
-        Ok(Ok(Some(key)))
     }
 
     /// The key with this id, if it is at hand.
@@ -137,36 +156,61 @@ impl Keys {
         groups: impl IntoIterator<Item = GroupId>,
         now: Timestamp,
     ) -> Result<Sealing, StoreError> {
-        let period = period_of(now);
         let groups: HashSet<GroupId> = groups.into_iter().collect();
         let groups: Vec<GroupId> = groups.into_iter().collect();
         let mut sealing = Sealing::default();
         for some in groups.chunks(GROUPS_AT_ONCE_MAX) {
-            let seen = *self.destructions.read();
-            let reads = some.iter().map(|group| self.store.of_period(*group, period));
-            let (mut found, mut made) = (Vec::new(), Vec::new());
-            for (group, stored) in some.iter().zip(join_all(reads).await) {
-                let key = match stored? {
-                    Some(stored) => self.unwrap(&stored),
-                    None => self.make(*group, period, &mut made),
-                };
-                match key {
-                    Ok(key) => found.push((*group, key)),
-                    Err(error) => sealing.unusable = sealing.unusable.or(Some(error)),
-                }
-            }
-            if !made.is_empty() {
-                self.store.put(made).await?;
-            }
-            self.keep(seen, || {
-                for (group, key) in &found {
-                    self.by_period.insert((*group, period), key.clone());
-                    self.by_id.insert(key.id(), key.clone());
-                }
-            });
-            sealing.keys.extend(found);
+            // Again if keys were destroyed meanwhile: what was found may be one of them.
+            while !self.some_for_sealing(some, period_of(now), &mut sealing).await? {}
         }
         Ok(sealing)
+    }
+
+    /// `false`: keys were destroyed meanwhile, so that what was found can't be used. What can is kept also if the store fails
+    /// for other groups.
+    async fn some_for_sealing(
+        &self,
+        groups: &[GroupId],
+        period: u32,
+        sealing: &mut Sealing,
+    ) -> Result<bool, StoreError> {
+        let seen = self.destructions();
+        let reads = groups.iter().map(|group| self.store.of_period(*group, period));
+        let (mut found, mut made, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+        let mut failed = None;
+        for (group, stored) in groups.iter().zip(join_all(reads).await) {
+            let is_gone = |stored: &WrappedKey| self.gone.get(&stored.key_id).is_some();
+            let outcome = match stored {
+                Ok(Some(stored)) if !is_gone(&stored) => {
+                    self.unwrap(&stored).map(|key| found.push((*group, key)))
+                }
+                Ok(_) => self.make(*group, period, &mut made).map(|key| fresh.push((*group, key))),
+                Err(error @ StoreError::Engine(_)) => {
+                    failed = failed.or(Some(error));
+                    Ok(())
+                }
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = outcome {
+                sealing.unusable = sealing.unusable.take().or(Some(error));
+            }
+        }
+        if !made.is_empty() {
+            match self.store.put(made).await {
+                Ok(()) => found.extend(fresh),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let is_kept = self.keep(seen, || {
+            for (group, key) in &found {
+                self.by_period.insert((*group, period), key.clone());
+                self.by_id.insert(key.id(), key.clone());
+            }
+        });
+        if is_kept {
+            sealing.keys.extend(found);
+        }
+        failed.map_or(Ok(is_kept), Err)
     }
 
     fn make(
@@ -215,16 +259,32 @@ impl Keys {
     }
 
     /// Destroys a group's data keys: its content so far can't be read by anybody any more. Returns how many. Other
-    /// processes on the same store that have them at hand must be told to destroy them too.
+    /// processes on the same store must be told to [forget](Self::forget) them too.
     ///
     /// # Errors
-    /// [`KeysError::Store`].
-    pub async fn destroy(&self, group: GroupId) -> Result<usize, KeysError> {
-        let count = self.store.destroy(group).await?;
+    /// [`StoreError`]; then some of them may be destroyed.
+    pub async fn destroy(&self, group: GroupId) -> Result<usize, StoreError> {
+        let keys = self.store.of_group(group).await?;
+        let outcome = self.store.destroy(group, &keys).await;
+        let ids: Vec<KeyId> = keys.into_iter().map(|(_, id)| id).collect();
+        self.forget(&ids);
+        outcome.map(|()| ids.len())
+    }
+
+    /// Keys that are destroyed: they are at hand no more, and aren't used if a replica of the store still shows them.
+    pub fn forget(&self, destroyed: &[KeyId]) {
         let mut destructions = self.destructions.write();
         *destructions += 1;
+        for id in destroyed {
+            self.gone.insert(*id, ());
+        }
         self.by_period.clear();
         self.by_id.clear();
-        Ok(count)
+    }
+
+    /// How often keys were destroyed: who holds some while it waits for something looks whether that changed.
+    #[must_use]
+    pub fn destructions(&self) -> u64 {
+        *self.destructions.read()
     }
 }

@@ -48,7 +48,10 @@ pub trait KeyStore: Send + Sync {
     /// always the same.
     async fn page(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<WrappedKey>, StoreError>;
 
-    /// Destroys all keys of a group, so that what they sealed can't be read any more; returns how many. May be repeated
-    /// after an error.
-    async fn destroy(&self, group: GroupId) -> Result<usize, StoreError>;
+    /// All keys of a group, with their periods.
+    async fn of_group(&self, group: GroupId) -> Result<Vec<(u32, KeyId)>, StoreError>;
+
+    /// Destroys these keys of a group and no others, so that what they sealed can't be read any more. May be repeated after an
+    /// error.
+    async fn destroy(&self, group: GroupId, keys: &[(u32, KeyId)]) -> Result<(), StoreError>;
 }

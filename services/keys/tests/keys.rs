@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use parley_domain::{GroupId, MediaClaims, MediaId, MessageId, Timestamp, UserId};
-use parley_keys::{EmbeddedKeyStore, KeyRing, Keys, Place, media_url, open_media_url};
+use parley_keys::faults::Switched;
+use parley_keys::{EmbeddedKeyStore, KeyRing, KeyStore as _, Keys, Place, media_url, open_media_url};
 use uuid::Uuid;
 
 const GROUP: GroupId = GroupId(Uuid::from_u128(1));
@@ -93,4 +94,40 @@ fn a_media_url_says_what_it_was_made_for_and_cannot_be_changed() {
     for wrong in ["", "/v1/media/x", "https://evil.example/v1/media/x?claims=&key=k1&mac="] {
         assert!(open_media_url(&ring, wrong).is_err());
     }
+}
+
+/// A key that is read while it is destroyed is neither used nor kept, also if a replica of the store still shows it.
+#[tokio::test]
+async fn what_is_read_while_it_is_destroyed_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let ring = || KeyRing::open_or_create(&dir.path().join("ring.json")).unwrap();
+    let store = EmbeddedKeyStore::open(&dir.path().join("store")).unwrap();
+    let first = keys_of(Keys::new(ring(), store.clone())).await;
+    let wrapped = store.find(first).await.unwrap().unwrap();
+    for seals in [true, false] {
+        store.put(vec![wrapped.clone()]).await.unwrap();
+        let switched = Switched::new(store.clone());
+        let keys = Keys::new(ring(), switched.clone());
+        switched.hold_back(true);
+        let reading = async {
+            match seals {
+                true => keys.for_sealing([GROUP], Timestamp(0)).await.unwrap().keys.remove(&GROUP),
+                false => keys.find(first).await.unwrap(),
+            }
+        };
+        let destroying = async {
+            // The reader, who is polled first, has it and is held.
+            keys.forget(&[first]);
+            switched.hold_back(false);
+        };
+        let (found, ()) = tokio::join!(biased; reading, destroying);
+        assert_ne!(found.as_ref().map(|key| key.id()), Some(first));
+        assert_eq!(found.is_some(), seals, "a fresh one is made to seal with");
+        assert!(keys.find(first).await.unwrap().is_none());
+        assert!(store.find(first).await.unwrap().is_some(), "though the store has it");
+    }
+}
+
+async fn keys_of(keys: Keys) -> parley_domain::KeyId {
+    keys.for_sealing([GROUP], Timestamp(0)).await.unwrap().keys.remove(&GROUP).unwrap().id()
 }

@@ -74,10 +74,11 @@ async fn destroy(args: DestroyArgs) -> anyhow::Result<()> {
     let config = config::load(&args.config, None)?;
     if config.is_shared() {
         let (count, told) = cluster::keys::destroy(&config, GroupId(args.group)).await?;
-        return print_line(&format!(
-            "{count} data keys of group {} are destroyed, also in the {told} processes that run",
-            args.group
-        ));
+        let those = match told {
+            0 => "; no process was found running".to_owned(),
+            told => format!(", also in the {told} processes that run"),
+        };
+        return print_line(&format!("{count} data keys of group {} are destroyed{those}", args.group));
     }
     let request = Request::DestroyKeys { group: args.group };
     let count = match admin::ask(&config.data_dir(), &request, |_| {}).await? {

@@ -6,17 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parley_eventlog::{EventLog, Offsets as _, ReadError, TopicPartition};
-use parley_readstore::{CheckpointKey, ReadModel, ReadStore};
+use parley_readstore::{CheckpointKey, Error, ReadModel, ReadStore};
 use parley_wire::rpc::{Pausable, Paused};
 use tokio::time::Instant;
 
-use crate::apply::{Applier, Scope, StartError};
+use crate::apply::{Applier, Scope, StartError, Step};
 
 /// Rows that are read in one go.
 const PAGE_ROWS: usize = 1_024;
 /// How long the live projectors stand still at a time while rows are compared; reads wait that long, and much longer, for
 /// what their clients were told of.
 const HALT: Duration = Duration::from_secs(1);
+/// Pauses before what the store failed to do is tried again.
+const WAITS: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+];
 /// How long they run in between, at least.
 const RUN_ON: Duration = Duration::from_secs(1);
 
@@ -195,6 +202,24 @@ async fn ends(log: &dyn EventLog) -> Result<HashMap<TopicPartition, u64>, Rebuil
     Ok(ends)
 }
 
+/// What the engine failed to do is tried again: a rebuild takes long, and one slow answer is no reason to begin anew.
+async fn write(applier: &mut Applier, step: &Step) -> Result<(), Error> {
+    let mut waits = WAITS.into_iter();
+    loop {
+        match (applier.write(step).await, waits.next()) {
+            (Err(error @ Error::Engine(_)), Some(wait)) => {
+                log_hiccup(&error);
+                tokio::time::sleep(wait).await;
+            }
+            (outcome, _) => return outcome,
+        }
+    }
+}
+
+fn log_hiccup(error: &Error) {
+    tracing::warn!(error = error as &dyn std::error::Error, "the read store failed; trying again");
+}
+
 async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result<u64, RebuildError> {
     let mut count = 0;
     loop {
@@ -204,7 +229,7 @@ async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result
         }
         count += records.len() as u64;
         let step = applier.admit(records);
-        applier.write(&step).await?;
+        write(applier, &step).await?;
         done(count);
     }
 }
@@ -224,7 +249,7 @@ async fn project_upto(
         later.extend(beyond);
         count += records.len() as u64;
         let step = applier.admit(records);
-        applier.write(&step).await?;
+        write(applier, &step).await?;
     }
     applier.put_back(later);
     Ok(count)
@@ -302,7 +327,17 @@ impl<'a> Pages<'a> {
         if let Some(pair) = self.page.next() {
             return Ok(Some(pair));
         }
-        let page = self.model.canonical(self.table, self.last.as_deref(), PAGE_ROWS).await?;
+        let mut waits = WAITS.into_iter();
+        let page = loop {
+            let page = self.model.canonical(self.table, self.last.as_deref(), PAGE_ROWS).await;
+            match (page, waits.next()) {
+                (Err(error @ Error::Engine(_)), Some(wait)) => {
+                    log_hiccup(&error);
+                    tokio::time::sleep(wait).await;
+                }
+                (page, _) => break page?,
+            }
+        };
         self.last = page.last().map(|(key, _)| key.clone());
         self.page = page.into_iter();
         Ok(self.page.next())

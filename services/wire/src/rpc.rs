@@ -4,7 +4,7 @@
 //!  edge ── Link (one stream a writer) ──▶ Commands ──▶ Owner          of a writer
 //!  writer, edge ── notify, pass_typing ─▶ Notices  ──▶ Notices, Peers of an edge
 //!  rebuild ── pause ────────────────────▶ Projectors ▶ Pausable       of a projector
-//!  keys destroy ── destroy ─────────────▶ DataKeys ──▶ Destroys       of everybody
+//!  keys destroy ── forget ──────────────▶ DataKeys ──▶ Forgets        of everybody
 //! ```
 //!
 //! Nothing else here knows protobuf of commands, and nothing outside of this crate knows tonic.
@@ -20,7 +20,7 @@ mod server;
 mod tls;
 
 pub use client::{Answers, CallError, Channels, Link, Replied};
-pub use data_keys::Destroys;
+pub use data_keys::Forgets;
 pub use projectors::{Pausable, Paused};
 pub use server::{Roles, serve};
 pub use tls::{Tls, TlsError};

@@ -83,6 +83,7 @@ pub(crate) struct Shard {
     held: Vec<Held>,
     keys_breaker: Breaker,
     reads_breaker: Breaker,
+    unusable_logged: Option<Instant>,
 }
 
 /// How a shard's service ended.

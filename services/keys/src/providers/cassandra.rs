@@ -170,7 +170,7 @@ pub struct CassandraKeyStore {
     page: PreparedStatement,
     first_page: PreparedStatement,
     remove_key: PreparedStatement,
-    remove_group: PreparedStatement,
+    remove_of_group: PreparedStatement,
 }
 
 type Row = (Uuid, Option<Uuid>, Option<i32>, Option<String>, Option<Vec<u8>>);
@@ -221,12 +221,15 @@ impl CassandraKeyStore {
                 "SELECT key_id FROM {by_group} WHERE group_id = ? AND period = ? LIMIT 1"
             ))
             .await?,
-            of_group: prepare(format!("SELECT key_id FROM {by_group} WHERE group_id = ?")).await?,
+            of_group: prepare(format!("SELECT period, key_id FROM {by_group} WHERE group_id = ?")).await?,
             page: prepare(format!("SELECT {columns} FROM {keys} WHERE token(key_id) > token(?) LIMIT ?"))
                 .await?,
             first_page: prepare(format!("SELECT {columns} FROM {keys} LIMIT ?")).await?,
             remove_key: prepare(format!("DELETE FROM {keys} WHERE key_id = ?")).await?,
-            remove_group: prepare(format!("DELETE FROM {by_group} WHERE group_id = ?")).await?,
+            remove_of_group: prepare(format!(
+                "DELETE FROM {by_group} WHERE group_id = ? AND period = ? AND key_id = ?"
+            ))
+            .await?,
             session,
         }))
     }
@@ -294,17 +297,24 @@ impl KeyStore for CassandraKeyStore {
         rows.into_iter().map(key).collect()
     }
 
-    async fn destroy(&self, group: GroupId) -> Result<usize, StoreError> {
-        let found = self.rows::<(Uuid,)>(&self.of_group, (group.0,)).await?;
-        let count = found.len();
-        // The keys first: whoever is interrupted here finds them again.
-        stream::iter(found)
-            .map(|(id,)| self.run(&self.remove_key, (id,)))
+    async fn of_group(&self, group: GroupId) -> Result<Vec<(u32, KeyId)>, StoreError> {
+        let found = self.rows::<(i32, Uuid)>(&self.of_group, (group.0,)).await?;
+        found
+            .into_iter()
+            .map(|(period, id)| Ok((u32::try_from(period).map_err(|_| StoreError::Damaged)?, KeyId(id))))
+            .collect()
+    }
+
+    async fn destroy(&self, group: GroupId, keys: &[(u32, KeyId)]) -> Result<(), StoreError> {
+        stream::iter(keys.to_vec())
+            .map(|(period, key)| async move {
+                // The key first: whoever is interrupted here finds it again. And its own row that leads there, no other's.
+                self.run(&self.remove_key, (key.0,)).await?;
+                self.run(&self.remove_of_group, (group.0, period_of(period), key.0)).await
+            })
             .buffer_unordered(REQUESTS_IN_FLIGHT_MAX)
-            .try_collect::<()>()
-            .await?;
-        self.run(&self.remove_group, (group.0,)).await?;
-        Ok(count)
+            .try_collect()
+            .await
     }
 }
 

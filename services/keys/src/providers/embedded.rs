@@ -111,25 +111,34 @@ impl KeyStore for EmbeddedKeyStore {
             .collect()
     }
 
-    async fn destroy(&self, group: GroupId) -> Result<usize, StoreError> {
-        let mut batch = self.database.batch();
-        let mut count = 0;
+    async fn of_group(&self, group: GroupId) -> Result<Vec<(u32, KeyId)>, StoreError> {
+        let mut found = Vec::new();
         let mut after = None;
         loop {
             let page = self.page(after, 1_000).await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else { return Ok(found) };
             after = Some(last.key_id);
-            for key in page.iter().filter(|key| key.group_id == group) {
-                batch.remove(&self.by_id, *key.key_id.as_bytes());
-                batch.remove(&self.by_period, period_key(group, key.period));
-                count += 1;
+            let own = page.iter().filter(|key| key.group_id == group);
+            found.extend(own.map(|key| (key.period, key.key_id)));
+        }
+    }
+
+    async fn destroy(&self, group: GroupId, keys: &[(u32, KeyId)]) -> Result<(), StoreError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut batch = self.database.batch();
+        for (period, key) in keys {
+            batch.remove(&self.by_id, *key.as_bytes());
+            let leads_there = self.by_period.get(period_key(group, *period)).map_err(engine)?;
+            if leads_there.is_some_and(|id| *id == *key.as_bytes()) {
+                batch.remove(&self.by_period, period_key(group, *period));
             }
         }
         batch.commit().map_err(engine)?;
         self.database.persist(PersistMode::SyncAll).map_err(engine)?;
         // A removed row lies on in older tables until they are compacted, and erased must mean erased.
         self.by_id.rotate_memtable_and_wait().map_err(engine)?;
-        self.by_id.major_compact().map_err(engine)?;
-        Ok(count)
+        self.by_id.major_compact().map_err(engine)
     }
 }

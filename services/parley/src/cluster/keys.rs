@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
-use parley_domain::GroupId;
+use parley_domain::{GroupId, KeyId};
 use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::kafka::KafkaLog;
 use parley_keys::{KeyRing, Keys};
-use parley_wire::rpc::{Channels, Destroys};
+use parley_wire::rpc::{Channels, Forgets};
 
-use super::engines::{key_store, open_keys, ring_path};
+use super::engines::{key_store, ring_path};
 use super::roster::{self, Present};
 use crate::Usage;
 use crate::config::Config;
@@ -19,63 +18,64 @@ use crate::config::Config;
 /// Processes told at the same time.
 const CALLS_MAX: usize = 16;
 
-/// The data keys of this process, as others have some destroyed.
+/// The data keys of this process, as it is told of some that are destroyed.
 pub(super) struct AtHand(pub(super) Arc<Keys>);
 
-#[async_trait]
-impl Destroys for AtHand {
-    async fn destroy(&self, group: GroupId) -> Result<u64, String> {
-        match self.0.destroy(group).await {
-            Ok(destroyed) => {
-                tracing::warn!(%group, destroyed, "data keys destroyed");
-                Ok(destroyed as u64)
-            }
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, %group, "data keys can't be destroyed");
-                Err(format!("{:#}", anyhow::Error::from(error)))
-            }
-        }
+impl Forgets for AtHand {
+    fn forget(&self, keys: &[KeyId]) {
+        tracing::warn!(keys = keys.len(), "data keys are destroyed");
+        self.0.forget(keys);
     }
 }
 
-/// Destroys a group's data keys in the store and in every process that is there; how many there were, and how many
+/// Destroys a group's data keys, in the store and then in every process that is there; how many there were, and how many
 /// processes were told.
 ///
 /// # Errors
 /// Engines or processes that don't answer. Then it is to be run again.
-pub(crate) async fn destroy(config: &Config, group: GroupId) -> anyhow::Result<(u64, usize)> {
-    let present = present(config).await?;
-    if present.entries.is_empty() {
-        let destroyed = open_keys(config).await?.destroy(group).await?;
-        return Ok((destroyed as u64, 0));
-    }
+pub(crate) async fn destroy(config: &Config, group: GroupId) -> anyhow::Result<(usize, usize)> {
+    let store = key_store(config).await?;
+    let again = "the keys may not be destroyed: run it again";
+    let keys = store.of_group(group).await.context(again)?;
+    store.destroy(group, &keys).await.context(again)?;
+    let ids: Vec<KeyId> = keys.into_iter().map(|(_, id)| id).collect();
+    // Only now: who starts after this finds none in the store.
+    let again = "the keys are destroyed in the store, but those who run weren't told and may have them at hand: run it again";
+    let present = present(config).await.context(again)?;
     let channels = Channels::new(config.tls()?);
     let tell = |(instance, entry): (String, roster::Entry)| {
-        let channels = &channels;
+        let (channels, ids) = (&channels, &ids);
         async move {
-            let told = channels.destroy_keys(&entry.rpc, group).await;
+            let told = channels.forget_keys(&entry.rpc, ids).await;
             told.map_err(|error| format!("{instance} ({:#})", anyhow::Error::from(error)))
         }
     };
-    let told: Vec<Result<u64, String>> =
+    let told: Vec<Result<(), String>> =
         stream::iter(present.entries).map(tell).buffer_unordered(CALLS_MAX).collect().await;
-    // Those who look at the same time all count what they find.
-    let destroyed = told.iter().flatten().max().copied().unwrap_or_default();
     let untold: Vec<&str> = told.iter().filter_map(|told| told.as_ref().err().map(String::as_str)).collect();
     anyhow::ensure!(
         untold.is_empty(),
-        "{destroyed} data keys of group {group} are destroyed, but these processes may still have some at hand: {}; run it \
+        "{} data keys of group {group} are destroyed in the store, but these processes may have them at hand: {}; run it \
          again, or restart them",
+        ids.len(),
         untold.join(", ")
     );
-    Ok((destroyed, told.len()))
+    Ok((ids.len(), told.len()))
 }
 
 /// Adds a key-encryption key and wraps every data key under it; the key's name, and how many data keys were wrapped.
 ///
 /// # Errors
-/// Processes that run, engines that don't answer.
+/// Processes that run, a ring that isn't here, engines that don't answer.
 pub(crate) async fn rotate(config: &Config) -> anyhow::Result<(String, usize)> {
+    let path = ring_path(config);
+    if !path.exists() {
+        let why = format!(
+            "{} isn't there: run this where the cluster's key ring is, or name it with keys.ring",
+            path.display()
+        );
+        return Err(Usage(why).into());
+    }
     let present = present(config).await?;
     if !present.entries.is_empty() {
         let running: Vec<&str> = present.entries.keys().map(String::as_str).collect();
@@ -87,11 +87,16 @@ pub(crate) async fn rotate(config: &Config) -> anyhow::Result<(String, usize)> {
     }
     // Before anything changes.
     let store = key_store(config).await?;
-    let path = ring_path(config);
     let mut ring = KeyRing::open_or_create(&path)?;
     ring.rotate(&path)?;
     let keys = Keys::new(ring, store);
-    let wrapped = keys.rewrap().await.context("run it again: it goes on where it stopped")?;
+    let wrapped = keys.rewrap().await.with_context(|| {
+        format!(
+            "some data keys may be under the fresh key {} already: give {} to every machine, and run this again",
+            keys.ring().active(),
+            path.display()
+        )
+    })?;
     Ok((keys.ring().active().to_owned(), wrapped))
 }
 
@@ -99,7 +104,7 @@ pub(crate) async fn rotate(config: &Config) -> anyhow::Result<(String, usize)> {
 async fn present(config: &Config) -> anyhow::Result<Present> {
     let options = config.kafka_options().context("the log isn't on Kafka")?;
     let log = KafkaLog::open(options).await.context("the log can't be opened")?;
-    let present = roster::heard(log.roster()).await;
+    let present = roster::heard(&log.roster()).await;
     log.close().await;
-    Ok(present)
+    present.context("it can't be told who is there")
 }

@@ -134,15 +134,17 @@ pub(crate) async fn follow(roster: Roster, present: watch::Sender<Present>, stop
     }
 }
 
-/// Who is there now, as somebody hears who only asks.
-pub(crate) async fn heard(roster: Roster) -> Present {
-    let stop = CancellationToken::new();
-    let (seen, present) = watch::channel(Present::default());
-    let following = tokio::spawn(follow(roster, seen, stop.clone()));
-    tokio::time::sleep(HEARD_AFTER).await;
-    stop.cancel();
-    drop(following.await);
-    present.borrow().clone()
+/// Who is there now, as somebody hears who only asks. Whoever speaks within [`HEARD_AFTER`] is, whatever the clocks say.
+pub(crate) async fn heard(roster: &Roster) -> Result<Present, parley_eventlog::ReadError> {
+    let mut watch = roster.watch(GONE_AFTER).await?;
+    let mut seen: HashMap<String, (Entry, Instant)> = HashMap::new();
+    let until = Instant::now() + HEARD_AFTER;
+    while let Ok(sightings) = tokio::time::timeout_at(until, watch.next()).await {
+        for sighting in sightings? {
+            take(&mut seen, Sighting { age: Duration::ZERO, ..sighting });
+        }
+    }
+    Ok(Present::of(seen.into_iter().map(|(name, (entry, _))| (name, entry)).collect()))
 }
 
 async fn follow_on(

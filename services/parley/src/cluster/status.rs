@@ -19,7 +19,7 @@ pub(crate) async fn ask(config: &Config) -> anyhow::Result<Status> {
     let options = config.kafka_options().context("the log isn't on Kafka")?;
     let log = KafkaLog::open(options).await.context("the log can't be opened")?;
     let reads = engines::shared_reads(config, log.epoch()).await?;
-    let present = roster::heard(log.roster()).await;
+    let present = roster::heard(&log.roster()).await.context("it can't be told who is there")?;
     let instances = present.entries.iter().map(|(name, entry)| Instance {
         instance: name.clone(),
         roles: entry.roles.clone(),

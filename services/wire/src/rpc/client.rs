@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use parley_domain::{GroupId, ProfileChanged, Rejection, UserId};
+use parley_domain::{GroupId, KeyId, ProfileChanged, Rejection, UserId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
@@ -30,8 +30,8 @@ const KEEPALIVE_WAIT: Duration = Duration::from_secs(3);
 const NOTIFY_WAIT: Duration = Duration::from_secs(2);
 /// How long a projector may take to stand still: the write that is under way.
 const PAUSE_WAIT: Duration = Duration::from_secs(10);
-/// How long the destruction of a group's data keys may take: a few rows.
-const DESTROY_WAIT: Duration = Duration::from_secs(10);
+/// How long a process may take to forget data keys.
+const FORGET_WAIT: Duration = Duration::from_secs(5);
 /// How long a profile may take to become durable.
 const PROFILE_WAIT: Duration = Duration::from_secs(5);
 /// Users that one call names.
@@ -234,14 +234,15 @@ impl Channels {
         Ok(super::Paused::new(stream))
     }
 
-    /// Has a process destroy a group's data keys, also those that it has at hand; how many were still in the store.
+    /// Tells a process that data keys are destroyed.
     ///
     /// # Errors
     /// [`CallError`]; then it may have them at hand, and must be told again.
-    pub async fn destroy_keys(&self, address: &str, group: GroupId) -> Result<u64, CallError> {
+    pub async fn forget_keys(&self, address: &str, keys: &[KeyId]) -> Result<(), CallError> {
         let mut client = DataKeysClient::new(self.to(address)?);
-        let calling = client.destroy(proto::DestroyKeysRequest { group_id: group.as_bytes().to_vec() });
-        let reply = tokio::time::timeout(DESTROY_WAIT, calling).await.map_err(|_| CallError::Late)??;
-        Ok(reply.into_inner().destroyed)
+        let key_ids = keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+        let calling = client.forget(proto::ForgetKeysRequest { key_ids });
+        tokio::time::timeout(FORGET_WAIT, calling).await.map_err(|_| CallError::Late)??;
+        Ok(())
     }
 }

@@ -1,39 +1,34 @@
-//! `DataKeys`: a process destroys data keys, also those that it has at hand.
+//! `DataKeys`: a process forgets data keys that are destroyed.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use parley_domain::GroupId;
+use parley_domain::KeyId;
 use tonic::{Request, Response, Status};
 
 use super::proto;
 use super::proto::data_keys_server::DataKeys;
-use super::requests::group;
 
 /// Something that has data keys at hand.
-#[async_trait]
-pub trait Destroys: Send + Sync {
-    /// Destroys a group's data keys in the store and at hand; how many were in the store.
-    ///
-    /// # Errors
-    /// Why they may still be there, in words for an operator.
-    async fn destroy(&self, group: GroupId) -> Result<u64, String>;
+pub trait Forgets: Send + Sync {
+    /// These are destroyed; from now on they aren't used.
+    fn forget(&self, keys: &[KeyId]);
 }
 
 /// The service, in front of this process' data keys.
 pub(super) struct Service {
-    pub(super) keys: Arc<dyn Destroys>,
+    pub(super) keys: Arc<dyn Forgets>,
 }
 
 #[tonic::async_trait]
 impl DataKeys for Service {
-    async fn destroy(
+    async fn forget(
         &self,
-        request: Request<proto::DestroyKeysRequest>,
-    ) -> Result<Response<proto::DestroyKeysReply>, Status> {
-        let wrong = |error: super::BadMessage| Status::invalid_argument(error.to_string());
-        let group = group(&request.into_inner().group_id).map_err(wrong)?;
-        let destroyed = self.keys.destroy(group).await.map_err(Status::unavailable)?;
-        Ok(Response::new(proto::DestroyKeysReply { destroyed }))
+        request: Request<proto::ForgetKeysRequest>,
+    ) -> Result<Response<proto::ForgetKeysReply>, Status> {
+        let ids = request.into_inner().key_ids;
+        let keys: Option<Vec<KeyId>> = ids.iter().map(|id| KeyId::from_slice(id)).collect();
+        let keys = keys.ok_or_else(|| Status::invalid_argument("key_ids must have 16 bytes each"))?;
+        self.keys.forget(&keys);
+        Ok(Response::new(proto::ForgetKeysReply {}))
     }
 }

@@ -15,7 +15,7 @@ use super::proto::data_keys_server::DataKeysServer;
 use super::proto::notices_server::NoticesServer;
 use super::proto::projectors_server::ProjectorsServer;
 use super::tls::{Tls, TlsError};
-use super::{DESCRIPTORS, Destroys, MESSAGE_BYTES_MAX, Pausable, commands, data_keys, notices, projectors};
+use super::{DESCRIPTORS, Forgets, MESSAGE_BYTES_MAX, Pausable, commands, data_keys, notices, projectors};
 use crate::service::{Notices, Owner, Peers};
 
 /// How often an idle connection is asked whether it is there, and how long it may take to say so.
@@ -34,7 +34,7 @@ pub struct Roles {
     /// A projector.
     pub projector: Option<Arc<dyn Pausable>>,
     /// Data keys at hand.
-    pub keys: Option<Arc<dyn Destroys>>,
+    pub keys: Option<Arc<dyn Forgets>>,
 }
 
 /// Serves until told to stop; then ends what is under way, within a limit.

@@ -4,15 +4,20 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parley_domain::{Code, Event, GroupId, KeyId, Rejection, Timestamp};
 use parley_keys::DataKey;
 use parley_readstore::{MessageKey, ReadStore};
 use parley_wire::event;
 use parley_wire::service::{Send, Wish};
+use tokio::time::Instant;
 
 use super::{Queued, Shard};
 use crate::dedupe::{Sent, SentKey};
+
+/// How often it is logged that keys or rows can't be used.
+const UNUSABLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// What was fetched.
 #[derive(Default)]
@@ -21,7 +26,7 @@ pub(super) struct Fetched {
     pub(super) sealing: HashMap<GroupId, Arc<DataKey>>,
     /// For comparing with earlier messages; `None`: destroyed.
     pub(super) comparing: HashMap<KeyId, Option<Arc<DataKey>>>,
-    /// Earlier messages that are no longer remembered.
+    /// Earlier messages, whether or not they are still remembered.
     pub(super) earlier: HashMap<SentKey, Sent>,
     /// Messages of which it couldn't be found out whether they are repeats.
     pub(super) undecidable: HashSet<SentKey>,
@@ -65,16 +70,22 @@ impl Shard {
         let known = |group: &GroupId| self.state.groups.get(group).is_some_and(|slot| slot.group.is_some());
         let groups: HashSet<GroupId> = sends.iter().map(|(group, _, _)| *group).filter(known).collect();
         for key in sends {
-            if let Some(sent) = self.state.dedupe.recent(&key) {
+            if let Some(sent) = self.state.dedupe.recent(&key).copied() {
                 keys_of_earlier.insert(sent.key_id);
+                // What comes before it in the batch may push it out of what is remembered.
+                fetched.earlier.insert(key, sent);
             } else if self.state.dedupe.maybe(&key) {
                 let looking = look_up(self.engines.reads.as_ref(), &key);
                 match self.reads_breaker.ask("earlier messages", looking).await {
-                    Some(Some(sent)) => {
+                    Some(Ok(Some(sent))) => {
                         keys_of_earlier.insert(sent.key_id);
                         fetched.earlier.insert(key, sent);
                     }
-                    Some(None) => {}
+                    Some(Ok(None)) => {}
+                    Some(Err(error)) => {
+                        self.log_unusable(&error);
+                        fetched.undecidable.insert(key);
+                    }
                     None => drop(fetched.undecidable.insert(key)),
                 }
             }
@@ -91,7 +102,8 @@ impl Shard {
         now: Timestamp,
         fetched: &mut Fetched,
     ) {
-        let keys = &self.engines.keys;
+        let keys = self.engines.keys.clone();
+        let seen = keys.destructions();
         let mut wanted = Vec::new();
         for group in groups {
             match keys.known_for_sealing(group, now) {
@@ -104,7 +116,7 @@ impl Shard {
             if let Some(found) = self.keys_breaker.ask("data keys", asking).await {
                 fetched.sealing.extend(found.keys);
                 if let Some(error) = found.unusable {
-                    tracing::error!(error = &error as &dyn std::error::Error, "sends to a group are refused");
+                    self.log_unusable(&error);
                 }
             } else {
                 // Some may have come before it gave up.
@@ -120,14 +132,45 @@ impl Shard {
             };
             match found {
                 Some(Ok(key)) => drop(fetched.comparing.insert(id, key)),
-                Some(Err(_)) | None => drop(fetched.unread.insert(id)),
+                Some(Err(error)) => {
+                    self.log_unusable(&error);
+                    fetched.unread.insert(id);
+                }
+                None => drop(fetched.unread.insert(id)),
             }
+        }
+        if keys.destructions() != seen {
+            // Keys were destroyed while others were waited for. Who is refused for that asks again.
+            let is_good = |group: &GroupId, key: &DataKey| {
+                keys.known_for_sealing(*group, now).is_some_and(|known| known.id() == key.id())
+            };
+            fetched.sealing.retain(|group, key| is_good(group, key));
+        }
+    }
+
+    /// A key that the ring can't unwrap, or a damaged row: somebody's messages are refused until an operator mends it.
+    fn log_unusable(&mut self, error: &(dyn std::error::Error + 'static)) {
+        let now = Instant::now();
+        if self.unusable_logged.is_none_or(|at| now.duration_since(at) >= UNUSABLE_LOGGED_EVERY) {
+            self.unusable_logged = Some(now);
+            tracing::error!(error, "a message can't be decided on");
         }
     }
 }
 
 /// Looks a message up in the read model. Ids are forgotten only once they are there, so a miss is a miss.
-async fn look_up(reads: &dyn ReadStore, key: &SentKey) -> Result<Option<Sent>, parley_readstore::Error> {
+/// A row that is damaged is an answer; the store is well.
+async fn look_up(
+    reads: &dyn ReadStore,
+    key: &SentKey,
+) -> Result<Result<Option<Sent>, parley_readstore::Error>, parley_readstore::Error> {
+    match find_sent(reads, key).await {
+        Err(error @ parley_readstore::Error::Engine(_)) => Err(error),
+        found => Ok(found),
+    }
+}
+
+async fn find_sent(reads: &dyn ReadStore, key: &SentKey) -> Result<Option<Sent>, parley_readstore::Error> {
     let (group, sender, client_message_id) = key;
     let model = reads.live();
     let by = MessageKey::Client { sender: sender.clone(), client_message_id: client_message_id.clone() };

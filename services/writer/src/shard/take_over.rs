@@ -44,6 +44,7 @@ impl Shard {
             held: Vec::new(),
             keys_breaker: Breaker::default(),
             reads_breaker: Breaker::default(),
+            unusable_logged: None,
         };
         shard.remember_to_notify();
         shard
