@@ -64,7 +64,8 @@ impl Pausable for Handle {
     }
 }
 
-fn waits() -> impl Iterator<Item = Duration> {
+/// Pauses before what failed is tried again: short ones at first.
+pub(crate) fn waits() -> impl Iterator<Item = Duration> {
     RETRY_MS.into_iter().chain(std::iter::repeat(RETRY_MS_MAX)).map(Duration::from_millis)
 }
 

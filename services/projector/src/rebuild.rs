@@ -11,19 +11,15 @@ use parley_wire::rpc::{Pausable, Paused};
 use tokio::time::Instant;
 
 use crate::apply::{Applier, Scope, StartError, Step};
+use crate::projector::waits;
 
 /// Rows that are read in one go.
 const PAGE_ROWS: usize = 1_024;
 /// How long the live projectors stand still at a time while rows are compared; reads wait that long, and much longer, for
 /// what their clients were told of.
 const HALT: Duration = Duration::from_secs(1);
-/// Pauses before what the store failed to do is tried again.
-const WAITS: [Duration; 4] = [
-    Duration::from_millis(50),
-    Duration::from_millis(200),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-];
+/// How often what the store failed to do is tried again.
+const TRIES_MORE: usize = 4;
 /// How long they run in between, at least.
 const RUN_ON: Duration = Duration::from_secs(1);
 
@@ -202,22 +198,26 @@ async fn ends(log: &dyn EventLog) -> Result<HashMap<TopicPartition, u64>, Rebuil
     Ok(ends)
 }
 
-/// What the engine failed to do is tried again: a rebuild takes long, and one slow answer is no reason to begin anew.
 async fn write(applier: &mut Applier, step: &Step) -> Result<(), Error> {
-    let mut waits = WAITS.into_iter();
+    let mut waits = waits().take(TRIES_MORE);
     loop {
-        match (applier.write(step).await, waits.next()) {
-            (Err(error @ Error::Engine(_)), Some(wait)) => {
-                log_hiccup(&error);
-                tokio::time::sleep(wait).await;
-            }
-            (outcome, _) => return outcome,
+        if let Some(outcome) = settled(applier.write(step).await, waits.next()).await {
+            return outcome;
         }
     }
 }
 
-fn log_hiccup(error: &Error) {
-    tracing::warn!(error = error as &dyn std::error::Error, "the read store failed; trying again");
+/// An outcome that counts; `None`: the engine failed and is to be asked again, after a pause. A rebuild takes long, and one
+/// slow answer is no reason to begin anew.
+async fn settled<T>(outcome: Result<T, Error>, wait: Option<Duration>) -> Option<Result<T, Error>> {
+    match (outcome, wait) {
+        (Err(error @ Error::Engine(_)), Some(wait)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the read store failed; trying again");
+            tokio::time::sleep(wait).await;
+            None
+        }
+        (outcome, _) => Some(outcome),
+    }
 }
 
 async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result<u64, RebuildError> {
@@ -327,15 +327,11 @@ impl<'a> Pages<'a> {
         if let Some(pair) = self.page.next() {
             return Ok(Some(pair));
         }
-        let mut waits = WAITS.into_iter();
+        let mut waits = waits().take(TRIES_MORE);
         let page = loop {
             let page = self.model.canonical(self.table, self.last.as_deref(), PAGE_ROWS).await;
-            match (page, waits.next()) {
-                (Err(error @ Error::Engine(_)), Some(wait)) => {
-                    log_hiccup(&error);
-                    tokio::time::sleep(wait).await;
-                }
-                (page, _) => break page?,
+            if let Some(page) = settled(page, waits.next()).await {
+                break page?;
             }
         };
         self.last = page.last().map(|(key, _)| key.clone());

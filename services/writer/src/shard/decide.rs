@@ -143,13 +143,12 @@ impl Shard {
         let key = sent_key(group_id, &actor, &send);
         let before = self.state.dedupe.recent(&key).or_else(|| fetched.earlier.get(&key)).copied();
         let before = before.filter(|_| !self.options.is_planted(Plant::NoDedupe));
+        let sealing = fetched.sealing.get(&group_id);
+        let is_there = || self.state.groups.get(&group_id).is_some_and(|slot| slot.group.is_some());
         let lacks_key = match &before {
             Some(sent) => fetched.unread.contains(&sent.key_id),
             // Without a group there is nothing to seal for, and the decision says so.
-            None => {
-                let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
-                group.is_some() && !fetched.sealing.contains_key(&group_id)
-            }
+            None => sealing.is_none() && is_there(),
         };
         if lacks_key || fetched.undecidable.contains(&key) {
             return reply_to.answer(Err(cannot_decide()));
@@ -162,7 +161,6 @@ impl Shard {
         let content = event::encode_content(&send.content);
         let comparable = comparable(&send, &content);
         let is_repeat = before.is_some();
-        let sealing = fetched.sealing.get(&group_id);
         let earlier = before.map(|sent| Earlier {
             message_id: sent.message_id,
             seq: sent.seq,
