@@ -15,8 +15,9 @@ from engines import Engines
 from roles import run_json
 from server import BenchError, Server, cpu_s
 
-SCENARIOS = ("fanout-1x1000", "groups-100x10")
-ROUNDS, SECONDS = 3, 5.0
+#: Scenarios and sends a second: an open loop, since a delivery costs the less the more of them there are at once.
+LOADS = (("fanout-1x1000", 50), ("groups-100x10", 400))
+ROUNDS, SECONDS = 3, 8.0
 PARTITIONS = 16
 DELIVERIES = "parley_deliveries_total"
 
@@ -38,9 +39,10 @@ class Process:
     secret: str
     pid: int
 
-    def cost_us(self, binary: Path, data: Path, scenario: str) -> float:
-        """Its CPU a delivery, microseconds, in a closed loop; connecting included."""
-        command = [str(binary), "bench", scenario, "--mode", "closed", "--secs", str(SECONDS), "--warm", "1"]
+    def cost_us(self, binary: Path, data: Path, scenario: str, rate: int) -> float:
+        """Its CPU a delivery, microseconds; connecting included."""
+        command = [str(binary), "bench", scenario, "--mode", "open", "--rate", str(rate)]
+        command += ["--secs", str(SECONDS), "--warm", "1"]
         command += ["--url", self.url, "--data", str(data / "bench"), "--json"]
         cpu, count = cpu_s(self.pid), deliveries(self.metrics)
         run_json(command, {**os.environ, "PARLEY_AUTH__HS256_SECRET": self.secret})
@@ -62,14 +64,15 @@ async def compare(binary: Path, data: Path) -> None:
         with Server(binary) as server:
             alone = Process(server.url, server.url, server.secret, server.process.pid)
             edge = Process(cluster.edges[0], cluster.operators("edge-1"), cluster.secret, cluster.processes["edge-1"].pid)
-            for scenario in SCENARIOS:
+            for scenario, rate in LOADS:
                 found: list[tuple[float, float]] = []
                 for _ in range(ROUNDS):
-                    costs = [await asyncio.to_thread(one.cost_us, binary, data, scenario) for one in (alone, edge)]
+                    costs = [await asyncio.to_thread(one.cost_us, binary, data, scenario, rate) for one in (alone, edge)]
                     found.append((costs[0], costs[1]))
                 ratios = sorted(e / a for a, e in found)
                 print(
-                    f"{scenario}: {statistics.median(e for _, e in found):.2f} us a delivery at an edge of the cluster, "
+                    f"{scenario}, {rate} sends/s: {statistics.median(e for _, e in found):.2f} us a delivery "
+                    f"at an edge of the cluster, "
                     f"{statistics.median(a for a, _ in found):.2f} in one embedded process (all of it); "
                     f"{statistics.median(ratios):.2f} times ({ratios[0]:.2f} to {ratios[-1]:.2f})"
                 )

@@ -49,8 +49,12 @@ impl Opener {
     }
 
     /// Reads a key, so that it is at hand if it can be used.
-    pub(crate) async fn fetch(&self, key: KeyId) -> Result<(), parley_keys::StoreError> {
-        self.keys.try_find(key).await.map(drop)
+    pub(crate) fn fetch(
+        &self,
+        key: KeyId,
+    ) -> impl Future<Output = Result<(), parley_keys::StoreError>> + Send + use<> {
+        let keys = self.keys.clone();
+        async move { keys.try_find(key).await.map(drop) }
     }
 
     /// Whether all of these keys are there: none was destroyed since. `false` also where that can't be known now.

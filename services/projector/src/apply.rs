@@ -40,6 +40,25 @@ impl Scope {
     }
 }
 
+/// Where a model stands; where it has nothing, the beginning of the log.
+async fn checkpoints(
+    log: &dyn EventLog,
+    model: &dyn ReadModel,
+    scope: &Scope,
+) -> Result<HashMap<TopicPartition, Checkpoint>, StartError> {
+    let written: HashMap<CheckpointKey, Checkpoint> =
+        model.checkpoints().await.map_err(StartError::Store)?.into_iter().collect();
+    let mut at = HashMap::new();
+    for place in places(log).into_iter().filter(|place| scope.has(*place)) {
+        let checkpoint = match written.get(&key(place)) {
+            Some(checkpoint) => *checkpoint,
+            None => Checkpoint { offset: log.start_offset(place).await?, ..Checkpoint::default() },
+        };
+        at.insert(place, checkpoint);
+    }
+    Ok(at)
+}
+
 /// Some records to project.
 pub(crate) struct Step {
     valid: Vec<Arc<StoredRecord>>,
@@ -47,10 +66,22 @@ pub(crate) struct Step {
     pub(crate) moved: Vec<(TopicPartition, Checkpoint)>,
 }
 
+impl Step {
+    /// Writes the rows of the records and then the checkpoints. They are projected anew at each try, so that the first, which
+    /// nearly always is the only one, copies nothing.
+    pub(crate) async fn write(&self, model: &dyn ReadModel) -> Result<(), parley_readstore::Error> {
+        let mut writes = Vec::with_capacity(self.valid.len() * 4);
+        self.valid.iter().for_each(|stored| rows(stored, &mut writes));
+        let checkpoints = self.moved.iter().map(|(at, checkpoint)| (key(*at), *checkpoint)).collect();
+        model.apply(writes, checkpoints).await
+    }
+}
+
 /// One reader of the log that writes one version of the read models.
 pub(crate) struct Applier {
     model: Arc<dyn ReadModel>,
     tail: Box<dyn Tail>,
+    scope: Scope,
     at: HashMap<TopicPartition, Checkpoint>,
     /// Taken from the tail, and put back.
     ahead: Vec<Arc<StoredRecord>>,
@@ -63,18 +94,25 @@ impl Applier {
         model: Arc<dyn ReadModel>,
         scope: &Scope,
     ) -> Result<Self, StartError> {
-        let written: HashMap<CheckpointKey, Checkpoint> =
-            model.checkpoints().await.map_err(StartError::Store)?.into_iter().collect();
-        let mut at = HashMap::new();
-        for place in places(log).into_iter().filter(|place| scope.has(*place)) {
-            let checkpoint = match written.get(&key(place)) {
-                Some(checkpoint) => *checkpoint,
-                None => Checkpoint { offset: log.start_offset(place).await?, ..Checkpoint::default() },
-            };
-            at.insert(place, checkpoint);
-        }
+        let at = checkpoints(log, model.as_ref(), scope).await?;
         let from = at.iter().map(|(place, checkpoint)| (*place, checkpoint.offset)).collect();
-        Ok(Self { model, tail: log.tail(from).await?, at, ahead: Vec::new() })
+        Ok(Self { model, tail: log.tail(from).await?, scope: scope.clone(), at, ahead: Vec::new() })
+    }
+
+    /// Goes on from the checkpoints as they are now, which another has moved meanwhile. Cheaper than beginning anew where a
+    /// reader of the log costs a connection.
+    pub(crate) async fn resume_again(&mut self, log: &dyn EventLog) -> Result<(), StartError> {
+        let at = checkpoints(log, self.model.as_ref(), &self.scope).await?;
+        let ahead: BTreeSet<TopicPartition> = self.ahead.drain(..).map(|stored| stored.at).collect();
+        let has_moved = |(place, checkpoint): &(&TopicPartition, &Checkpoint)| {
+            ahead.contains(*place) || self.at.get(*place).is_none_or(|at| at.offset != checkpoint.offset)
+        };
+        let moved: Vec<_> = at.iter().filter(has_moved).map(|(place, to)| (*place, to.offset)).collect();
+        let places: Vec<_> = moved.iter().map(|(place, _)| *place).collect();
+        self.tail.remove(&places);
+        self.tail.add(moved).await?;
+        self.at = at;
+        Ok(())
     }
 
     /// Waits for records and collects what they mean. Cancel-safe up to its return.
@@ -119,13 +157,9 @@ impl Applier {
         Step { valid: records, moved: moved.into_iter().collect() }
     }
 
-    /// Writes the rows of some records and then their checkpoints. They are projected anew at each try, so that the first,
-    /// which nearly always is the only one, copies nothing.
-    pub(crate) async fn write(&mut self, step: &Step) -> Result<(), parley_readstore::Error> {
-        let mut writes = Vec::with_capacity(step.valid.len() * 4);
-        step.valid.iter().for_each(|stored| rows(stored, &mut writes));
-        let checkpoints = step.moved.iter().map(|(at, checkpoint)| (key(*at), *checkpoint)).collect();
-        self.model.apply(writes, checkpoints).await
+    /// What it writes to.
+    pub(crate) fn model(&self) -> Arc<dyn ReadModel> {
+        self.model.clone()
     }
 
     /// How far it has come.

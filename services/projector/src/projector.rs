@@ -175,8 +175,10 @@ impl Task {
                             () = self.stop.cancelled() => return,
                             _ = resumed => {}
                         }
-                        let Some(fresh) = self.open_again().await else { return };
-                        applier = fresh;
+                        if !self.is_current() || !self.go_on(&mut applier).await {
+                            let Some(fresh) = self.open_again().await else { return };
+                            applier = fresh;
+                        }
                     }
                 }
                 _ = look.tick() => {}
@@ -210,6 +212,13 @@ impl Task {
         over
     }
 
+    /// Goes on from the checkpoints, which were moved while this stood still; whether it can.
+    async fn go_on(&self, applier: &mut Applier) -> bool {
+        let outcome = applier.resume_again(self.log.as_ref()).await;
+        self.reached.reset(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
+        outcome.is_ok()
+    }
+
     /// Goes on from the checkpoints, however long it takes until it can; `None`: it is to stop.
     async fn open_again(&mut self) -> Option<Applier> {
         let mut waits = waits();
@@ -234,10 +243,10 @@ impl Task {
 
     async fn apply(&self, applier: &mut Applier, records: Vec<Arc<StoredRecord>>) {
         let count = records.len() as u64;
-        let step = applier.admit(records);
+        let (step, model) = (applier.admit(records), applier.model());
         let mut waits = waits();
         let mut logged = false;
-        while let Err(error) = applier.write(&step).await {
+        while let Err(error) = step.write(model.as_ref()).await {
             if !logged {
                 logged = true;
                 tracing::error!(

@@ -10,7 +10,7 @@ use parley_readstore::{CheckpointKey, Error, ReadModel, ReadStore};
 use parley_wire::rpc::{Pausable, Paused};
 use tokio::time::Instant;
 
-use crate::apply::{Applier, Scope, StartError, Step};
+use crate::apply::{Applier, Scope, StartError};
 use crate::projector::waits;
 
 /// Rows that are read in one go.
@@ -88,12 +88,13 @@ pub async fn rebuild(
     let projected = |done| step(RebuildStep::Projected(done, total));
     comparison.records = project_all(&mut applier, projected).await?;
     let mut place = Place::default();
+    let mut halted = None;
     loop {
         let begun = Instant::now();
         let paused = pause(live).await?;
         // Both must stand at the same place: the live one is brought to the end, the next one reads what came meanwhile, and
         // not a record more.
-        let goal = match halt(&log, &reads).await {
+        let goal = match halt(&log, &reads, &mut halted).await {
             Err(error) if verify_only || !error.is_of_the_store() => return Err(error),
             Err(error) => {
                 comparison.unreadable = true;
@@ -171,14 +172,22 @@ impl RebuildError {
     }
 }
 
-/// Brings the live version, of which no projector is running, to the end of the log: that is where both are compared.
+/// Brings the live version, of which no projector is running, to the end of the log: that is where both are compared. `halted`
+/// is kept from one time to the next.
 async fn halt(
     log: &Arc<dyn EventLog>,
     reads: &Arc<dyn ReadStore>,
+    halted: &mut Option<Applier>,
 ) -> Result<HashMap<TopicPartition, u64>, RebuildError> {
-    let mut halted = Applier::resume(log.as_ref(), reads.live(), &Scope::All).await?;
-    project_all(&mut halted, |_| {}).await?;
-    Ok(halted.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)).collect())
+    let applier = match halted {
+        Some(applier) => {
+            applier.resume_again(log.as_ref()).await?;
+            applier
+        }
+        None => halted.insert(Applier::resume(log.as_ref(), reads.live(), &Scope::All).await?),
+    };
+    project_all(applier, |_| {}).await?;
+    Ok(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)).collect())
 }
 
 /// Whether a version still is where both were compared, as far as it can be read.
@@ -198,25 +207,23 @@ async fn ends(log: &dyn EventLog) -> Result<HashMap<TopicPartition, u64>, Rebuil
     Ok(ends)
 }
 
-async fn write(applier: &mut Applier, step: &Step) -> Result<(), Error> {
+/// Asks the read store, and again, after pauses, if the engine fails: a rebuild takes long, and one slow answer is no reason to
+/// begin anew.
+async fn patiently<T, F: Future<Output = Result<T, Error>>>(
+    mut asking: impl FnMut() -> F,
+) -> Result<T, Error> {
     let mut waits = waits().take(TRIES_MORE);
     loop {
-        if let Some(outcome) = settled(applier.write(step).await, waits.next()).await {
-            return outcome;
+        match (asking().await, waits.next()) {
+            (Err(error @ Error::Engine(_)), Some(wait)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the read store failed; trying again"
+                );
+                tokio::time::sleep(wait).await;
+            }
+            (outcome, _) => return outcome,
         }
-    }
-}
-
-/// An outcome that counts; `None`: the engine failed and is to be asked again, after a pause. A rebuild takes long, and one
-/// slow answer is no reason to begin anew.
-async fn settled<T>(outcome: Result<T, Error>, wait: Option<Duration>) -> Option<Result<T, Error>> {
-    match (outcome, wait) {
-        (Err(error @ Error::Engine(_)), Some(wait)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the read store failed; trying again");
-            tokio::time::sleep(wait).await;
-            None
-        }
-        (outcome, _) => Some(outcome),
     }
 }
 
@@ -229,7 +236,8 @@ async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result
         }
         count += records.len() as u64;
         let step = applier.admit(records);
-        write(applier, &step).await?;
+        let model = applier.model();
+        patiently(|| step.write(model.as_ref())).await?;
         done(count);
     }
 }
@@ -249,7 +257,8 @@ async fn project_upto(
         later.extend(beyond);
         count += records.len() as u64;
         let step = applier.admit(records);
-        write(applier, &step).await?;
+        let model = applier.model();
+        patiently(|| step.write(model.as_ref())).await?;
     }
     applier.put_back(later);
     Ok(count)
@@ -270,7 +279,8 @@ struct Place {
     row: Option<Vec<u8>>,
 }
 
-/// Compares rows from a place on, to the end (`true`) or until a time (`false`), but at least one.
+/// Compares rows from a place on, to the end (`true`) or until a time (`false`): at least one that differs, or as many as are the
+/// same in what was read.
 async fn compare(
     live: &dyn ReadModel,
     next: &dyn ReadModel,
@@ -281,26 +291,30 @@ async fn compare(
     while let Some(table) = next.tables().get(place.tables) {
         let from = place.row.take();
         let (mut left, mut right) = (Pages::new(live, table, from.clone()), Pages::new(next, table, from));
-        let mut one = left.next().await.map_err(Side::Live)?;
-        let mut other = right.next().await.map_err(Side::Next)?;
-        while one.is_some() || other.is_some() {
-            let order = match (&one, &other) {
-                (Some((a, _)), Some((b, _))) => a.cmp(b),
-                (Some(_), None) => Ordering::Less,
-                (None, _) => Ordering::Greater,
+        loop {
+            let (one, other) = tokio::join!(left.fill(), right.fill());
+            one.map_err(Side::Live)?;
+            other.map_err(Side::Next)?;
+            let (mine, theirs) = (left.page.as_slice(), right.page.as_slice());
+            if mine.is_empty() && theirs.is_empty() {
+                break;
+            }
+            let same = mine.iter().zip(theirs).take_while(|(one, other)| one == other).count();
+            let compared = if let Some(last) = same.checked_sub(1) {
+                comparison.rows += same as u64;
+                left.page.nth(last);
+                right.page.nth(last)
+            } else {
+                let order = order(mine.first(), theirs.first());
+                comparison.different += 1;
+                comparison.rows += u64::from(order.is_ge());
+                let one = if order.is_le() { left.page.next() } else { None };
+                let other = if order.is_ge() { right.page.next() } else { None };
+                other.or(one)
             };
-            comparison.different += u64::from(!(order.is_eq() && one == other));
-            comparison.rows += u64::from(order.is_ge());
-            let compared = if order.is_ge() { &other } else { &one };
             if Instant::now() >= until {
-                place.row = compared.as_ref().map(|(key, _)| key.clone());
+                place.row = compared.map(|(key, _)| key);
                 return Ok(false);
-            }
-            if order.is_ge() {
-                other = right.next().await.map_err(Side::Next)?;
-            }
-            if order.is_le() {
-                one = left.next().await.map_err(Side::Live)?;
             }
         }
         place.tables += 1;
@@ -308,35 +322,45 @@ async fn compare(
     Ok(true)
 }
 
+/// Which row comes first.
+fn order(one: Option<&Pair>, other: Option<&Pair>) -> Ordering {
+    match (one, other) {
+        (Some((one, _)), Some((other, _))) => one.cmp(other),
+        (Some(_), None) => Ordering::Less,
+        (None, _) => Ordering::Greater,
+    }
+}
+
 type Pair = (Vec<u8>, Vec<u8>);
 
-/// A table, row by row, read in pages.
+/// A table, read in pages.
 struct Pages<'a> {
     model: &'a dyn ReadModel,
     table: &'static str,
+    /// What is left of the page at hand.
     page: std::vec::IntoIter<Pair>,
     last: Option<Vec<u8>>,
+    is_at_end: bool,
 }
 
 impl<'a> Pages<'a> {
     fn new(model: &'a dyn ReadModel, table: &'static str, after: Option<Vec<u8>>) -> Self {
-        Self { model, table, page: Vec::new().into_iter(), last: after }
+        Self { model, table, page: Vec::new().into_iter(), last: after, is_at_end: false }
     }
 
-    async fn next(&mut self) -> Result<Option<Pair>, parley_readstore::Error> {
-        if let Some(pair) = self.page.next() {
-            return Ok(Some(pair));
+    /// Reads the next page if nothing is left of this one; nothing is left afterwards only at the end of the table.
+    async fn fill(&mut self) -> Result<(), Error> {
+        if self.is_at_end || !self.page.as_slice().is_empty() {
+            return Ok(());
         }
-        let mut waits = waits().take(TRIES_MORE);
-        let page = loop {
-            let page = self.model.canonical(self.table, self.last.as_deref(), PAGE_ROWS).await;
-            if let Some(page) = settled(page, waits.next()).await {
-                break page?;
-            }
-        };
-        self.last = page.last().map(|(key, _)| key.clone());
+        let (model, table, last) = (self.model, self.table, self.last.as_deref());
+        let page = patiently(|| model.canonical(table, last, PAGE_ROWS)).await?;
+        match page.last() {
+            Some((key, _)) => self.last = Some(key.clone()),
+            None => self.is_at_end = true,
+        }
         self.page = page.into_iter();
-        Ok(self.page.next())
+        Ok(())
     }
 }
 

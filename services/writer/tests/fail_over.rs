@@ -83,8 +83,11 @@ struct Writer {
 
 impl Writer {
     fn start(name: &str, engines: &Engines, snapshot_records: u64) -> Self {
+        Self::start_with(Options { instance: name.into(), snapshot_records, ..Options::default() }, engines)
+    }
+
+    fn start_with(options: Options, engines: &Engines) -> Self {
         let (assignment, watch) = watch::channel(Assignment::default());
-        let options = Options { instance: name.into(), snapshot_records, ..Options::default() };
         let (owned, task) = AssignedWriter::start(options, engines.clone(), watch, Arc::new(|_| {}));
         Self { owned, assignment, task }
     }
@@ -272,5 +275,22 @@ async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
         }
     };
     assert_eq!(tokio::time::timeout(PATIENCE, accepted).await.unwrap(), (2, false));
+    writer.task.shut_down().await;
+}
+
+/// A repeat is known as one also if the messages before it in its batch push its id out of those that are remembered.
+#[tokio::test]
+async fn a_repeat_is_known_beside_messages_that_make_its_id_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = engines(dir.path());
+    let writer = Writer::start_with(Options { recent_ids_max: 3, ..Options::default() }, &engines);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    assert_eq!(seq_of(writer.ask(&terms, send(group(1), "ann", "first")).await), (2, false));
+    // All are asked before the shard's task runs: this test has one thread, and so they are one batch.
+    let batch = ["a", "b", "c", "d", "first"].map(|id| writer.ask(&terms, send(group(1), "ann", id)));
+    let answers = futures::future::join_all(batch).await;
+    let answers: Vec<_> = answers.into_iter().map(seq_of).collect();
+    assert_eq!(answers, [(3, false), (4, false), (5, false), (6, false), (2, true)]);
     writer.task.shut_down().await;
 }

@@ -36,7 +36,10 @@ async fn a_comparison_in_slices_is_the_same_as_one_without() {
     assert!(whole.different > 0 && whole.rows > 100, "{whole:?}");
     let (sliced, slices) = compare_in_slices(&store, next.as_ref()).await;
     assert_eq!(sliced, whole);
-    assert!(slices as u64 > whole.rows, "a row a slice, and one for those which only the live one has");
+    assert!(
+        slices as u64 > whole.different,
+        "a slice for each row that differs, at least: {slices}, {whole:?}"
+    );
 
     apply(next.as_ref(), more, 64).await.unwrap();
     let (sliced, _) = compare_in_slices(&store, next.as_ref()).await;
@@ -90,4 +93,22 @@ async fn what_comes_meanwhile_is_projected_afterwards() {
     project_all(&mut live, |_| {}).await.unwrap();
     let (comparison, _) = compare_in_slices(&store, next.as_ref()).await;
     assert_eq!((comparison.different, comparison.rows), (0, u64::from(come) - 1));
+}
+
+/// What the engine fails to do is tried again, a few times; other trouble is told at once.
+#[tokio::test(start_paused = true)]
+async fn a_slow_answer_ends_no_rebuild() {
+    let tries_until = async |failures: usize, error: fn() -> Error| {
+        let mut tries = 0;
+        let outcome = patiently(|| {
+            tries += 1;
+            std::future::ready(if tries > failures { Ok(()) } else { Err(error()) })
+        });
+        (outcome.await.is_ok(), tries)
+    };
+    let engine = || Error::Engine("timed out".into());
+    assert_eq!(tries_until(0, engine).await, (true, 1));
+    assert_eq!(tries_until(TRIES_MORE, engine).await, (true, TRIES_MORE + 1));
+    assert_eq!(tries_until(TRIES_MORE + 1, engine).await, (false, TRIES_MORE + 1));
+    assert_eq!(tries_until(1, || Error::Damaged("timeline")).await, (false, 1));
 }

@@ -144,11 +144,14 @@ impl Shard {
         let before = self.state.dedupe.recent(&key).or_else(|| fetched.earlier.get(&key)).copied();
         let before = before.filter(|_| !self.options.is_planted(Plant::NoDedupe));
         let sealing = fetched.sealing.get(&group_id);
-        let is_there = || self.state.groups.get(&group_id).is_some_and(|slot| slot.group.is_some());
+        let may_send = || {
+            let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
+            group.is_some_and(|group| group.member(&actor).is_some())
+        };
         let lacks_key = match &before {
             Some(sent) => fetched.unread.contains(&sent.key_id),
-            // Without a group there is nothing to seal for, and the decision says so.
-            None => sealing.is_none() && is_there(),
+            // Who isn't a member has nothing to be sealed, and the decision says so.
+            None => sealing.is_none() && may_send(),
         };
         if lacks_key || fetched.undecidable.contains(&key) {
             return reply_to.answer(Err(cannot_decide()));

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use parley_domain::{Code, Event, GroupId, KeyId, Rejection, Timestamp};
 use parley_keys::DataKey;
 use parley_readstore::{MessageKey, ReadStore};
@@ -16,6 +17,8 @@ use tokio::time::Instant;
 use super::{Queued, Shard};
 use crate::dedupe::{Sent, SentKey};
 
+/// Messages that are looked up at once.
+const LOOK_UPS_AT_ONCE_MAX: usize = 64;
 /// How often it is logged that keys or rows can't be used.
 const UNUSABLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
@@ -66,32 +69,44 @@ impl Shard {
 
     pub(super) async fn fetch(&mut self, sends: Vec<SentKey>, now: Timestamp) -> Fetched {
         let mut fetched = Fetched::default();
-        let mut keys_of_earlier = HashSet::new();
         let known = |group: &GroupId| self.state.groups.get(group).is_some_and(|slot| slot.group.is_some());
         let groups: HashSet<GroupId> = sends.iter().map(|(group, _, _)| *group).filter(known).collect();
+        let mut unsure = Vec::new();
         for key in sends {
             if let Some(sent) = self.state.dedupe.recent(&key).copied() {
-                keys_of_earlier.insert(sent.key_id);
                 // What comes before it in the batch may push it out of what is remembered.
                 fetched.earlier.insert(key, sent);
             } else if self.state.dedupe.maybe(&key) {
-                let looking = look_up(self.engines.reads.as_ref(), &key);
-                match self.reads_breaker.ask("earlier messages", looking).await {
-                    Some(Ok(Some(sent))) => {
-                        keys_of_earlier.insert(sent.key_id);
-                        fetched.earlier.insert(key, sent);
-                    }
-                    Some(Ok(None)) => {}
-                    Some(Err(error)) => {
+                unsure.push(key);
+            }
+        }
+        self.look_up(unsure, &mut fetched).await;
+        let keys_of_earlier = fetched.earlier.values().map(|sent| sent.key_id).collect();
+        self.fetch_keys(groups, keys_of_earlier, now, &mut fetched).await;
+        fetched
+    }
+
+    /// Looks messages up that may be repeats, some at a time.
+    async fn look_up(&mut self, unsure: Vec<SentKey>, fetched: &mut Fetched) {
+        for some in unsure.chunks(LOOK_UPS_AT_ONCE_MAX) {
+            let (reads, keys) = (self.engines.reads.clone(), some.to_vec());
+            let looking =
+                async move { try_join_all(keys.iter().map(|key| look_up(reads.as_ref(), key))).await };
+            let Some(found) = self.reads_breaker.ask("earlier messages", looking).await else {
+                fetched.undecidable.extend(some.iter().cloned());
+                continue;
+            };
+            for (key, found) in some.iter().zip(found) {
+                match found {
+                    Ok(Some(sent)) => drop(fetched.earlier.insert(key.clone(), sent)),
+                    Ok(None) => {}
+                    Err(error) => {
                         self.log_unusable(&error);
-                        fetched.undecidable.insert(key);
+                        fetched.undecidable.insert(key.clone());
                     }
-                    None => drop(fetched.undecidable.insert(key)),
                 }
             }
         }
-        self.fetch_keys(groups, keys_of_earlier, now, &mut fetched).await;
-        fetched
     }
 
     /// What is at hand costs nothing; for the rest the store is asked, and who needs it alone is refused if it is away.
@@ -112,7 +127,8 @@ impl Shard {
             }
         }
         if !wanted.is_empty() {
-            let asking = keys.for_sealing(wanted.iter().copied(), now);
+            let (asked, groups) = (keys.clone(), wanted.clone());
+            let asking = async move { asked.for_sealing(groups, now).await };
             if let Some(found) = self.keys_breaker.ask("data keys", asking).await {
                 fetched.sealing.extend(found.keys);
                 if let Some(error) = found.unusable {
@@ -128,7 +144,10 @@ impl Shard {
         for id in earlier {
             let found = match keys.known(id) {
                 Some(key) => Some(Ok(Some(key))),
-                None => self.keys_breaker.ask("data keys", keys.try_find(id)).await,
+                None => {
+                    let asked = keys.clone();
+                    self.keys_breaker.ask("data keys", async move { asked.try_find(id).await }).await
+                }
             };
             match found {
                 Some(Ok(key)) => drop(fetched.comparing.insert(id, key)),
