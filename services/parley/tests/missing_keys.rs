@@ -170,3 +170,31 @@ async fn what_could_not_be_opened_live_comes_once_the_keys_are_back() {
     assert_eq!(bob.expect("group_message").await["text"], "At five.");
     chat.stop().await;
 }
+
+/// Who needs nothing of the store gets what is said meanwhile, though its delivery is that of those who do.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_whose_keys_are_at_hand_stay_live_while_the_store_is_away() {
+    const SAID: usize = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let chat = Chat::start(dir.path()).await;
+    let (mut ann, mut bob) = (chat.client("ann").await, chat.client("bob").await);
+    let (known, fresh) = (chat.group("ann", &["bob"]).await, chat.group("ann", &["bob"]).await);
+    for group in [&known, &fresh] {
+        bob.send("subscribe_to_group", json!({"group_id": group})).await;
+        bob.expect("subscribed_to_group").await;
+    }
+    ann.say(&known, "now").await;
+    assert_eq!(bob.expect("group_message").await["text"], "now");
+
+    chat.keys.take_away(true);
+    for number in 1..=SAID {
+        ann.say(&fresh, &format!("later {number}")).await;
+        ann.say(&known, &format!("now {number}")).await;
+        assert_eq!(bob.expect("group_message").await["text"], format!("now {number}"));
+    }
+    chat.keys.take_away(false);
+    for number in 1..=SAID {
+        assert_eq!(bob.expect("group_message").await["text"], format!("later {number}"));
+    }
+    chat.stop().await;
+}
