@@ -18,6 +18,8 @@ from server import BenchError, Server, cpu_s
 #: Scenarios and sends a second: an open loop, since a delivery costs the less the more of them there are at once.
 LOADS = (("fanout-1x1000", 50), ("groups-100x10", 400))
 ROUNDS, SECONDS = 3, 8.0
+#: What must be reached of that, for the loads to be the same.
+RATE_MIN = 0.9
 PARTITIONS = 16
 DELIVERIES = "parley_deliveries_total"
 
@@ -45,7 +47,9 @@ class Process:
         command += ["--secs", str(SECONDS), "--warm", "1"]
         command += ["--url", self.url, "--data", str(data / "bench"), "--json"]
         cpu, count = cpu_s(self.pid), deliveries(self.metrics)
-        run_json(command, {**os.environ, "PARLEY_AUTH__HS256_SECRET": self.secret})
+        outcome = run_json(command, {**os.environ, "PARLEY_AUTH__HS256_SECRET": self.secret})
+        if outcome["sends_per_s"] < rate * RATE_MIN:
+            raise BenchError(f"{outcome['sends_per_s']:.0f} sends a second instead of {rate}: the loads differ")
         count = deliveries(self.metrics) - count
         if count <= 0:
             raise BenchError(f"{self.url} delivered nothing")

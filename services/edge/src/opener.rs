@@ -42,10 +42,11 @@ impl Opener {
         self.epoch
     }
 
-    /// The key that must be read from the store before an event can be opened; `None`: none, or it is at hand.
+    /// The key that must be read from the store before an event can be opened; `None`: none, or it is at hand or destroyed.
     pub(crate) fn wanted(&self, fact: &Fact) -> Option<KeyId> {
         let Event::MessageSent(message) = &fact.event else { return None };
-        self.keys.known(message.key_id).is_none().then_some(message.key_id)
+        let key = message.key_id;
+        (self.keys.known(key).is_none() && !self.keys.is_gone(key)).then_some(key)
     }
 
     /// Reads a key, so that it is at hand if it can be used.

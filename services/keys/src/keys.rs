@@ -113,7 +113,7 @@ impl Keys {
                 return Ok(Ok(Some(key)));
             }
             let seen = self.destructions();
-            if self.gone.get(&id).is_some() {
+            if self.is_gone(id) {
                 return Ok(Ok(None));
             }
             let stored = match self.store.find(id).await {
@@ -137,6 +137,12 @@ impl Keys {
     #[must_use]
     pub fn known(&self, id: KeyId) -> Option<Arc<DataKey>> {
         self.by_id.get(&id)
+    }
+
+    /// Whether the key with this id is known to be destroyed.
+    #[must_use]
+    pub fn is_gone(&self, id: KeyId) -> bool {
+        self.gone.get(&id).is_some()
     }
 
     /// The key to seal new content of a group with, if it is at hand.
@@ -179,7 +185,7 @@ impl Keys {
         let (mut found, mut made, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
         let mut failed = None;
         for (group, stored) in groups.iter().zip(join_all(reads).await) {
-            let is_gone = |stored: &WrappedKey| self.gone.get(&stored.key_id).is_some();
+            let is_gone = |stored: &WrappedKey| self.is_gone(stored.key_id);
             let outcome = match stored {
                 Ok(Some(stored)) if !is_gone(&stored) => {
                     self.unwrap(&stored).map(|key| found.push((*group, key)))

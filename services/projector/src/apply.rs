@@ -40,14 +40,16 @@ impl Scope {
     }
 }
 
+/// The checkpoints of a model.
+pub(crate) type Written = Vec<(CheckpointKey, Checkpoint)>;
+
 /// Where a model stands; where it has nothing, the beginning of the log.
-async fn checkpoints(
+async fn begin_at(
     log: &dyn EventLog,
-    model: &dyn ReadModel,
+    written: Written,
     scope: &Scope,
-) -> Result<HashMap<TopicPartition, Checkpoint>, StartError> {
-    let written: HashMap<CheckpointKey, Checkpoint> =
-        model.checkpoints().await.map_err(StartError::Store)?.into_iter().collect();
+) -> Result<HashMap<TopicPartition, Checkpoint>, ReadError> {
+    let written: HashMap<CheckpointKey, Checkpoint> = written.into_iter().collect();
     let mut at = HashMap::new();
     for place in places(log).into_iter().filter(|place| scope.has(*place)) {
         let checkpoint = match written.get(&key(place)) {
@@ -88,21 +90,26 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
-    /// Goes on from the checkpoints of a model.
+    /// Goes on from the checkpoints of a model, which were `written`.
     pub(crate) async fn resume(
         log: &dyn EventLog,
         model: Arc<dyn ReadModel>,
+        written: Written,
         scope: &Scope,
-    ) -> Result<Self, StartError> {
-        let at = checkpoints(log, model.as_ref(), scope).await?;
+    ) -> Result<Self, ReadError> {
+        let at = begin_at(log, written, scope).await?;
         let from = at.iter().map(|(place, checkpoint)| (*place, checkpoint.offset)).collect();
         Ok(Self { model, tail: log.tail(from).await?, scope: scope.clone(), at, ahead: Vec::new() })
     }
 
     /// Goes on from the checkpoints as they are now, which another has moved meanwhile. Cheaper than beginning anew where a
     /// reader of the log costs a connection.
-    pub(crate) async fn resume_again(&mut self, log: &dyn EventLog) -> Result<(), StartError> {
-        let at = checkpoints(log, self.model.as_ref(), &self.scope).await?;
+    pub(crate) async fn resume_again(
+        &mut self,
+        log: &dyn EventLog,
+        written: Written,
+    ) -> Result<(), ReadError> {
+        let at = begin_at(log, written, &self.scope).await?;
         let ahead: BTreeSet<TopicPartition> = self.ahead.drain(..).map(|stored| stored.at).collect();
         let has_moved = |(place, checkpoint): &(&TopicPartition, &Checkpoint)| {
             ahead.contains(*place) || self.at.get(*place).is_none_or(|at| at.offset != checkpoint.offset)

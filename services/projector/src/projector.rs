@@ -143,7 +143,9 @@ impl Task {
             }
         };
         self.version = self.reads.live_version();
-        let applier = Applier::resume(self.log.as_ref(), self.reads.live(), &scope).await?;
+        let model = self.reads.live();
+        let written = model.checkpoints().await.map_err(StartError::Store)?;
+        let applier = Applier::resume(self.log.as_ref(), model, written, &scope).await?;
         self.reached.reset(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
         Ok(applier)
     }
@@ -214,7 +216,8 @@ impl Task {
 
     /// Goes on from the checkpoints, which were moved while this stood still; whether it can.
     async fn go_on(&self, applier: &mut Applier) -> bool {
-        let outcome = applier.resume_again(self.log.as_ref()).await;
+        let Ok(written) = applier.model().checkpoints().await else { return false };
+        let outcome = applier.resume_again(self.log.as_ref(), written).await;
         self.reached.reset(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
         outcome.is_ok()
     }

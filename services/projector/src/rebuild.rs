@@ -10,11 +10,11 @@ use parley_readstore::{CheckpointKey, Error, ReadModel, ReadStore};
 use parley_wire::rpc::{Pausable, Paused};
 use tokio::time::Instant;
 
-use crate::apply::{Applier, Scope, StartError};
+use crate::apply::{Applier, Scope};
 use crate::projector::waits;
 
-/// Rows that are read in one go.
-const PAGE_ROWS: usize = 1_024;
+/// Rows that are read in one go. Few in tests, so that they have many pages.
+const PAGE_ROWS: usize = if cfg!(test) { 7 } else { 1_024 };
 /// How long the live projectors stand still at a time while rows are compared; reads wait that long, and much longer, for
 /// what their clients were told of.
 const HALT: Duration = Duration::from_secs(1);
@@ -48,9 +48,6 @@ pub struct Comparison {
 /// Why a rebuild failed. The live version is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// It couldn't start.
-    #[error("the rebuild can't start")]
-    Start(#[from] StartError),
     /// The log can't be read.
     #[error("the log can't be read")]
     Log(#[from] ReadError),
@@ -82,7 +79,7 @@ pub async fn rebuild(
     mut step: impl FnMut(RebuildStep) + Send,
 ) -> Result<Comparison, RebuildError> {
     let next = reads.create_next().await?;
-    let mut applier = Applier::resume(log.as_ref(), next.clone(), &Scope::All).await?;
+    let mut applier = resume(log.as_ref(), next.clone()).await?;
     let total = ends(log.as_ref()).await?.values().sum();
     let mut comparison = Comparison::default();
     let projected = |done| step(RebuildStep::Projected(done, total));
@@ -145,7 +142,7 @@ pub async fn switch_back(
     live: Option<&dyn Pausable>,
 ) -> Result<(), RebuildError> {
     let former = reads.former().await?;
-    let mut applier = Applier::resume(log, former, &Scope::All).await?;
+    let mut applier = resume(log, former).await?;
     project_all(&mut applier, |_| {}).await?;
     let _paused = pause(live).await?;
     project_all(&mut applier, |_| {}).await?;
@@ -168,23 +165,33 @@ fn log_unreadable(error: &(dyn std::error::Error + 'static)) {
 
 impl RebuildError {
     fn is_of_the_store(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Start(StartError::Store(_)))
+        matches!(self, Self::Store(_))
     }
 }
 
-/// Brings the live version, of which no projector is running, to the end of the log: that is where both are compared. `halted`
-/// is kept from one time to the next.
+/// Reads the whole log from where a version stands.
+async fn resume(log: &dyn EventLog, model: Arc<dyn ReadModel>) -> Result<Applier, RebuildError> {
+    let written = patiently(|| model.checkpoints()).await?;
+    Ok(Applier::resume(log, model, written, &Scope::All).await?)
+}
+
+/// Brings the live version, of which no projector is running, to the end of the log: that is where both are compared. `halted`,
+/// with the number of the version, is kept from one time to the next.
 async fn halt(
     log: &Arc<dyn EventLog>,
     reads: &Arc<dyn ReadStore>,
-    halted: &mut Option<Applier>,
+    halted: &mut Option<(u64, Applier)>,
 ) -> Result<HashMap<TopicPartition, u64>, RebuildError> {
+    let version = reads.live_version();
     let applier = match halted {
-        Some(applier) => {
-            applier.resume_again(log.as_ref()).await?;
+        Some((of, applier)) if *of == version => {
+            let model = applier.model();
+            let written = patiently(|| model.checkpoints()).await?;
+            applier.resume_again(log.as_ref(), written).await?;
             applier
         }
-        None => halted.insert(Applier::resume(log.as_ref(), reads.live(), &Scope::All).await?),
+        // Also if another version is live now.
+        _ => &mut halted.insert((version, resume(log.as_ref(), reads.live()).await?)).1,
     };
     project_all(applier, |_| {}).await?;
     Ok(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)).collect())
@@ -192,7 +199,7 @@ async fn halt(
 
 /// Whether a version still is where both were compared, as far as it can be read.
 async fn stands_at(model: &dyn ReadModel, goal: &HashMap<TopicPartition, u64>) -> Result<bool, RebuildError> {
-    let Ok(checkpoints) = model.checkpoints().await else { return Ok(true) };
+    let Ok(checkpoints) = patiently(|| model.checkpoints()).await else { return Ok(true) };
     let wanted = |key: CheckpointKey| {
         goal.iter().find(|(at, _)| (at.topic as u8, at.partition) == key).map_or(0, |(_, offset)| *offset)
     };
@@ -279,8 +286,7 @@ struct Place {
     row: Option<Vec<u8>>,
 }
 
-/// Compares rows from a place on, to the end (`true`) or until a time (`false`): at least one that differs, or as many as are the
-/// same in what was read.
+/// Compares rows from a place on, to the end (`true`) or until a time (`false`), but at least what was read first.
 async fn compare(
     live: &dyn ReadModel,
     next: &dyn ReadModel,
@@ -288,10 +294,17 @@ async fn compare(
     comparison: &mut Comparison,
     until: Instant,
 ) -> Result<bool, Side> {
+    let mut is_first = true;
     while let Some(table) = next.tables().get(place.tables) {
-        let from = place.row.take();
+        let from = place.row.clone();
         let (mut left, mut right) = (Pages::new(live, table, from.clone()), Pages::new(next, table, from));
         loop {
+            if !std::mem::take(&mut is_first)
+                && (left.is_used_up() || right.is_used_up())
+                && Instant::now() >= until
+            {
+                return Ok(false);
+            }
             let (one, other) = tokio::join!(left.fill(), right.fill());
             one.map_err(Side::Live)?;
             other.map_err(Side::Next)?;
@@ -312,12 +325,9 @@ async fn compare(
                 let other = if order.is_ge() { right.page.next() } else { None };
                 other.or(one)
             };
-            if Instant::now() >= until {
-                place.row = compared.map(|(key, _)| key);
-                return Ok(false);
-            }
+            place.row = compared.map(|(key, _)| key);
         }
-        place.tables += 1;
+        *place = Place { tables: place.tables + 1, row: None };
     }
     Ok(true)
 }
@@ -348,9 +358,14 @@ impl<'a> Pages<'a> {
         Self { model, table, page: Vec::new().into_iter(), last: after, is_at_end: false }
     }
 
-    /// Reads the next page if nothing is left of this one; nothing is left afterwards only at the end of the table.
+    /// Whether the next page must be read.
+    fn is_used_up(&self) -> bool {
+        !self.is_at_end && self.page.as_slice().is_empty()
+    }
+
+    /// Reads the next page if it must be; nothing is left afterwards only at the end of the table.
     async fn fill(&mut self) -> Result<(), Error> {
-        if self.is_at_end || !self.page.as_slice().is_empty() {
+        if !self.is_used_up() {
             return Ok(());
         }
         let (model, table, last) = (self.model, self.table, self.last.as_deref());

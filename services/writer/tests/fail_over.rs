@@ -262,6 +262,8 @@ async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
             writer.ask(&terms, send(warm, "ann", &id)),
         );
         assert_eq!(refused.unwrap_err().code, Code::Unavailable);
+        let stranger = writer.ask(&terms, send(cold, "eve", &id)).await;
+        assert_eq!(stranger.unwrap_err().code, Code::NotAMember, "that needs no key");
         assert_eq!(seq_of(accepted), (2 + round, false));
         assert_eq!(seq_of(writer.ask(&terms, send(warm, "ann", &id)).await), (2 + round, true), "a repeat");
     }

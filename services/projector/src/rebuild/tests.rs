@@ -77,7 +77,7 @@ async fn what_comes_meanwhile_is_projected_afterwards() {
     let store = EmbeddedReadStore::open(&dir.path().join("reads"), log.epoch(), Default::default()).unwrap();
     profiles(&log, 0..5).await;
     let next = store.create_next().await.unwrap();
-    let mut applier = Applier::resume(log.as_ref(), next.clone(), &Scope::All).await.unwrap();
+    let mut applier = resume(log.as_ref(), next.clone()).await.unwrap();
     assert_eq!(project_all(&mut applier, |_| {}).await.unwrap(), 5);
     let mut come = 5;
     for _ in 0..3 {
@@ -89,7 +89,7 @@ async fn what_comes_meanwhile_is_projected_afterwards() {
         assert_eq!(project_all(&mut applier, |_| {}).await.unwrap(), 4);
         come += 7;
     }
-    let mut live = Applier::resume(log.as_ref(), store.live(), &Scope::All).await.unwrap();
+    let mut live = resume(log.as_ref(), store.live()).await.unwrap();
     project_all(&mut live, |_| {}).await.unwrap();
     let (comparison, _) = compare_in_slices(&store, next.as_ref()).await;
     assert_eq!((comparison.different, comparison.rows), (0, u64::from(come) - 1));
@@ -111,4 +111,72 @@ async fn a_slow_answer_ends_no_rebuild() {
     assert_eq!(tries_until(TRIES_MORE, engine).await, (true, TRIES_MORE + 1));
     assert_eq!(tries_until(TRIES_MORE + 1, engine).await, (false, TRIES_MORE + 1));
     assert_eq!(tries_until(1, || Error::Damaged("timeline")).await, (false, 1));
+}
+
+/// Who stood still goes on from the checkpoints, whether they are ahead of what it has read or behind.
+#[tokio::test]
+async fn who_stood_still_goes_on_where_the_checkpoints_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path().join("log"), PartitionCount::new(1).unwrap());
+    let log: Arc<dyn EventLog> = EmbeddedLog::open(options).unwrap().0;
+    let store = EmbeddedReadStore::open(&dir.path().join("reads"), log.epoch(), Default::default()).unwrap();
+    let (mut one, mut other) = (
+        resume(log.as_ref(), store.live()).await.unwrap(),
+        resume(log.as_ref(), store.live()).await.unwrap(),
+    );
+    let again = async |applier: &mut Applier| {
+        let written = store.live().checkpoints().await.unwrap();
+        applier.resume_again(log.as_ref(), written).await.unwrap();
+        project_all(applier, |_| {}).await.unwrap()
+    };
+    profiles(&log, 0..5).await;
+    assert_eq!(project_all(&mut one, |_| {}).await.unwrap(), 5);
+    assert_eq!(again(&mut other).await, 0, "of what the other wrote");
+
+    profiles(&log, 5..8).await;
+    let read = one.next().await.unwrap();
+    assert_eq!(read.len(), 3);
+    drop(one.admit(read));
+    assert_eq!(again(&mut one).await, 3, "what was read and not written is read again");
+
+    profiles(&log, 8..10).await;
+    let read = one.next().await.unwrap();
+    one.put_back(read);
+    assert_eq!(again(&mut other).await, 2);
+    assert_eq!(again(&mut one).await, 0, "what was put back is written by now");
+
+    profiles(&log, 10..12).await;
+    assert_eq!(project_all(&mut one, |_| {}).await.unwrap(), 2);
+    let next = store.create_next().await.unwrap();
+    project_all(&mut resume(log.as_ref(), next.clone()).await.unwrap(), |_| {}).await.unwrap();
+    let (comparison, _) = compare_in_slices(&store, next.as_ref()).await;
+    assert_eq!((comparison.different, comparison.rows), (0, 11));
+}
+
+/// Each halt brings the live version to the end of the log, with the reader of the one before.
+#[tokio::test]
+async fn a_rebuild_halts_again_and_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path().join("log"), PartitionCount::new(1).unwrap());
+    let log: Arc<dyn EventLog> = EmbeddedLog::open(options).unwrap().0;
+    let store = EmbeddedReadStore::open(&dir.path().join("reads"), log.epoch(), Default::default()).unwrap();
+    let (reads, mut halted): (Arc<dyn ReadStore>, _) = (store.clone(), None);
+    for round in 0..4_u8 {
+        profiles(&log, round * 10..round * 10 + 4).await;
+        let mut live = resume(log.as_ref(), store.live()).await.unwrap();
+        assert_eq!(project_all(&mut live, |_| {}).await.unwrap(), 4, "a projector, in between");
+        profiles(&log, round * 10 + 4..round * 10 + 10).await;
+        assert_eq!(halt(&log, &reads, &mut halted).await.unwrap()[&USERS], u64::from(round) * 10 + 10);
+        if round == 2 {
+            // Another version is live from now on: it is that which is brought to the end.
+            let next = store.create_next().await.unwrap();
+            project_all(&mut resume(log.as_ref(), next).await.unwrap(), |_| {}).await.unwrap();
+            store.switch().await.unwrap();
+        }
+    }
+    let stood = store.live().checkpoints().await.unwrap();
+    assert!(
+        stood.iter().any(|(key, checkpoint)| key.0 == Topic::Users as u8 && checkpoint.offset == 40),
+        "{stood:?}"
+    );
 }

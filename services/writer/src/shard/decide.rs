@@ -146,11 +146,11 @@ impl Shard {
         let sealing = fetched.sealing.get(&group_id);
         let may_send = || {
             let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
-            group.is_some_and(|group| group.member(&actor).is_some())
+            group.is_some_and(|group| group.dissolved.is_none() && group.member(&actor).is_some())
         };
         let lacks_key = match &before {
             Some(sent) => fetched.unread.contains(&sent.key_id),
-            // Who isn't a member has nothing to be sealed, and the decision says so.
+            // Who may not send has nothing to be sealed, and the decision says so.
             None => sealing.is_none() && may_send(),
         };
         if lacks_key || fetched.undecidable.contains(&key) {

@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
+use parking_lot::Mutex;
 use parley_domain::{Code, Event, GroupId, KeyId, Rejection, Timestamp};
 use parley_keys::DataKey;
 use parley_readstore::{MessageKey, ReadStore};
@@ -86,26 +87,34 @@ impl Shard {
         fetched
     }
 
-    /// Looks messages up that may be repeats, some at a time.
+    /// Looks messages up that may be repeats, some at a time. What came counts, also if the store fails for others.
     async fn look_up(&mut self, unsure: Vec<SentKey>, fetched: &mut Fetched) {
         for some in unsure.chunks(LOOK_UPS_AT_ONCE_MAX) {
-            let (reads, keys) = (self.engines.reads.clone(), some.to_vec());
-            let looking =
-                async move { try_join_all(keys.iter().map(|key| look_up(reads.as_ref(), key))).await };
-            let Some(found) = self.reads_breaker.ask("earlier messages", looking).await else {
-                fetched.undecidable.extend(some.iter().cloned());
-                continue;
+            let came = Arc::new(Mutex::new(Vec::new()));
+            let (reads, keys, coming) = (self.engines.reads.clone(), some.to_vec(), came.clone());
+            let looking = async move {
+                let each = keys.iter().map(async |key| {
+                    let found = look_up(reads.as_ref(), key).await?;
+                    coming.lock().push((key.clone(), found));
+                    Ok(())
+                });
+                join_all(each).await.into_iter().collect::<Result<(), parley_readstore::Error>>()
             };
-            for (key, found) in some.iter().zip(found) {
+            let outcome = self.reads_breaker.ask("earlier messages", looking).await;
+            let mut unanswered: HashSet<SentKey> =
+                if outcome.is_some() { HashSet::new() } else { some.iter().cloned().collect() };
+            for (key, found) in std::mem::take(&mut *came.lock()) {
+                unanswered.remove(&key);
                 match found {
-                    Ok(Some(sent)) => drop(fetched.earlier.insert(key.clone(), sent)),
+                    Ok(Some(sent)) => drop(fetched.earlier.insert(key, sent)),
                     Ok(None) => {}
                     Err(error) => {
                         self.log_unusable(&error);
-                        fetched.undecidable.insert(key.clone());
+                        fetched.undecidable.insert(key);
                     }
                 }
             }
+            fetched.undecidable.extend(unanswered);
         }
     }
 
@@ -144,6 +153,7 @@ impl Shard {
         for id in earlier {
             let found = match keys.known(id) {
                 Some(key) => Some(Ok(Some(key))),
+                None if keys.is_gone(id) => Some(Ok(None)),
                 None => {
                     let asked = keys.clone();
                     self.keys_breaker.ask("data keys", async move { asked.try_find(id).await }).await
