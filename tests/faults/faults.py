@@ -163,7 +163,10 @@ class Run:
             text = markdown(self.results, self.settings(), now() - self.begun)
             if self.args.report:
                 self.args.report.write_text(text, encoding="utf-8")
-        if is_well and not self.args.data:
+        kept = [path for result in self.results for path in result.kept]
+        if kept:
+            print(f"kept: {', '.join(str(path) for path in kept)}", flush=True)
+        if is_well and not self.args.data and not kept:
             shutil.rmtree(self.data, ignore_errors=True)
         print("all is well" if is_well else "NOT well", flush=True)
         return 0 if is_well else 1

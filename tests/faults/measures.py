@@ -11,6 +11,8 @@ from scenarios import Move
 
 #: Sends that began later than so long after a SIGTERM don't tell of that hand-over.
 HANDOVER_S = 4.0
+#: What is promised, in milliseconds.
+FAILOVER_MS, HANDOVER_MS = 10_000, 2_000
 
 
 #: A send that waited so long for its answer waited for the partition to move.
@@ -35,6 +37,15 @@ class Measures:
     resumes: int = 0
     longest_wait: float | None = None
     closes: dict[int, int] = field(default_factory=dict)
+
+    def slow(self) -> list[str]:
+        """What took longer than promised."""
+        slow = []
+        if self.failover_last is not None and self.failover_last > FAILOVER_MS:
+            slow.append(f"fail-over {self.failover_last:.0f} ms")
+        if self.handover is not None and self.handover > HANDOVER_MS:
+            slow.append(f"planned hand-over {self.handover:.0f} ms")
+        return slow
 
 
 def measure(facts: Facts, log: list[LogRecord], moves: list[Move], since: float) -> Measures:

@@ -7,13 +7,13 @@ import platform
 from collections import Counter
 from datetime import UTC, datetime
 
+from measures import FAILOVER_MS, HANDOVER_MS
 from rounds import RoundResult
 
 HEAD = (
     "| round | fault | accepted | repeats | void | fail-over first / last ms | hand-over ms | longest wait ms "
     "| resumes: median / worst ms | closes | violations |"
 )
-FAILOVER_MS, HANDOVER_MS = 10_000, 2_000
 
 
 def _ms(*values: float | None) -> str:
@@ -42,14 +42,7 @@ def row(result: RoundResult) -> str:
 
 def too_slow(results: list[RoundResult]) -> list[str]:
     """Rounds whose fail-over or hand-over took longer than promised."""
-    slow = []
-    for result in results:
-        m = result.measures
-        if m.failover_last is not None and m.failover_last > FAILOVER_MS:
-            slow.append(f"{result.name}: fail-over {m.failover_last:.0f} ms")
-        if m.handover is not None and m.handover > HANDOVER_MS:
-            slow.append(f"{result.name}: planned hand-over {m.handover:.0f} ms")
-    return slow
+    return [f"{result.name}: {what}" for result in results for what in result.measures.slow()]
 
 
 def markdown(results: list[RoundResult], settings: dict[str, str], seconds: float) -> str:

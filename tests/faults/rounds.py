@@ -72,7 +72,7 @@ async def run_round(deployment: Deployment, fault: str, number: int, name: str, 
     violations, measures = await asyncio.to_thread(_judge, recorder, log, views, stage, since)
     violations += _as_counted(await deployment.counts(), views)
     result = RoundResult(name, fault, stage.what, measures, violations, now() - begun)
-    if violations:
+    if violations or measures.slow():
         result.kept = [history, _keep(log, options.data / f"{name}.log.jsonl")]
     else:
         history.unlink()
@@ -119,7 +119,7 @@ def _abrupt(entries: list[Entry]) -> list[Violation]:
 
 
 def _keep(log: list[LogRecord], path: Path) -> Path:
-    """The log as text, for whoever looks into a violation."""
+    """The log as text, for whoever looks into a violation or a slow round."""
     with path.open("w", encoding="utf-8") as file:
         for record in log:
             file.write(json.dumps({**record.__dict__, "verdict": record.verdict.value}) + "\n")
