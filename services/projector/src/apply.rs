@@ -95,11 +95,11 @@ impl Applier {
         log: &dyn EventLog,
         model: Arc<dyn ReadModel>,
         written: Written,
-        scope: &Scope,
+        scope: Scope,
     ) -> Result<Self, ReadError> {
-        let at = begin_at(log, written, scope).await?;
+        let at = begin_at(log, written, &scope).await?;
         let from = at.iter().map(|(place, checkpoint)| (*place, checkpoint.offset)).collect();
-        Ok(Self { model, tail: log.tail(from).await?, scope: scope.clone(), at, ahead: Vec::new() })
+        Ok(Self { model, tail: log.tail(from).await?, scope, at, ahead: Vec::new() })
     }
 
     /// Goes on from the checkpoints as they are now, which another has moved meanwhile. Cheaper than beginning anew where a

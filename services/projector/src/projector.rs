@@ -145,9 +145,14 @@ impl Task {
         self.version = self.reads.live_version();
         let model = self.reads.live();
         let written = model.checkpoints().await.map_err(StartError::Store)?;
-        let applier = Applier::resume(self.log.as_ref(), model, written, &scope).await?;
-        self.reached.reset(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
+        let applier = Applier::resume(self.log.as_ref(), model, written, scope).await?;
+        self.show(&applier);
         Ok(applier)
+    }
+
+    /// Tells those who wait for rows where it stands.
+    fn show(&self, applier: &Applier) {
+        self.reached.reset(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
     }
 
     /// Whether what is written, and for which partitions, is still what should be.
@@ -218,7 +223,7 @@ impl Task {
     async fn go_on(&self, applier: &mut Applier) -> bool {
         let Ok(written) = applier.model().checkpoints().await else { return false };
         let outcome = applier.resume_again(self.log.as_ref(), written).await;
-        self.reached.reset(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
+        self.show(applier);
         outcome.is_ok()
     }
 

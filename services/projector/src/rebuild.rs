@@ -10,7 +10,7 @@ use parley_readstore::{CheckpointKey, Error, ReadModel, ReadStore};
 use parley_wire::rpc::{Pausable, Paused};
 use tokio::time::Instant;
 
-use crate::apply::{Applier, Scope};
+use crate::apply::{Applier, Scope, Step};
 use crate::projector::waits;
 
 /// Rows that are read in one go. Few in tests, so that they have many pages.
@@ -92,7 +92,7 @@ pub async fn rebuild(
         // Both must stand at the same place: the live one is brought to the end, the next one reads what came meanwhile, and
         // not a record more.
         let goal = match halt(&log, &reads, &mut halted).await {
-            Err(error) if verify_only || !error.is_of_the_store() => return Err(error),
+            Err(error) if verify_only || !matches!(error, RebuildError::Store(_)) => return Err(error),
             Err(error) => {
                 comparison.unreadable = true;
                 log_unreadable(&error);
@@ -114,7 +114,7 @@ pub async fn rebuild(
                 Err(Side::Live(error) | Side::Next(error)) => return Err(error.into()),
             };
         step(RebuildStep::Compared(comparison.rows));
-        if live.is_some() && !stands_at(one.as_ref(), &goal).await? {
+        if live.is_some() && !stands_at(one.as_ref(), &goal).await {
             return Err(RebuildError::Moved);
         }
         if is_over {
@@ -163,16 +163,10 @@ fn log_unreadable(error: &(dyn std::error::Error + 'static)) {
     tracing::error!(error, "the live read models can't be read: they are replaced");
 }
 
-impl RebuildError {
-    fn is_of_the_store(&self) -> bool {
-        matches!(self, Self::Store(_))
-    }
-}
-
 /// Reads the whole log from where a version stands.
 async fn resume(log: &dyn EventLog, model: Arc<dyn ReadModel>) -> Result<Applier, RebuildError> {
     let written = patiently(|| model.checkpoints()).await?;
-    Ok(Applier::resume(log, model, written, &Scope::All).await?)
+    Ok(Applier::resume(log, model, written, Scope::All).await?)
 }
 
 /// Brings the live version, of which no projector is running, to the end of the log: that is where both are compared. `halted`,
@@ -198,12 +192,12 @@ async fn halt(
 }
 
 /// Whether a version still is where both were compared, as far as it can be read.
-async fn stands_at(model: &dyn ReadModel, goal: &HashMap<TopicPartition, u64>) -> Result<bool, RebuildError> {
-    let Ok(checkpoints) = patiently(|| model.checkpoints()).await else { return Ok(true) };
+async fn stands_at(model: &dyn ReadModel, goal: &HashMap<TopicPartition, u64>) -> bool {
+    let Ok(checkpoints) = patiently(|| model.checkpoints()).await else { return true };
     let wanted = |key: CheckpointKey| {
         goal.iter().find(|(at, _)| (at.topic as u8, at.partition) == key).map_or(0, |(_, offset)| *offset)
     };
-    Ok(checkpoints.into_iter().all(|(key, checkpoint)| checkpoint.offset <= wanted(key)))
+    checkpoints.into_iter().all(|(key, checkpoint)| checkpoint.offset <= wanted(key))
 }
 
 async fn ends(log: &dyn EventLog) -> Result<HashMap<TopicPartition, u64>, RebuildError> {
@@ -234,6 +228,11 @@ async fn patiently<T, F: Future<Output = Result<T, Error>>>(
     }
 }
 
+async fn write(applier: &mut Applier, step: &Step) -> Result<(), Error> {
+    let model = applier.model();
+    patiently(|| step.write(model.as_ref())).await
+}
+
 async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result<u64, RebuildError> {
     let mut count = 0;
     loop {
@@ -243,8 +242,7 @@ async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result
         }
         count += records.len() as u64;
         let step = applier.admit(records);
-        let model = applier.model();
-        patiently(|| step.write(model.as_ref())).await?;
+        write(applier, &step).await?;
         done(count);
     }
 }
@@ -264,8 +262,7 @@ async fn project_upto(
         later.extend(beyond);
         count += records.len() as u64;
         let step = applier.admit(records);
-        let model = applier.model();
-        patiently(|| step.write(model.as_ref())).await?;
+        write(applier, &step).await?;
     }
     applier.put_back(later);
     Ok(count)

@@ -93,16 +93,15 @@ impl Shard {
             let came = Arc::new(Mutex::new(Vec::new()));
             let (reads, keys, coming) = (self.engines.reads.clone(), some.to_vec(), came.clone());
             let looking = async move {
-                let each = keys.iter().map(async |key| {
-                    let found = look_up(reads.as_ref(), key).await?;
-                    coming.lock().push((key.clone(), found));
+                let each = keys.into_iter().map(async |key| {
+                    let found = find(reads.as_ref(), &key).await?;
+                    coming.lock().push((key, found));
                     Ok(())
                 });
                 join_all(each).await.into_iter().collect::<Result<(), parley_readstore::Error>>()
             };
-            let outcome = self.reads_breaker.ask("earlier messages", looking).await;
-            let mut unanswered: HashSet<SentKey> =
-                if outcome.is_some() { HashSet::new() } else { some.iter().cloned().collect() };
+            self.reads_breaker.ask("earlier messages", looking).await;
+            let mut unanswered: HashSet<SentKey> = some.iter().cloned().collect();
             for (key, found) in std::mem::take(&mut *came.lock()) {
                 unanswered.remove(&key);
                 match found {
@@ -189,7 +188,7 @@ impl Shard {
 
 /// Looks a message up in the read model. Ids are forgotten only once they are there, so a miss is a miss.
 /// A row that is damaged is an answer; the store is well.
-async fn look_up(
+async fn find(
     reads: &dyn ReadStore,
     key: &SentKey,
 ) -> Result<Result<Option<Sent>, parley_readstore::Error>, parley_readstore::Error> {
