@@ -22,6 +22,7 @@ class Send:
     text: str
     due: float
     tries: int = 0
+    asked: float = field(default_factory=now)
     done: asyncio.Future[Entry] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def retry_in(self, least_s: float) -> None:
@@ -41,6 +42,10 @@ class Outbox:
         send = Send(group, cmid, text, due=now())
         self.pending[cmid] = send
         return send
+
+    def longest_s(self) -> float:
+        """How long the oldest of them has waited."""
+        return max((now() - send.asked for send in self.pending.values()), default=0.0)
 
     def due(self) -> list[Send]:
         """Those to be sent now."""

@@ -56,6 +56,8 @@ async def run_round(deployment: Deployment, fault: str, number: int, name: str, 
         await load.setup()
         load.start()
         await asyncio.sleep(options.before_s)
+        if not await load.steady():
+            stage.note("the cluster was slow before")
         since = now()
         recorder.add("service", whole=False, why=fault)
         await SCENARIOS[fault](stage)

@@ -202,9 +202,9 @@ impl One {
     async fn serve(&self, shard: &mut Shard) -> Ended {
         let (tx, mut requests) = mpsc::channel(self.options.queue_requests_max);
         tracing::debug!(partition = self.partition, term = shard.term(), "partition taken over");
-        self.owned.add(self.partition, shard.term(), tx);
+        self.owned.add(self.partition, shard.term(), tx.clone());
         let withdrawn = async {
-            self.stop.cancelled().await;
+            tx.closed().await; // told to stop, it may be of use for a while yet
             self.owned.remove(self.partition);
             std::future::pending::<()>().await;
         };

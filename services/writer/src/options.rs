@@ -34,6 +34,9 @@ pub struct Options {
     pub claim_seconds: u64,
     /// Records that a shard decides on between two snapshots.
     pub snapshot_records: u64,
+    /// How long a shard that is to give its partition up waits for its snapshot, serving meanwhile. Less than those who share
+    /// the partitions out wait for its release.
+    pub parting_wait_ms: u64,
     /// A promise that is broken on purpose, to prove that the checker of the fault tests would see it.
     pub plant: Option<Plant>,
 }
@@ -73,6 +76,7 @@ impl Default for Options {
             notify_after_ms: 10_000,
             claim_seconds: 3_000,
             snapshot_records: 5_000,
+            parting_wait_ms: 1_000,
             plant: None,
         }
     }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::FuturesOrdered;
 use parley_domain::{
     Code, CursorWish, Group, GroupId, Membership, NotificationKind, ProfileChanged, Rejection, Seq,
@@ -21,6 +22,7 @@ use parley_keys::Breaker;
 use parley_wire::clock;
 use parley_wire::service::{GroupSummary, Notice, Reply, ReplyTo, Request, outcome_unknown};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +40,8 @@ pub(crate) use lane::Lane;
 pub(crate) const RETRY_MS: std::ops::Range<u64> = 200..1_000;
 /// How long after a group was made its creator's notice may still be missing, as far as a new owner can tell.
 const NOTIFY_LATE_MS: i64 = 60_000;
+/// With fewer records since the newest snapshot, a planned end leaves none: to fold them costs the next owner less.
+const PARTING_RECORDS_MIN: u64 = 200;
 
 /// A request in a shard's queue.
 pub(crate) enum Queued {
@@ -98,7 +102,7 @@ pub(crate) enum Ended {
 /// Acknowledgements that can't be decided on yet.
 type Deferred = (GroupId, Vec<CursorWish>, ReplyTo);
 
-type InFlight = FuturesOrdered<futures::future::BoxFuture<'static, Landed>>;
+type InFlight = FuturesOrdered<BoxFuture<'static, Landed>>;
 
 impl Shard {
     /// Serves until told to stop, however often its partitions have to be taken over again; then answers what had been
@@ -119,13 +123,22 @@ impl Shard {
         let mut in_flight = InFlight::new();
         let mut batch = Vec::new();
         let mut claim_at = self.next_claim();
+        let mut is_parting = false;
+        let mut parting = OptionFuture::from(None::<BoxFuture<'static, ()>>);
         loop {
             let may_take = in_flight.len() < self.options.in_flight_batches_max;
             let next_notice = self.to_notify.first_key_value().map(|((at, _), ())| *at);
-            let wants_snapshot = self.wants_snapshot();
+            let wants_snapshot = self.has_to_keep(self.options.snapshot_records);
             let holds = tokio::select! {
                 biased; // what is rare comes first, so that a full queue can't hold it up
-                () = stop.cancelled(), if !requests.is_closed() => { requests.close(); true }
+                () = stop.cancelled(), if !is_parting => {
+                    is_parting = true;
+                    let parts = self.part(&mut in_flight).await;
+                    let holds = parts.is_some();
+                    parting = parts.into();
+                    holds
+                }
+                Some(()) = &mut parting, if !requests.is_closed() => { requests.close(); true }
                 () = tokio::time::sleep_until(claim_at) => {
                     claim_at = self.next_claim();
                     self.claim_anew(&mut in_flight).await
@@ -135,7 +148,7 @@ impl Shard {
                     true
                 }
                 Some(landed) = in_flight.next(), if !in_flight.is_empty() => self.landed(landed, &mut in_flight),
-                () = std::future::ready(()), if wants_snapshot => self.keep_snapshot(&mut in_flight).await,
+                () = std::future::ready(()), if wants_snapshot => self.keep_snapshot(&mut in_flight).await.is_some(),
                 count = requests.recv_many(&mut batch, self.options.batch_requests_max), if may_take => {
                     if count == 0 {
                         break;
@@ -156,24 +169,35 @@ impl Shard {
         Ended::Stopped
     }
 
-    fn wants_snapshot(&self) -> bool {
-        self.engines.snapshots.is_some()
-            && self.owned.len() == 1
-            && self.state.folded_records >= self.options.snapshot_records
+    /// Whether the next owner would have so many records to fold, and a snapshot can spare it that.
+    fn has_to_keep(&self, records: u64) -> bool {
+        self.engines.snapshots.is_some() && self.owned.len() == 1 && self.state.folded_records >= records
     }
 
-    /// Keeps a snapshot, once nothing is in flight; `false` if the state can't be trusted any more.
-    async fn keep_snapshot(&mut self, in_flight: &mut InFlight) -> bool {
+    /// Keeps a snapshot, once nothing is in flight: the task that stores it, or `None` if the state can't be trusted any more.
+    async fn keep_snapshot(&mut self, in_flight: &mut InFlight) -> Option<JoinHandle<()>> {
         if !self.settle(in_flight).await {
-            return false;
+            return None;
         }
         self.state.folded_records = 0;
-        if let [partition] = *self.owned.as_slice()
-            && let Some(bytes) = snapshot::encode(self.engines.log.epoch(), partition, &self.state)
-        {
-            self.tracker.spawn(snapshot::store(self.engines.clone(), partition, bytes));
+        let (engines, partition) = (self.engines.clone(), self.owned.first().copied().unwrap_or_default());
+        let bytes = snapshot::encode(engines.log.epoch(), partition, &self.state);
+        Some(self.tracker.spawn(async move {
+            if let Some(bytes) = bytes {
+                snapshot::store(engines, partition, bytes).await;
+            }
+        }))
+    }
+
+    /// What is to be waited for before a planned end: a snapshot, if the next owner would have much to fold without it, since
+    /// nobody is served while it does. Until then requests are. `None` if the state can't be trusted any more.
+    async fn part(&mut self, in_flight: &mut InFlight) -> Option<BoxFuture<'static, ()>> {
+        if !self.has_to_keep(PARTING_RECORDS_MIN) {
+            return Some(Box::pin(std::future::ready(())));
         }
-        true
+        let stored = self.keep_snapshot(in_flight).await?;
+        let patience = Duration::from_millis(self.options.parting_wait_ms);
+        Some(Box::pin(async move { drop(tokio::time::timeout(patience, stored).await) }))
     }
 
     /// The term of a shard of one partition: the claim with which it was taken over. Claims that follow on it don't change it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parley_domain::{Epoch, GroupId, Stamp, Validity};
-use parley_eventlog::{EventLog, Topic, TopicPartition};
+use parley_eventlog::{Topic, TopicPartition};
 
 use crate::dedupe::Dedupe;
 use crate::options::Engines;
@@ -17,12 +17,33 @@ use crate::shard::{Lane, Slot, State};
 /// How long the object store may take; without its snapshot a partition is folded from the beginning.
 const LOAD_WAIT: Duration = Duration::from_secs(5);
 
-/// A snapshot that agrees with the log.
+/// A snapshot of this log and partition. Whether the log still is as it says is for the fold to see.
 pub(crate) struct Found {
-    /// From where on the log is to be folded, and the claims up to there.
-    pub(crate) starts: HashMap<TopicPartition, (u64, Validity)>,
+    /// Of each topic.
+    pub(crate) places: HashMap<Topic, Place>,
     pub(crate) groups: HashMap<GroupId, Slot>,
     pub(crate) dedupe: Dedupe,
+}
+
+/// Up to where a snapshot knows a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// The last record that it knows: a log in which another one lies there is another log.
+    pub(crate) last: (u64, Stamp),
+    /// The claims up to there.
+    pub(crate) validity: Validity,
+}
+
+impl Place {
+    /// `None` if that can't be: an owner's last record is its claim or an event under it.
+    fn before(next_offset: u64, validity: Validity) -> Option<Self> {
+        let claim = validity.claim?;
+        let stamp = match validity.next_index.checked_sub(1) {
+            Some(index) => Stamp::Event { claim, index },
+            None => Stamp::Claim,
+        };
+        Some(Self { last: (next_offset.checked_sub(1)?, stamp), validity })
+    }
 }
 
 /// The topics whose events make the state.
@@ -54,13 +75,8 @@ pub(crate) async fn store(engines: Engines, partition: u32, bytes: Bytes) {
     }
 }
 
-/// The newest snapshot of a partition that was just claimed, if there is one that agrees with the log.
-pub(crate) async fn load(
-    engines: &Engines,
-    partition: u32,
-    lanes: &HashMap<TopicPartition, Lane>,
-    recent_ids_max: usize,
-) -> Option<Found> {
+/// The newest snapshot of a partition, if there is one that can be read.
+pub(crate) async fn load(engines: &Engines, partition: u32, recent_ids_max: usize) -> Option<Found> {
     let blobs = engines.snapshots.as_ref()?;
     let bytes = match tokio::time::timeout(LOAD_WAIT, blobs.get(&name(engines.log.epoch(), partition))).await
     {
@@ -76,33 +92,7 @@ pub(crate) async fn load(
         }
     };
     let decoded = codec::decode(&bytes, engines.log.epoch(), partition, recent_ids_max)?;
-    let mut starts = HashMap::new();
-    for (topic, (offset, validity)) in TOPICS.into_iter().zip(decoded.places) {
-        let at = TopicPartition { topic, partition };
-        if !agrees(engines.log.as_ref(), at, offset, validity, lanes).await {
-            tracing::warn!(partition, topic = topic.name(), "a snapshot disagrees with the log: discarded");
-            return None;
-        }
-        starts.insert(at, (offset, validity));
-    }
-    Some(Found { starts, groups: decoded.groups, dedupe: decoded.dedupe })
-}
-
-/// Whether the log has a claim where the snapshot says, and goes at least as far.
-async fn agrees(
-    log: &dyn EventLog,
-    at: TopicPartition,
-    offset: u64,
-    validity: Validity,
-    lanes: &HashMap<TopicPartition, Lane>,
-) -> bool {
-    let Some(claim) = validity.claim else { return false };
-    // Our own claim lies at the end of what is to be folded.
-    if lanes.get(&at).is_none_or(|lane| lane.claim() < offset) || claim >= offset {
-        return false;
-    }
-    let read = log.read(at, claim, 1).await;
-    read.is_ok_and(|records| {
-        records.first().is_some_and(|stored| stored.offset == claim && stored.record.stamp == Stamp::Claim)
-    })
+    let place = |(topic, (next_offset, validity))| Some((topic, Place::before(next_offset, validity)?));
+    let places: Option<_> = TOPICS.into_iter().zip(decoded.places).map(place).collect();
+    Some(Found { places: places?, groups: decoded.groups, dedupe: decoded.dedupe })
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use parley_domain::{
     ClientMessageId, Code, GroupId, MessageKind, PartitionCount, Rejection, UserId, partition_of,
 };
@@ -23,11 +24,12 @@ use parley_eventlog::{Assignment, EventLog};
 use parley_keys::faults::Switched;
 use parley_keys::{EmbeddedKeyStore, KeyRing, KeyStore, Keys};
 use parley_media::providers::directory::DirectoryBlobs;
+use parley_media::{Blobs, Error as MediaError};
 use parley_readstore::providers::embedded::EmbeddedReadStore;
 use parley_wire::event::Content;
 use parley_wire::service::{Notice, Notices, Owner, Progress, Reply, ReplyTo, Request, Send, Wish};
 use parley_writer::{AssignedWriter, Engines, Options, Owned};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const PARTITIONS: u32 = 4;
@@ -237,6 +239,146 @@ async fn a_take_over_from_snapshots_knows_everything() {
     engines.log.close().await;
 }
 
+/// An object store that takes a blob for each permit.
+struct SlowBlobs {
+    blobs: DirectoryBlobs,
+    permits: Semaphore,
+}
+
+#[async_trait]
+impl Blobs for SlowBlobs {
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<(), MediaError> {
+        self.permits.acquire().await.expect("never closed").forget();
+        self.blobs.put(name, bytes).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, MediaError> {
+        self.blobs.get(name).await
+    }
+
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MediaError> {
+        self.blobs.list(prefix, limit).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), MediaError> {
+        self.blobs.delete(name).await
+    }
+}
+
+/// Who gives a partition up as planned leaves a snapshot of it, and serves on until that is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_end_spares_the_next_owner_the_fold() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Arc::new(SlowBlobs {
+        blobs: DirectoryBlobs::open(&dir.path().join("slow")).unwrap(),
+        permits: Semaphore::new(0),
+    });
+    let engines = Engines { snapshots: Some(blobs.clone()), ..engines(dir.path()) };
+    let patient = u64::try_from(PATIENCE.as_millis()).unwrap();
+    let options = Options { snapshot_records: u64::MAX, parting_wait_ms: patient, ..Options::default() };
+    let writer = Writer::start_with(options, &engines);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    for message in 0..300 {
+        let sent = writer.ask(&terms, send(group(1), "ann", &format!("m{message}"))).await;
+        assert_eq!(seq_of(sent), (message + 2, false));
+    }
+    writer.assignment.send_replace(Assignment { generation: 2, partitions: Default::default() });
+    let (mut owned, mine) = (writer.owned.watch(), {
+        let count = PartitionCount::new(PARTITIONS).unwrap();
+        partition_of(group(1).to_string().as_bytes(), count)
+    });
+    // The others have nothing to keep, and go at once.
+    let alone = owned.wait_for(|terms| terms.keys().eq([&mine]));
+    tokio::time::timeout(PATIENCE, alone).await.expect("the empty ones go").unwrap();
+    let late = writer.ask(&terms, send(group(1), "ann", "late")).await;
+    assert_eq!(seq_of(late), (302, false), "served until the snapshot is kept");
+    blobs.permits.add_permits(1);
+    tokio::time::timeout(PATIENCE, owned.wait_for(BTreeMap::is_empty)).await.unwrap().unwrap();
+    assert_eq!(writer.ask(&terms, send(group(1), "ann", "too late")).await, Ok(Reply::NotOwner));
+    assert_eq!(blobs.list("", 100).await.unwrap().len(), 1);
+    writer.task.shut_down().await;
+
+    let impatient = Options { snapshot_records: u64::MAX, parting_wait_ms: 1, ..Options::default() };
+    let next = Writer::start_with(impatient, &engines);
+    let terms = next.assign_all(3).await;
+    for (id, seq) in [("m0", 2), ("m299", 301), ("late", 302)] {
+        assert_eq!(seq_of(next.ask(&terms, send(group(1), "ann", id)).await), (seq, true));
+    }
+    for message in 0..300 {
+        let sent = next.ask(&terms, send(group(1), "ann", &format!("n{message}"))).await;
+        assert_eq!(seq_of(sent), (message + 303, false));
+    }
+    // A store that doesn't answer holds nobody up.
+    let mut owned = next.owned.watch();
+    next.assignment.send_replace(Assignment { generation: 4, partitions: Default::default() });
+    tokio::time::timeout(PATIENCE, owned.wait_for(BTreeMap::is_empty)).await.unwrap().unwrap();
+    blobs.permits.add_permits(1);
+    next.task.shut_down().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Sends messages `from..to`, whose seqs follow on the group's creation.
+async fn send_all(writer: &Writer, terms: &BTreeMap<u32, u64>, prefix: &str, messages: std::ops::Range<u64>) {
+    for message in messages {
+        let sent = writer.ask(terms, send(group(1), "ann", &format!("{prefix}{message}"))).await;
+        assert_eq!(seq_of(sent), (message + 2, false));
+    }
+}
+
+/// A log that was restored from an earlier copy, under snapshots of what it was: they are discarded, while it is shorter than
+/// they know it, and when it has grown longer again with other messages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_what_the_log_is_no_more_is_discarded() {
+    let (dir, restored) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let before = engines(dir.path());
+    let writer = Writer::start("first", &before, 10);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    send_all(&writer, &terms, "a", 0..5).await;
+    // Durable as it is at this moment, and nobody writes.
+    copy(dir.path(), restored.path());
+    send_all(&writer, &terms, "a", 5..60).await;
+    writer.task.shut_down().await;
+    before.log.close().await;
+    let kept = before.snapshots.as_ref().unwrap();
+    let names = kept.list("", 10).await.unwrap();
+    assert_eq!(names.len(), 1, "the one group's partition");
+
+    let after = engines(restored.path());
+    assert_eq!(after.log.epoch(), before.log.epoch());
+    let blobs = after.snapshots.clone().unwrap();
+    let newer = kept.get(&names[0]).await.unwrap().unwrap();
+    blobs.put(&names[0], newer.clone()).await.unwrap();
+    for (number, messages) in [5..6, 6..100, 100..101].into_iter().enumerate() {
+        let generation = u64::try_from(number).unwrap() + 2;
+        let writer = Writer::start("next", &after, u64::MAX);
+        let terms = writer.assign_all(generation).await;
+        assert_eq!(
+            seq_of(writer.ask(&terms, send(group(1), "ann", "a4")).await),
+            (6, true),
+            "as before the copy"
+        );
+        send_all(&writer, &terms, "b", messages).await;
+        let repeat = writer.ask(&terms, send(group(1), "ann", "b5")).await;
+        assert_eq!(seq_of(repeat), (7, true));
+        writer.task.shut_down().await;
+        assert_eq!(blobs.get(&names[0]).await.unwrap().unwrap(), newer, "still the one of the former log");
+    }
+    after.log.close().await;
+}
+
 /// Groups whose key is at hand don't suffer from those whose key isn't, in the same partition and in the same batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
@@ -248,10 +390,13 @@ async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
     let partitions = PartitionCount::new(PARTITIONS).unwrap();
     let place = |group: GroupId| partition_of(group.to_string().as_bytes(), partitions);
     let warm = group(1);
-    let cold = (2..=u8::MAX).map(group).find(|group| place(*group) == place(warm)).unwrap();
-    for one in [warm, cold] {
+    let mut beside = (2..=u8::MAX).map(group).filter(|group| place(*group) == place(warm));
+    let (cold, gone) = (beside.next().unwrap(), beside.next().unwrap());
+    for one in [warm, cold, gone] {
         writer.ask(&terms, create(one)).await.unwrap();
     }
+    let dissolve = Request { group_id: gone, actor: user("ann"), wish: Wish::Dissolve };
+    writer.ask(&terms, dissolve).await.unwrap();
     assert_eq!(seq_of(writer.ask(&terms, send(warm, "ann", "0")).await), (2, false));
 
     store.take_away(true);
@@ -264,6 +409,8 @@ async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
         assert_eq!(refused.unwrap_err().code, Code::Unavailable);
         let stranger = writer.ask(&terms, send(cold, "eve", &id)).await;
         assert_eq!(stranger.unwrap_err().code, Code::NotAMember, "that needs no key");
+        let late = writer.ask(&terms, send(gone, "ann", &id)).await;
+        assert_eq!(late.unwrap_err().code, Code::GroupDissolved, "nor does that");
         assert_eq!(seq_of(accepted), (2 + round, false));
         assert_eq!(seq_of(writer.ask(&terms, send(warm, "ann", &id)).await), (2 + round, true), "a repeat");
     }

@@ -1,15 +1,16 @@
 //! Folding partitions up to fresh claims: from the newest snapshot, if there is one that fits, else from the beginning.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use futures::{StreamExt as _, stream};
-use parley_domain::{Event, Group, Position, Validity, Verdict};
-use parley_eventlog::{Bound, StoredRecord, Tail, Topic, TopicPartition, admit};
+use parley_domain::{Event, Group, GroupId, Position, Stamp, Validity, Verdict};
+use parley_eventlog::{Bound, ReadError, StoredRecord, Tail, Topic, TopicPartition, admit};
 use parley_wire::event;
+use tokio::time::Instant;
 
-use super::State;
 use super::claim::claim_all;
 use super::lane::Lane;
+use super::{Slot, State};
 use crate::dedupe::{Dedupe, Sent};
 use crate::options::{Engines, Options, StartError};
 use crate::snapshot;
@@ -20,10 +21,28 @@ const FOLD_RECORDS_MAX: usize = 4_096;
 /// Snapshots loaded at the same time.
 const SNAPSHOTS_AT_ONCE: usize = 8;
 
-/// Where a fold stands in one place: the next offset, the claims up to there, and where it ends.
+/// Partitions whose snapshots aren't to be used.
+type Distrusted = BTreeSet<u32>;
+
+/// Why a fold ends early.
+enum Failed {
+    /// The snapshot of this partition isn't of this log.
+    Snapshot(u32),
+    Start(StartError),
+}
+
+/// What can be got ready while the claims are on their way.
+struct Ready {
+    states: Vec<State>,
+    events: Open,
+    acks: Open,
+}
+
+/// Where a fold stands in one place.
 struct Reading {
     validity: Validity,
-    end: u64,
+    /// What the record must be with which the reading begins: the last one that the snapshot knows.
+    known: Option<(u64, Stamp)>,
     /// Which of the states it belongs to.
     state: usize,
 }
@@ -34,50 +53,84 @@ struct Open {
     tail: Box<dyn Tail>,
 }
 
-/// From where on places are to be folded, and the claims up to there. Places that aren't named are folded from their beginning.
-type Starts = HashMap<TopicPartition, (u64, Validity)>;
-
 /// Claims partitions, all in one go, and folds what lies before the claims, in one pass a topic: one state for each of the
 /// given sets.
+///
+/// Nobody is served meanwhile, so whatever can wait for the others' answers together does: snapshots are loaded and readers
+/// opened while the claims are on their way, and whether a snapshot is of this log shows at the first record that is read.
 pub(crate) async fn fold(
     options: &Options,
     engines: &Engines,
     sets: &[Vec<u32>],
 ) -> Result<Vec<State>, StartError> {
+    let begun = Instant::now();
     let all: Vec<u32> = sets.iter().flatten().copied().collect();
-    let lanes = claim_all(options, engines, &all).await.map_err(StartError::Claim)?;
-    // Nobody is served meanwhile, so whatever can wait for the others' answers together does.
-    let loads: Vec<_> = sets.iter().map(|owned| load(options, engines, owned, &lanes)).collect();
-    let snapshots: Vec<_> = stream::iter(loads).buffered(SNAPSHOTS_AT_ONCE).collect().await;
-    let mut states = Vec::with_capacity(sets.len());
-    let mut starts = Starts::new();
-    for (owned, found) in sets.iter().zip(snapshots) {
-        let own = lanes.iter().filter(|(at, _)| owned.contains(&at.partition));
-        let mut state = State {
-            lanes: own.map(|(at, lane)| (*at, *lane)).collect(),
-            groups: HashMap::new(),
-            dedupe: Dedupe::new(options.recent_ids_max),
-            folded_records: 0,
-        };
-        if let Some(found) = found {
-            starts.extend(found.starts);
-            state.groups = found.groups;
-            state.dedupe = found.dedupe;
+    let mut distrusted = Distrusted::new();
+    let (claimed, ready) =
+        tokio::join!(claim_all(options, engines, &all), ready(options, engines, sets, &mut distrusted));
+    let lanes = claimed.map_err(StartError::Claim)?;
+    let mut ready = ready?;
+    let ready_ms = begun.elapsed().as_millis();
+    loop {
+        match ready.fold(sets, &lanes).await {
+            Ok(states) => {
+                let records: u64 = states.iter().map(|state| state.folded_records).sum();
+                let ms = begun.elapsed().as_millis();
+                tracing::info!(
+                    partitions = all.len(),
+                    records,
+                    ready_ms,
+                    ms,
+                    "partitions claimed and folded"
+                );
+                return Ok(states);
+            }
+            Err(Failed::Start(error)) => return Err(error),
+            Err(Failed::Snapshot(partition)) => {
+                tracing::warn!(partition, "a snapshot disagrees with the log: discarded");
+                distrusted.insert(partition);
+            }
         }
-        states.push(state);
+        ready = self::ready(options, engines, sets, &mut distrusted).await?;
     }
-    let (events, acks) = tokio::try_join!(
-        open(Topic::Events, engines, &states, &starts),
-        open(Topic::Acks, engines, &states, &starts),
-    )?;
-    // Cursors name events, so the events come first: between topics the log has no order.
-    for topic in [events, acks] {
-        topic.fold_into(&mut states).await?;
+}
+
+/// Loads snapshots and opens readers behind them; one that can't be read on from is distrusted.
+async fn ready(
+    options: &Options,
+    engines: &Engines,
+    sets: &[Vec<u32>],
+    distrusted: &mut Distrusted,
+) -> Result<Ready, StartError> {
+    let loads = sets.iter().map(|owned| load(options, engines, owned, distrusted));
+    let loads: Vec<_> = loads.collect();
+    let mut found: Vec<Option<snapshot::Found>> =
+        stream::iter(loads).buffered(SNAPSHOTS_AT_ONCE).collect().await;
+    loop {
+        let (events, acks) = tokio::join!(
+            Open::begin(Topic::Events, engines, sets, &found),
+            Open::begin(Topic::Acks, engines, sets, &found),
+        );
+        match (events, acks) {
+            (Ok(events), Ok(acks)) => {
+                let state =
+                    |found: Option<snapshot::Found>| found.map_or_else(|| State::new(options), State::of);
+                let states = found.into_iter().map(state).collect();
+                return Ok(Ready { states, events, acks });
+            }
+            (Err(ReadError::OutOfRange { at, .. }), _) | (_, Err(ReadError::OutOfRange { at, .. }))
+                if distrusted.insert(at.partition) =>
+            {
+                tracing::warn!(partition = at.partition, "a snapshot is of more than the log has: discarded");
+                for (_, found) in
+                    sets.iter().zip(&mut found).filter(|(owned, _)| owned.contains(&at.partition))
+                {
+                    *found = None;
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+        }
     }
-    for slot in states.iter_mut().flat_map(|state| state.groups.values_mut()) {
-        slot.durable_head = slot.group.as_ref().map_or(0, |group| group.head);
-    }
-    Ok(states)
 }
 
 /// What was kept of a partition that makes a set of its own.
@@ -85,47 +138,88 @@ async fn load(
     options: &Options,
     engines: &Engines,
     owned: &[u32],
-    lanes: &HashMap<TopicPartition, Lane>,
+    distrusted: &Distrusted,
 ) -> Option<snapshot::Found> {
     let [partition] = owned else { return None };
-    snapshot::load(engines, *partition, lanes, options.recent_ids_max).await
+    if distrusted.contains(partition) {
+        return None;
+    }
+    snapshot::load(engines, *partition, options.recent_ids_max).await
 }
 
-async fn open(
-    topic: Topic,
-    engines: &Engines,
-    states: &[State],
-    starts: &Starts,
-) -> Result<Open, StartError> {
-    let lanes = states.iter().enumerate().flat_map(|(number, state)| {
-        let own = state.lanes.iter().filter(|(at, _)| at.topic == topic);
-        own.map(move |(at, lane)| (number, *at, *lane))
-    });
-    let lanes: Vec<(usize, TopicPartition, Lane)> = lanes.collect();
-    let places: Vec<TopicPartition> = lanes.iter().map(|(_, at, _)| *at).collect();
-    let beginnings = engines.log.offsets(&places, Bound::Start).await?;
-    let (mut readings, mut from) = (HashMap::new(), Vec::new());
-    for ((number, at, lane), beginning) in lanes.into_iter().zip(beginnings) {
-        let (start, validity) = starts.get(&at).copied().unwrap_or((beginning, Validity::default()));
-        from.push((at, start));
-        readings.insert(at, Reading { validity, end: lane.next_offset(), state: number });
+impl Ready {
+    async fn fold(
+        self,
+        sets: &[Vec<u32>],
+        lanes: &HashMap<TopicPartition, Lane>,
+    ) -> Result<Vec<State>, Failed> {
+        let mut states = self.states;
+        for (owned, state) in sets.iter().zip(&mut states) {
+            let own = lanes.iter().filter(|(at, _)| owned.contains(&at.partition));
+            state.lanes = own.map(|(at, lane)| (*at, *lane)).collect();
+        }
+        // Cursors name events, so the events come first: between topics the log has no order.
+        for topic in [self.events, self.acks] {
+            topic.fold_into(&mut states, lanes).await?;
+        }
+        for slot in states.iter_mut().flat_map(|state| state.groups.values_mut()) {
+            slot.durable_head = slot.group.as_ref().map_or(0, |group| group.head);
+        }
+        Ok(states)
     }
-    Ok(Open { readings, tail: engines.log.tail(from).await? })
 }
 
 impl Open {
-    async fn fold_into(mut self, states: &mut [State]) -> Result<(), StartError> {
+    /// Opens a reader of a topic, of each partition behind its snapshot or at its beginning.
+    async fn begin(
+        topic: Topic,
+        engines: &Engines,
+        sets: &[Vec<u32>],
+        found: &[Option<snapshot::Found>],
+    ) -> Result<Self, ReadError> {
+        let mut readings = HashMap::new();
+        let (mut from, mut whole) = (Vec::new(), Vec::new());
+        for (state, (owned, found)) in sets.iter().zip(found).enumerate() {
+            for partition in owned {
+                let at = TopicPartition { topic, partition: *partition };
+                let place = found.as_ref().and_then(|found| found.places.get(&topic));
+                match place {
+                    Some(place) => from.push((at, place.last.0)),
+                    None => whole.push(at),
+                }
+                let validity = place.map(|place| place.validity).unwrap_or_default();
+                readings.insert(at, Reading { validity, known: place.map(|place| place.last), state });
+            }
+        }
+        if !whole.is_empty() {
+            let beginnings = engines.log.offsets(&whole, Bound::Start).await?;
+            from.extend(whole.into_iter().zip(beginnings));
+        }
+        Ok(Self { readings, tail: engines.log.tail(from).await? })
+    }
+
+    /// Up to the claims.
+    async fn fold_into(
+        mut self,
+        states: &mut [State],
+        lanes: &HashMap<TopicPartition, Lane>,
+    ) -> Result<(), Failed> {
         while !self.readings.is_empty() {
             for stored in self.tail.next(FOLD_RECORDS_MAX).await? {
                 let Some(reading) = self.readings.get_mut(&stored.at) else {
                     continue; // behind our claim: void, or it will be found out when our first record lands
                 };
-                if admit(&mut reading.validity, &stored) == Verdict::Valid
+                let end = lanes.get(&stored.at).map_or(0, Lane::next_offset);
+                if let Some(known) = reading.known.take() {
+                    if known != (stored.offset, stored.record.stamp) || stored.offset + 1 >= end {
+                        return Err(Failed::Snapshot(stored.at.partition));
+                    }
+                } else if admit(&mut reading.validity, &stored) == Verdict::Valid
                     && let Some(state) = states.get_mut(reading.state)
                 {
                     state.fold_record(&stored)?;
                 }
-                if stored.offset + 1 == reading.end {
+                if stored.offset + 1 >= end {
                     self.readings.remove(&stored.at);
                     self.tail.remove(&[stored.at]);
                 }
@@ -135,7 +229,31 @@ impl Open {
     }
 }
 
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<ReadError> for Failed {
+    fn from(error: ReadError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
 impl State {
+    fn new(options: &Options) -> Self {
+        Self::with(HashMap::new(), Dedupe::new(options.recent_ids_max))
+    }
+
+    fn of(found: snapshot::Found) -> Self {
+        Self::with(found.groups, found.dedupe)
+    }
+
+    fn with(groups: HashMap<GroupId, Slot>, dedupe: Dedupe) -> Self {
+        Self { lanes: HashMap::new(), groups, dedupe, folded_records: 0 }
+    }
+
     fn fold_record(&mut self, stored: &StoredRecord) -> Result<(), StartError> {
         let decode = |source| StartError::Decode {
             topic: stored.at.topic.name(),

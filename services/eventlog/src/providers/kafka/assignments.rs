@@ -9,7 +9,9 @@
 //!                ──▶ lost (this process was away for too long) ──▶ published; there is nothing to wait for
 //! ```
 //!
-//! Partitions move one by one ("cooperative"): those that stay aren't touched by another member's coming or going.
+//! Partitions move one by one ("cooperative"): those that stay aren't touched by another member's coming or going. That takes
+//! two rounds: in the first this process learns what it is to give up, in the second another one gets it. As that one's client
+//! joins the second no sooner than 1 s after the first, what is to move is kept for a while yet.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,8 +37,12 @@ use crate::port::Topic;
 const POLL: Duration = Duration::from_millis(50);
 /// How long the brokers may take to let a member go, beyond what the release of its partitions takes.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long partitions that are to move are kept, as nobody else could have them sooner: told of a rebalance, librdkafka joins
+/// no sooner than 1 s after it joined last (`rkcg_join_intvl`), and whoever is to get them has just joined. What is left of the
+/// second is for their release, and for telling of the rebalance.
+const KEEP: Duration = Duration::from_millis(600);
 /// A member tells that it lives this many times within a session, and learns of changes at the same moments.
-const HEARTBEATS: u32 = 12;
+const HEARTBEATS: u32 = 30;
 
 /// How to take part in a group.
 #[derive(Debug, Clone)]
@@ -159,6 +165,14 @@ struct Member {
 }
 
 impl Member {
+    /// Waits, but not for who leaves: what it gives up moves at once.
+    fn keep(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        while !self.is_leaving.load(Ordering::Acquire) && Instant::now() < until {
+            std::thread::sleep(POLL.min(wait));
+        }
+    }
+
     /// Waits until a generation is released, or for so long.
     fn wait(&self, generation: u64, patience: Duration) {
         let deadline = Instant::now() + patience;
@@ -204,6 +218,9 @@ fn run(consumer: BaseConsumer<Context>) {
                 last_error = Some(error);
             }
         }
+        // Any question wakes the client's own thread. While a join waits for its time nothing else does, and that thread looks
+        // at the clock but once a second: a partition was nobody's for half a second longer.
+        drop(consumer.group_metadata());
     }
     drop(consumer);
 }
@@ -278,6 +295,9 @@ impl ConsumerContext for Context {
             // Asked before anything changes.
             let is_lost = consumer.assignment_lost();
             let gone = partitions(list);
+            if !is_lost && !gone.is_empty() {
+                self.member.keep(KEEP);
+            }
             let published =
                 self.publish(|partitions| partitions.retain(|partition| !gone.contains(partition)));
             if let Some(generation) = published.filter(|_| !is_lost && !gone.is_empty()) {
