@@ -60,8 +60,8 @@ class Run:
         self.engines = Engines(args.engines or self.data / "engines")
         down = args.cassandra_down or (15.0 if args.quick else 60.0)
         load = LoadOptions(sends_per_second=args.rate, groups=args.groups, users=args.users)
-        before, after = (4.0, 3.0) if args.quick else (6.0, 6.0)
-        self.options = RoundOptions(load, before, after, down, args.quick, self.data)
+        before, steady, after = (4.0, 5.0, 3.0) if args.quick else (6.0, 90.0, 6.0)
+        self.options = RoundOptions(load, before, steady, after, down, args.quick, self.data)
         self.results: list[RoundResult] = []
         self.shown: dict[str, str] = {}
 

@@ -19,8 +19,8 @@ from views import GroupView, view_group
 #: Everything that was sent must be answered, and everybody be at the head, so long after the load has ended. It is
 #: longer than what the checker allows, so that whoever is stuck is seen to be.
 SETTLE_S = 75.0
-#: A load is steady once no send has waited longer than `SOON_S` for `STEADY_S`, if that comes within `STEADY_WITHIN_S`.
-SOON_S, STEADY_S, STEADY_WITHIN_S = 0.5, 2.0, 30.0
+#: A load is steady once no send has waited longer than `SOON_S` for `STEADY_S`.
+SOON_S, STEADY_S = 0.5, 2.0
 WORDS = ("tea", "rain", "harbour", "late", "yes", "no", "shall we", "the log", "naïve", "snow", "☕", "train", "seven")
 
 
@@ -134,14 +134,14 @@ class Load:
                 await task
         await self._until(lambda: all(not client.outbox.pending for client in self.clients))
 
-    async def steady(self) -> bool:
-        """Waits until sends are answered soon, for a while; `False` if that never is so.
+    async def steady(self, within_s: float) -> bool:
+        """Waits until sends are answered soon, for a while; `False` if that doesn't come within so long.
 
         Engines that have just started are slow at first, and what stands open then would count as the fault's.
         """
         began = calm = now()
         while now() - calm < STEADY_S:
-            if now() - began > STEADY_WITHIN_S:
+            if now() - began > within_s:
                 return False
             if any(client.outbox.longest_s() > SOON_S for client in self.clients):
                 calm = now()

@@ -26,6 +26,8 @@ class RoundOptions:
 
     load: LoadOptions
     before_s: float
+    #: Engines that have just started may take so long until they answer as they always will.
+    steady_within_s: float
     after_s: float
     cassandra_down_s: float
     is_quick: bool
@@ -56,7 +58,7 @@ async def run_round(deployment: Deployment, fault: str, number: int, name: str, 
         await load.setup()
         load.start()
         await asyncio.sleep(options.before_s)
-        if not await load.steady():
+        if not await load.steady(options.steady_within_s):
             stage.note("the cluster was slow before")
         since = now()
         recorder.add("service", whole=False, why=fault)

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::{Client, Rest, connect};
-use crate::engines::Engines;
+use crate::engines::{Engines, tries};
 
 /// How long a server may take to start, also after a crash and on a busy machine.
 pub(crate) const START_WAIT: Duration = Duration::from_secs(60);
@@ -144,12 +144,24 @@ impl Server {
 
     /// A WebSocket of a user, subscribed to everything.
     pub async fn client(&self, user: &str) -> Client {
-        connect(&self.url, &self.token(user).await, "").await.expect("handshake")
+        self.connect(user, "").await
     }
 
     /// A WebSocket of a user that gets nothing until it asks.
     pub async fn quiet_client(&self, user: &str) -> Client {
-        connect(&self.url, &self.token(user).await, "?replay=none").await.expect("handshake")
+        self.connect(user, "?replay=none").await
+    }
+
+    async fn connect(&self, user: &str, query: &str) -> Client {
+        let token = self.token(user).await;
+        for _ in 1..tries() {
+            match connect(&self.url, &token, query).await {
+                Ok(client) => return client,
+                // Closed before the welcome: the read models aren't there yet.
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+        connect(&self.url, &token, query).await.expect("handshake")
     }
 
     /// Runs another command of the binary on the same data directory: exit code, standard output, standard error.
