@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+use tokio_tungstenite::tungstenite::Error;
 
 use crate::client::{Client, Rest, connect};
 use crate::engines::{Engines, tries};
@@ -155,10 +156,11 @@ impl Server {
     async fn connect(&self, user: &str, query: &str) -> Client {
         let token = self.token(user).await;
         for _ in 1..tries() {
-            match connect(&self.url, &token, query).await {
+            match connect(&self.url, &token, query).await.map_err(|error| *error) {
                 Ok(client) => return client,
-                // Closed before the welcome: the read models aren't there yet.
-                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+                // Before the welcome: the read models aren't there yet.
+                Err(Error::ConnectionClosed) => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(error) => panic!("handshake: {error}"),
             }
         }
         connect(&self.url, &token, query).await.expect("handshake")

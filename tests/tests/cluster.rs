@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use parley_tests::cluster::Cluster;
 use parley_tests::collector::Collector;
 use parley_tests::transcript::{expected, groups, history, import, replayed, transcript};
-use parley_tests::{Rest, Value, fresh_id, json};
+use parley_tests::{Value, fresh_id, json};
 
 fn text(group: &str, text: &str) -> Value {
     json!({"group_id": group, "client_message_id": fresh_id(), "type": "text", "text": text})
@@ -220,22 +220,6 @@ const TRIES_MAX: usize = 20;
 /// What a replay of 100 messages may read at most, of rows and of the log together.
 const READ_MAX: f64 = 400.0;
 
-/// Makes a group, however often it takes: so many at once may be more than Cassandra on a small machine answers in time, and
-/// then clients are told to try again.
-async fn make_patiently(maker: &Rest, name: &str) {
-    for _ in 0..TRIES_MAX {
-        let (status, body) = maker.call("POST", "/groups", Some(json!({"name": name, "members": []}))).await;
-        let error = &body["error"];
-        if status != 503 || error["retryable"] != true {
-            assert_eq!(status, 201, "{body}");
-            return;
-        }
-        let wait = error["retry_after_ms"].as_u64().expect("a time to wait");
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-    }
-    panic!("{name} wasn't made in {TRIES_MAX} tries");
-}
-
 /// A replay costs what it returns: one group's 100 messages, among 10,000 groups of the same partition.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs engines: scripts/test starts them"]
@@ -250,7 +234,7 @@ async fn a_replay_reads_its_own_group_and_not_the_partition() {
     }
     let make = |number: usize| {
         let maker = &makers[number / 1_000];
-        async move { make_patiently(maker, &format!("other {number}")).await }
+        async move { maker.group_in(TRIES_MAX, &format!("other {number}"), &[]).await }
     };
     let mut made = futures::stream::iter((0..OTHERS).map(make)).buffer_unordered(64);
     let mut number = 0;

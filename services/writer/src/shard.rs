@@ -123,22 +123,21 @@ impl Shard {
         let mut in_flight = InFlight::new();
         let mut batch = Vec::new();
         let mut claim_at = self.next_claim();
-        let mut is_parting = false;
-        let mut parting = OptionFuture::from(None::<BoxFuture<'static, ()>>);
+        let mut parting: Option<BoxFuture<'static, ()>> = None;
         loop {
             let may_take = in_flight.len() < self.options.in_flight_batches_max;
             let next_notice = self.to_notify.first_key_value().map(|((at, _), ())| *at);
             let wants_snapshot = self.has_to_keep(self.options.snapshot_records);
             let holds = tokio::select! {
                 biased; // what is rare comes first, so that a full queue can't hold it up
-                () = stop.cancelled(), if !is_parting => {
-                    is_parting = true;
-                    let parts = self.part(&mut in_flight).await;
-                    let holds = parts.is_some();
-                    parting = parts.into();
-                    holds
+                () = stop.cancelled(), if parting.is_none() => {
+                    parting = self.part(&mut in_flight).await;
+                    parting.is_some()
                 }
-                Some(()) = &mut parting, if !requests.is_closed() => { requests.close(); true }
+                Some(()) = OptionFuture::from(parting.as_mut()), if !requests.is_closed() => {
+                    requests.close();
+                    true
+                }
                 () = tokio::time::sleep_until(claim_at) => {
                     claim_at = self.next_claim();
                     self.claim_anew(&mut in_flight).await
@@ -403,7 +402,6 @@ impl Shard {
             match fresh.await {
                 Ok(state) => {
                     self.state = state;
-                    tracing::info!("the partitions are claimed and folded again");
                     return;
                 }
                 Err(error) if !logged => {

@@ -103,8 +103,7 @@ impl Writer {
     }
 
     async fn ask(&self, terms: &BTreeMap<u32, u64>, request: Request) -> Result<Reply, Rejection> {
-        let partition =
-            partition_of(request.group_id.to_string().as_bytes(), PartitionCount::new(PARTITIONS).unwrap());
+        let partition = place(request.group_id);
         let (tx, rx) = tokio::sync::oneshot::channel();
         self.owned.submit(terms[&partition], request, ReplyTo::new(move |result| drop(tx.send(result))));
         tokio::time::timeout(PATIENCE, rx).await.expect("in time").expect("answered")
@@ -117,6 +116,11 @@ fn user(name: &str) -> UserId {
 
 fn group(number: u8) -> GroupId {
     GroupId::from_bytes([number; 16])
+}
+
+/// The partition of a group.
+fn place(group: GroupId) -> u32 {
+    partition_of(group.to_string().as_bytes(), PartitionCount::new(PARTITIONS).unwrap())
 }
 
 fn create(group_id: GroupId) -> Request {
@@ -239,6 +243,14 @@ async fn a_take_over_from_snapshots_knows_everything() {
     engines.log.close().await;
 }
 
+/// Sends some messages; as the group's creation is its first event, each gets its number and 2 as its seq.
+async fn send_all(writer: &Writer, terms: &BTreeMap<u32, u64>, prefix: &str, messages: std::ops::Range<u64>) {
+    for message in messages {
+        let sent = writer.ask(terms, send(group(1), "ann", &format!("{prefix}{message}"))).await;
+        assert_eq!(seq_of(sent), (message + 2, false));
+    }
+}
+
 /// An object store that takes a blob for each permit.
 struct SlowBlobs {
     blobs: DirectoryBlobs,
@@ -279,17 +291,11 @@ async fn a_planned_end_spares_the_next_owner_the_fold() {
     let writer = Writer::start_with(options, &engines);
     let terms = writer.assign_all(1).await;
     writer.ask(&terms, create(group(1))).await.unwrap();
-    for message in 0..300 {
-        let sent = writer.ask(&terms, send(group(1), "ann", &format!("m{message}"))).await;
-        assert_eq!(seq_of(sent), (message + 2, false));
-    }
+    send_all(&writer, &terms, "m", 0..300).await;
     writer.assignment.send_replace(Assignment { generation: 2, partitions: Default::default() });
-    let (mut owned, mine) = (writer.owned.watch(), {
-        let count = PartitionCount::new(PARTITIONS).unwrap();
-        partition_of(group(1).to_string().as_bytes(), count)
-    });
     // The others have nothing to keep, and go at once.
-    let alone = owned.wait_for(|terms| terms.keys().eq([&mine]));
+    let mut owned = writer.owned.watch();
+    let alone = owned.wait_for(|terms| terms.keys().eq([&place(group(1))]));
     tokio::time::timeout(PATIENCE, alone).await.expect("the empty ones go").unwrap();
     let late = writer.ask(&terms, send(group(1), "ann", "late")).await;
     assert_eq!(seq_of(late), (302, false), "served until the snapshot is kept");
@@ -305,10 +311,7 @@ async fn a_planned_end_spares_the_next_owner_the_fold() {
     for (id, seq) in [("m0", 2), ("m299", 301), ("late", 302)] {
         assert_eq!(seq_of(next.ask(&terms, send(group(1), "ann", id)).await), (seq, true));
     }
-    for message in 0..300 {
-        let sent = next.ask(&terms, send(group(1), "ann", &format!("n{message}"))).await;
-        assert_eq!(seq_of(sent), (message + 303, false));
-    }
+    send_all(&next, &terms, "n", 301..601).await;
     // A store that doesn't answer holds nobody up.
     let mut owned = next.owned.watch();
     next.assignment.send_replace(Assignment { generation: 4, partitions: Default::default() });
@@ -326,14 +329,6 @@ fn copy(from: &Path, to: &Path) {
         } else {
             std::fs::copy(entry.path(), target).unwrap();
         }
-    }
-}
-
-/// Sends messages `from..to`, whose seqs follow on the group's creation.
-async fn send_all(writer: &Writer, terms: &BTreeMap<u32, u64>, prefix: &str, messages: std::ops::Range<u64>) {
-    for message in messages {
-        let sent = writer.ask(terms, send(group(1), "ann", &format!("{prefix}{message}"))).await;
-        assert_eq!(seq_of(sent), (message + 2, false));
     }
 }
 
@@ -387,8 +382,6 @@ async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
     let engines = engines_with(dir.path(), store.clone());
     let writer = Writer::start("one", &engines, 1_000);
     let terms = writer.assign_all(1).await;
-    let partitions = PartitionCount::new(PARTITIONS).unwrap();
-    let place = |group: GroupId| partition_of(group.to_string().as_bytes(), partitions);
     let warm = group(1);
     let mut beside = (2..=u8::MAX).map(group).filter(|group| place(*group) == place(warm));
     let (cold, gone) = (beside.next().unwrap(), beside.next().unwrap());

@@ -3,14 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures::{StreamExt as _, stream};
-use parley_domain::{Event, Group, GroupId, Position, Stamp, Validity, Verdict};
+use parley_domain::{Event, Group, Position, Stamp, Validity, Verdict};
 use parley_eventlog::{Bound, ReadError, StoredRecord, Tail, Topic, TopicPartition, admit};
 use parley_wire::event;
 use tokio::time::Instant;
 
+use super::State;
 use super::claim::claim_all;
 use super::lane::Lane;
-use super::{Slot, State};
 use crate::dedupe::{Dedupe, Sent};
 use crate::options::{Engines, Options, StartError};
 use crate::snapshot;
@@ -66,13 +66,16 @@ pub(crate) async fn fold(
     let begun = Instant::now();
     let all: Vec<u32> = sets.iter().flatten().copied().collect();
     let mut distrusted = Distrusted::new();
-    let (claimed, ready) =
-        tokio::join!(claim_all(options, engines, &all), ready(options, engines, sets, &mut distrusted));
+    let (claimed, mut ready) =
+        tokio::join!(claim_all(options, engines, &all), ready(options, engines, sets, &distrusted));
     let lanes = claimed.map_err(StartError::Claim)?;
-    let mut ready = ready?;
     let ready_ms = begun.elapsed().as_millis();
     loop {
-        match ready.fold(sets, &lanes).await {
+        let folded = match ready {
+            Ok(ready) => ready.fold(sets, &lanes).await,
+            Err(failed) => Err(failed),
+        };
+        match folded {
             Ok(states) => {
                 let records: u64 = states.iter().map(|state| state.folded_records).sum();
                 let ms = begun.elapsed().as_millis();
@@ -91,46 +94,31 @@ pub(crate) async fn fold(
                 distrusted.insert(partition);
             }
         }
-        ready = self::ready(options, engines, sets, &mut distrusted).await?;
+        ready = self::ready(options, engines, sets, &distrusted).await;
     }
 }
 
-/// Loads snapshots and opens readers behind them; one that can't be read on from is distrusted.
+/// Loads snapshots and opens readers at the last record that each knows.
 async fn ready(
     options: &Options,
     engines: &Engines,
     sets: &[Vec<u32>],
-    distrusted: &mut Distrusted,
-) -> Result<Ready, StartError> {
-    let loads = sets.iter().map(|owned| load(options, engines, owned, distrusted));
-    let loads: Vec<_> = loads.collect();
-    let mut found: Vec<Option<snapshot::Found>> =
-        stream::iter(loads).buffered(SNAPSHOTS_AT_ONCE).collect().await;
-    loop {
-        let (events, acks) = tokio::join!(
-            Open::begin(Topic::Events, engines, sets, &found),
-            Open::begin(Topic::Acks, engines, sets, &found),
-        );
-        match (events, acks) {
-            (Ok(events), Ok(acks)) => {
-                let state =
-                    |found: Option<snapshot::Found>| found.map_or_else(|| State::new(options), State::of);
-                let states = found.into_iter().map(state).collect();
-                return Ok(Ready { states, events, acks });
-            }
-            (Err(ReadError::OutOfRange { at, .. }), _) | (_, Err(ReadError::OutOfRange { at, .. }))
-                if distrusted.insert(at.partition) =>
-            {
-                tracing::warn!(partition = at.partition, "a snapshot is of more than the log has: discarded");
-                for (_, found) in
-                    sets.iter().zip(&mut found).filter(|(owned, _)| owned.contains(&at.partition))
-                {
-                    *found = None;
-                }
-            }
-            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+    distrusted: &Distrusted,
+) -> Result<Ready, Failed> {
+    let loads: Vec<_> = sets.iter().map(|owned| load(options, engines, owned, distrusted)).collect();
+    let found: Vec<Option<snapshot::Found>> = stream::iter(loads).buffered(SNAPSHOTS_AT_ONCE).collect().await;
+    let opened = tokio::try_join!(
+        Open::begin(Topic::Events, engines, sets, &found),
+        Open::begin(Topic::Acks, engines, sets, &found),
+    );
+    let (events, acks) = opened.map_err(|error| match error {
+        ReadError::OutOfRange { at, .. } if !distrusted.contains(&at.partition) => {
+            Failed::Snapshot(at.partition)
         }
-    }
+        error => error.into(),
+    })?;
+    let states = found.into_iter().map(|found| State::of(found, options)).collect();
+    Ok(Ready { states, events, acks })
 }
 
 /// What was kept of a partition that makes a set of its own.
@@ -242,15 +230,12 @@ impl From<ReadError> for Failed {
 }
 
 impl State {
-    fn new(options: &Options) -> Self {
-        Self::with(HashMap::new(), Dedupe::new(options.recent_ids_max))
-    }
-
-    fn of(found: snapshot::Found) -> Self {
-        Self::with(found.groups, found.dedupe)
-    }
-
-    fn with(groups: HashMap<GroupId, Slot>, dedupe: Dedupe) -> Self {
+    /// What a snapshot knows, or nothing; under no claims yet.
+    fn of(found: Option<snapshot::Found>, options: &Options) -> Self {
+        let (groups, dedupe) = match found {
+            Some(found) => (found.groups, found.dedupe),
+            None => (HashMap::new(), Dedupe::new(options.recent_ids_max)),
+        };
         Self { lanes: HashMap::new(), groups, dedupe, folded_records: 0 }
     }
 

@@ -166,10 +166,10 @@ struct Member {
 
 impl Member {
     /// Waits, but not for who leaves: what it gives up moves at once.
-    fn keep(&self, wait: Duration) {
-        let until = Instant::now() + wait;
+    fn keep(&self) {
+        let until = Instant::now() + KEEP;
         while !self.is_leaving.load(Ordering::Acquire) && Instant::now() < until {
-            std::thread::sleep(POLL.min(wait));
+            std::thread::sleep(POLL);
         }
     }
 
@@ -295,12 +295,13 @@ impl ConsumerContext for Context {
             // Asked before anything changes.
             let is_lost = consumer.assignment_lost();
             let gone = partitions(list);
-            if !is_lost && !gone.is_empty() {
-                self.member.keep(KEEP);
+            let moves = !is_lost && !gone.is_empty();
+            if moves {
+                self.member.keep();
             }
             let published =
                 self.publish(|partitions| partitions.retain(|partition| !gone.contains(partition)));
-            if let Some(generation) = published.filter(|_| !is_lost && !gone.is_empty()) {
+            if let Some(generation) = published.filter(|_| moves) {
                 self.member.wait(generation, self.patience);
             }
             consumer.incremental_unassign(list)
