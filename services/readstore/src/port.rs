@@ -169,8 +169,9 @@ pub trait Directory: Send + Sync {
     /// One of them.
     async fn user_group(&self, user: &UserId, group: GroupId) -> Result<Option<UserGroupRow>, Error>;
 
-    /// How many groups a user is in now, counted up to `limit`.
-    async fn group_count(&self, user: &UserId, limit: usize) -> Result<usize, Error>;
+    /// Whether a user is in so many groups now, or in more. Cheap for who is in far fewer: then the groups themselves aren't
+    /// looked at.
+    async fn is_in_groups(&self, user: &UserId, at_least: usize) -> Result<bool, Error>;
 
     /// A user's profile.
     async fn profile(&self, user: &UserId) -> Result<Option<ProfileChanged>, Error>;

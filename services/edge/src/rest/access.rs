@@ -87,7 +87,7 @@ pub(super) async fn full_users(
     let reads = shared.engines.reads.live();
     let mut full = Vec::new();
     for user in suspects {
-        if reads.group_count(&user, limit).await? >= limit {
+        if reads.is_in_groups(&user, limit).await? {
             full.push(user);
         }
     }
@@ -102,8 +102,8 @@ async fn may_be_full(shared: &Shared, joining: &Joining<'_>, users: &[UserId]) -
         .map(|user| async move {
             // First the calls, then the groups: one that ends in between is counted twice rather than not at all.
             let under_way = joining.count(&user);
-            let groups = reads.group_count(&user, limit).await?;
-            Ok::<_, Fault>((groups + under_way > limit).then_some(user))
+            let too_many = (limit + 1).saturating_sub(under_way);
+            Ok::<_, Fault>(reads.is_in_groups(&user, too_many).await?.then_some(user))
         })
         .buffered(CONCURRENT_QUERIES)
         .try_collect::<Vec<_>>()

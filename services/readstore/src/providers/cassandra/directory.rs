@@ -195,20 +195,23 @@ impl CassandraModel {
             .await
     }
 
-    pub(super) async fn count_groups_of(&self, user: &UserId, limit: usize) -> Result<usize, Error> {
+    pub(super) async fn is_in_groups_now(&self, user: &UserId, at_least: usize) -> Result<bool, Error> {
         let found = self.list_groups(user, None, usize::MAX).await?;
-        // Nobody is in a group that is no more.
         let present = found.into_iter().filter(|found| found.stay.is_current()).map(|found| found.group);
+        let present: Vec<GroupId> = present.collect();
+        // A row of its own would have to be read of each group, which only matters to who is in so many.
+        let Some(mut spare) = present.len().checked_sub(at_least) else { return Ok(false) };
         let mut ends = stream::iter(present)
             .map(|group| self.head_and_end(group))
             .buffer_unordered(self.in_flight_max());
-        let mut count = 0;
-        while count < limit
-            && let Some((_, dissolved)) = ends.try_next().await?
-        {
-            count += usize::from(dissolved.is_none());
+        while let Some((_, dissolved)) = ends.try_next().await? {
+            if dissolved.is_some() {
+                // Nobody is in a group that is no more.
+                let Some(left) = spare.checked_sub(1) else { return Ok(false) };
+                spare = left;
+            }
         }
-        Ok(count)
+        Ok(true)
     }
 
     pub(super) async fn profile_of(&self, user: &UserId) -> Result<Option<ProfileChanged>, Error> {

@@ -91,8 +91,8 @@ impl Directory for CassandraModel {
         self.group_of(user, group).await
     }
 
-    async fn group_count(&self, user: &UserId, limit: usize) -> Result<usize, Error> {
-        self.count_groups_of(user, limit).await
+    async fn is_in_groups(&self, user: &UserId, at_least: usize) -> Result<bool, Error> {
+        self.is_in_groups_now(user, at_least).await
     }
 
     async fn profile(&self, user: &UserId) -> Result<Option<ProfileChanged>, Error> {

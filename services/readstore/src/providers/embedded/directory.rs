@@ -135,16 +135,21 @@ impl View {
         found.map(|found| self.user_group_row(user, found)).transpose()
     }
 
-    pub(super) fn group_count(&self, user: &UserId, limit: usize) -> Result<usize, Error> {
-        let mut count = 0;
+    pub(super) fn is_in_groups(&self, user: &UserId, at_least: usize) -> Result<bool, Error> {
+        let mut groups = Vec::new();
         self.each_group(user, None, |found| {
-            // Nobody is in a group that is no more.
-            if count < limit && found.stay.is_current() && self.dissolved(found.group)?.is_none() {
-                count += 1;
-            }
-            Ok(count < limit)
+            groups.extend(found.stay.is_current().then_some(found.group));
+            Ok(true)
         })?;
-        Ok(count)
+        // Nobody is in a group that is no more.
+        let mut spare = groups.len().checked_sub(at_least);
+        for group in groups {
+            let Some(left) = spare else { return Ok(false) };
+            if self.dissolved(group)?.is_some() {
+                spare = left.checked_sub(1);
+            }
+        }
+        Ok(spare.is_some())
     }
 
     pub(super) fn profile(&self, user: &UserId) -> Result<Option<ProfileChanged>, Error> {

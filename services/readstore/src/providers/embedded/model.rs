@@ -125,9 +125,9 @@ impl Directory for EmbeddedModel {
         self.read(|view| view.user_group(user, group))
     }
 
-    async fn group_count(&self, user: &UserId, limit: usize) -> Result<usize, Error> {
+    async fn is_in_groups(&self, user: &UserId, at_least: usize) -> Result<bool, Error> {
         let user = user.clone();
-        self.read_long(move |view| view.group_count(&user, limit)).await
+        self.read_long(move |view| view.is_in_groups(&user, at_least)).await
     }
 
     async fn profile(&self, user: &UserId) -> Result<Option<ProfileChanged>, Error> {
