@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 pub use owned::Owned;
 
 use crate::options::{Engines, Options, StartError};
-use crate::shard::{Ended, RETRY_MS, Shard, fold};
+use crate::shard::{Ended, Opening, RETRY_MS, Shard, fold};
 
 /// Called with the generation of an assignment once nothing is in flight any more in the partitions that it took away.
 pub type Release = Arc<dyn Fn(u64) + Send + Sync>;
@@ -142,7 +142,7 @@ impl Task {
         let (engines, tracker) = (self.engines.clone(), self.tracker.clone());
         self.tracker.spawn(async move {
             let sets: Vec<Vec<u32>> = new.iter().map(|partition| vec![*partition]).collect();
-            match fold(&options, &engines, &sets).await {
+            match fold(&options, &engines, &sets, Opening::Meanwhile).await {
                 Ok(states) => {
                     for (partition, state) in new.into_iter().zip(states) {
                         let (options, engines) = (options.clone(), engines.clone());

@@ -4,6 +4,7 @@ mod claim;
 mod decide;
 mod fold;
 mod held;
+mod keep;
 mod lane;
 mod prepare;
 mod take_over;
@@ -30,18 +31,15 @@ use tokio_util::task::TaskTracker;
 use crate::dedupe::Dedupe;
 use crate::flight::{Answer, Flight, Landed};
 use crate::options::{Engines, Options, Plant};
-use crate::snapshot;
 use held::{Beyond, Held};
 
-pub(crate) use fold::fold;
+pub(crate) use fold::{Opening, fold};
 pub(crate) use lane::Lane;
 
 /// How long a shard waits before it tries to take its partitions over again.
 pub(crate) const RETRY_MS: std::ops::Range<u64> = 200..1_000;
 /// How long after a group was made its creator's notice may still be missing, as far as a new owner can tell.
 const NOTIFY_LATE_MS: i64 = 60_000;
-/// With fewer records since the newest snapshot, a planned end leaves none: to fold them costs the next owner less.
-const PARTING_RECORDS_MIN: u64 = 200;
 
 /// A request in a shard's queue.
 pub(crate) enum Queued {
@@ -69,7 +67,7 @@ pub(crate) struct State {
     pub(crate) lanes: HashMap<TopicPartition, Lane>,
     pub(crate) groups: HashMap<GroupId, Slot>,
     pub(crate) dedupe: Dedupe,
-    /// Records since the newest snapshot.
+    /// Records since the newest snapshot, folded or decided on: so many the next owner has to fold.
     folded_records: u64,
 }
 
@@ -88,6 +86,8 @@ pub(crate) struct Shard {
     keys_breaker: Breaker,
     reads_breaker: Breaker,
     unusable_logged: Option<Instant>,
+    /// Stores the newest snapshot.
+    storing: Option<JoinHandle<()>>,
 }
 
 /// How a shard's service ended.
@@ -109,7 +109,9 @@ impl Shard {
     /// queued and ends.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Queued>, stop: CancellationToken) {
         while self.serve(&mut requests, &stop).await == Ended::Failed {
-            self.recover(&mut requests, &stop).await;
+            if !self.recover(&mut requests, &stop).await {
+                return;
+            }
         }
     }
 
@@ -127,7 +129,7 @@ impl Shard {
         loop {
             let may_take = in_flight.len() < self.options.in_flight_batches_max;
             let next_notice = self.to_notify.first_key_value().map(|((at, _), ())| *at);
-            let wants_snapshot = self.has_to_keep(self.options.snapshot_records);
+            let wants_snapshot = parting.is_none() && self.wants_snapshot();
             let holds = tokio::select! {
                 biased; // what is rare comes first, so that a full queue can't hold it up
                 () = stop.cancelled(), if parting.is_none() => {
@@ -147,7 +149,7 @@ impl Shard {
                     true
                 }
                 Some(landed) = in_flight.next(), if !in_flight.is_empty() => self.landed(landed, &mut in_flight),
-                () = std::future::ready(()), if wants_snapshot => self.keep_snapshot(&mut in_flight).await.is_some(),
+                () = std::future::ready(()), if wants_snapshot => self.keep_snapshot(&mut in_flight).await,
                 count = requests.recv_many(&mut batch, self.options.batch_requests_max), if may_take => {
                     if count == 0 {
                         break;
@@ -166,37 +168,6 @@ impl Shard {
             return Ended::Failed;
         }
         Ended::Stopped
-    }
-
-    /// Whether the next owner would have so many records to fold, and a snapshot can spare it that.
-    fn has_to_keep(&self, records: u64) -> bool {
-        self.engines.snapshots.is_some() && self.owned.len() == 1 && self.state.folded_records >= records
-    }
-
-    /// Keeps a snapshot, once nothing is in flight: the task that stores it, or `None` if the state can't be trusted any more.
-    async fn keep_snapshot(&mut self, in_flight: &mut InFlight) -> Option<JoinHandle<()>> {
-        if !self.settle(in_flight).await {
-            return None;
-        }
-        self.state.folded_records = 0;
-        let (engines, partition) = (self.engines.clone(), self.owned.first().copied().unwrap_or_default());
-        let bytes = snapshot::encode(engines.log.epoch(), partition, &self.state);
-        Some(self.tracker.spawn(async move {
-            if let Some(bytes) = bytes {
-                snapshot::store(engines, partition, bytes).await;
-            }
-        }))
-    }
-
-    /// What is to be waited for before a planned end: a snapshot, if the next owner would have much to fold without it, since
-    /// nobody is served while it does. Until then requests are. `None` if the state can't be trusted any more.
-    async fn part(&mut self, in_flight: &mut InFlight) -> Option<BoxFuture<'static, ()>> {
-        if !self.has_to_keep(PARTING_RECORDS_MIN) {
-            return Some(Box::pin(std::future::ready(())));
-        }
-        let stored = self.keep_snapshot(in_flight).await?;
-        let patience = Duration::from_millis(self.options.parting_wait_ms);
-        Some(Box::pin(async move { drop(tokio::time::timeout(patience, stored).await) }))
     }
 
     /// The term of a shard of one partition: the claim with which it was taken over. Claims that follow on it don't change it.
@@ -394,15 +365,16 @@ impl Shard {
         }
     }
 
-    /// Takes the partitions over again, however long that takes; meanwhile requests are refused as `unavailable`.
-    async fn recover(&mut self, requests: &mut mpsc::Receiver<Queued>, stop: &CancellationToken) {
+    /// Takes the partitions over again, however long that takes; meanwhile requests are refused as `unavailable`. `false` if it
+    /// was told to stop before.
+    async fn recover(&mut self, requests: &mut mpsc::Receiver<Queued>, stop: &CancellationToken) -> bool {
         let mut logged = false;
         loop {
             let fresh = Self::fold(&self.options, &self.engines, &self.owned);
             match fresh.await {
                 Ok(state) => {
                     self.state = state;
-                    return;
+                    return true;
                 }
                 Err(error) if !logged => {
                     logged = true;
@@ -420,7 +392,7 @@ impl Shard {
                     () = tokio::time::sleep_until(until) => break,
                     queued = requests.recv() => match queued {
                         Some(queued) => queued.into_reply_to().answer(Err(unavailable())),
-                        None => return,
+                        None => return false,
                     },
                     () = stop.cancelled(), if !requests.is_closed() => requests.close(),
                 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parley_domain::{Epoch, GroupId, Stamp, Validity};
+use parley_domain::{Epoch, EventId, GroupId, Validity};
 use parley_eventlog::{Topic, TopicPartition};
 
 use crate::dedupe::Dedupe;
@@ -29,21 +29,9 @@ pub(crate) struct Found {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     /// The last record that it knows: a log in which another one lies there is another log.
-    pub(crate) last: (u64, Stamp),
+    pub(crate) last: (u64, EventId),
     /// The claims up to there.
     pub(crate) validity: Validity,
-}
-
-impl Place {
-    /// `None` if that can't be: an owner's last record is its claim or an event under it.
-    fn before(next_offset: u64, validity: Validity) -> Option<Self> {
-        let claim = validity.claim?;
-        let stamp = match validity.next_index.checked_sub(1) {
-            Some(index) => Stamp::Event { claim, index },
-            None => Stamp::Claim,
-        };
-        Some(Self { last: (next_offset.checked_sub(1)?, stamp), validity })
-    }
 }
 
 /// The topics whose events make the state.
@@ -57,7 +45,7 @@ fn name(epoch: Epoch, partition: u32) -> String {
 pub(crate) fn encode(epoch: Epoch, partition: u32, state: &State) -> Option<Bytes> {
     let place = |topic| state.lanes.get(&TopicPartition { topic, partition });
     let [events, acks] = TOPICS.map(place);
-    let places = [events?, acks?].map(|lane: &Lane| (lane.next_offset(), lane.validity()));
+    let places = [events?, acks?].map(|lane: &Lane| Place { last: lane.last(), validity: lane.validity() });
     codec::encode(epoch, partition, places, &state.groups, &state.dedupe)
 }
 
@@ -92,7 +80,6 @@ pub(crate) async fn load(engines: &Engines, partition: u32, recent_ids_max: usiz
         }
     };
     let decoded = codec::decode(&bytes, engines.log.epoch(), partition, recent_ids_max)?;
-    let place = |(topic, (next_offset, validity))| Some((topic, Place::before(next_offset, validity)?));
-    let places: Option<_> = TOPICS.into_iter().zip(decoded.places).map(place).collect();
-    Some(Found { places: places?, groups: decoded.groups, dedupe: decoded.dedupe })
+    let places = TOPICS.into_iter().zip(decoded.places).collect();
+    Some(Found { places, groups: decoded.groups, dedupe: decoded.dedupe })
 }

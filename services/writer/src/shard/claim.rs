@@ -26,10 +26,12 @@ pub(super) async fn claim_all(
             owned.iter().map(|partition| TopicPartition { topic: *topic, partition: *partition })
         })
         .collect();
-    let claims = places.iter().map(|at| (*at, claim(options))).collect();
+    let claims: Vec<_> = places.iter().map(|at| (*at, claim(options))).collect();
+    let ids: Vec<EventId> = claims.iter().map(|(_, record)| record.id).collect();
     let appended = engines.log.append(claims).await;
     let offsets = appended.map_err(|_| AppendError::Unknown("the log gave no answer".into()))??;
-    Ok(places.iter().zip(&offsets).map(|(at, offset)| (*at, Lane::claimed(*offset))).collect())
+    let lanes = offsets.into_iter().zip(ids).map(|(offset, id)| Lane::claimed(offset, id));
+    Ok(places.into_iter().zip(lanes).collect())
 }
 
 fn claim(options: &Options) -> Record {

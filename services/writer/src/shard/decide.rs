@@ -313,7 +313,7 @@ impl Shard {
         let at = TopicPartition { topic, partition };
         let (stamp, offset) = match self.state.lanes.get_mut(&at) {
             Some(lane) => {
-                let (stamp, offset) = lane.next();
+                let (stamp, offset) = lane.next(id);
                 (stamp, Some(offset))
             }
             None => {

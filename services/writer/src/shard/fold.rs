@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use futures::{StreamExt as _, stream};
-use parley_domain::{Event, Group, Position, Stamp, Validity, Verdict};
+use parley_domain::{Event, EventId, Group, Position, Validity, Verdict};
 use parley_eventlog::{Bound, ReadError, StoredRecord, Tail, Topic, TopicPartition, admit};
 use parley_wire::event;
 use tokio::time::Instant;
@@ -24,6 +24,15 @@ const SNAPSHOTS_AT_ONCE: usize = 8;
 /// Partitions whose snapshots aren't to be used.
 type Distrusted = BTreeSet<u32>;
 
+/// When snapshots are loaded and readers opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Opening {
+    /// While the claims are on their way.
+    Meanwhile,
+    /// Once they are in the log: after a failure, so that who tries again and again asks for nothing in vain.
+    Afterwards,
+}
+
 /// Why a fold ends early.
 enum Failed {
     /// The snapshot of this partition isn't of this log.
@@ -41,8 +50,8 @@ struct Ready {
 /// Where a fold stands in one place.
 struct Reading {
     validity: Validity,
-    /// What the record must be with which the reading begins: the last one that the snapshot knows.
-    known: Option<(u64, Stamp)>,
+    /// The record with which the reading must begin: the last one that the snapshot knows.
+    known: Option<(u64, EventId)>,
     /// Which of the states it belongs to.
     state: usize,
 }
@@ -62,13 +71,17 @@ pub(crate) async fn fold(
     options: &Options,
     engines: &Engines,
     sets: &[Vec<u32>],
+    opening: Opening,
 ) -> Result<Vec<State>, StartError> {
     let begun = Instant::now();
     let all: Vec<u32> = sets.iter().flatten().copied().collect();
     let mut distrusted = Distrusted::new();
-    let (claimed, mut ready) =
-        tokio::join!(claim_all(options, engines, &all), ready(options, engines, sets, &distrusted));
-    let lanes = claimed.map_err(StartError::Claim)?;
+    let claiming = async { claim_all(options, engines, &all).await.map_err(StartError::Claim) };
+    let opening_readers = async { Ok(ready(options, engines, sets, &distrusted).await) };
+    let (lanes, mut ready) = match opening {
+        Opening::Meanwhile => tokio::try_join!(claiming, opening_readers)?,
+        Opening::Afterwards => (claiming.await?, opening_readers.await?),
+    };
     let ready_ms = begun.elapsed().as_millis();
     loop {
         let folded = match ready {
@@ -111,11 +124,13 @@ async fn ready(
         Open::begin(Topic::Events, engines, sets, &found),
         Open::begin(Topic::Acks, engines, sets, &found),
     );
-    let (events, acks) = opened.map_err(|error| match error {
-        ReadError::OutOfRange { at, .. } if !distrusted.contains(&at.partition) => {
-            Failed::Snapshot(at.partition)
+    let (events, acks) = opened.map_err(|error| {
+        if let ReadError::OutOfRange { at, .. } = &error
+            && !distrusted.contains(&at.partition)
+        {
+            return Failed::Snapshot(at.partition);
         }
-        error => error.into(),
+        error.into()
     })?;
     let states = found.into_iter().map(|found| State::of(found, options)).collect();
     Ok(Ready { states, events, acks })
@@ -145,6 +160,13 @@ impl Ready {
         for (owned, state) in sets.iter().zip(&mut states) {
             let own = lanes.iter().filter(|(at, _)| owned.contains(&at.partition));
             state.lanes = own.map(|(at, lane)| (*at, *lane)).collect();
+        }
+        // The claim comes after all that a true snapshot knows. Where it doesn't, nothing may ever come to be read.
+        for (at, reading) in [&self.events, &self.acks].into_iter().flat_map(|open| &open.readings) {
+            let claim = lanes.get(at).map_or(0, Lane::claim);
+            if reading.known.is_some_and(|(offset, _)| offset >= claim) {
+                return Err(Failed::Snapshot(at.partition));
+            }
         }
         // Cursors name events, so the events come first: between topics the log has no order.
         for topic in [self.events, self.acks] {
@@ -199,7 +221,7 @@ impl Open {
                 };
                 let end = lanes.get(&stored.at).map_or(0, Lane::next_offset);
                 if let Some(known) = reading.known.take() {
-                    if known != (stored.offset, stored.record.stamp) || stored.offset + 1 >= end {
+                    if known != (stored.offset, stored.record.id) {
                         return Err(Failed::Snapshot(stored.at.partition));
                     }
                 } else if admit(&mut reading.validity, &stored) == Verdict::Valid

@@ -1,6 +1,6 @@
 //! One partition of one topic, as its owner writes it.
 
-use parley_domain::{Stamp, Validity};
+use parley_domain::{EventId, Stamp, Validity};
 
 /// The owner's place: the claim, and what the next record must be.
 #[derive(Debug, Clone, Copy)]
@@ -8,22 +8,25 @@ pub(crate) struct Lane {
     claim: u64,
     next_index: u64,
     next_offset: u64,
+    /// The event that was written last, or the claim.
+    last: EventId,
     /// Up to here everything is in the log, and nobody else wrote since the claim.
     confirmed: u64,
 }
 
 impl Lane {
     /// Right after the claim at this offset.
-    pub(crate) fn claimed(claim: u64) -> Self {
-        Self { claim, next_index: 0, next_offset: claim + 1, confirmed: claim + 1 }
+    pub(crate) fn claimed(claim: u64, id: EventId) -> Self {
+        Self { claim, next_index: 0, next_offset: claim + 1, last: id, confirmed: claim + 1 }
     }
 
-    /// The next record's stamp, and the offset that it must get.
-    pub(crate) fn next(&mut self) -> (Stamp, u64) {
+    /// The stamp of the next record, which is this event, and the offset that it must get.
+    pub(crate) fn next(&mut self, id: EventId) -> (Stamp, u64) {
         let stamp = Stamp::Event { claim: self.claim, index: self.next_index };
         let offset = self.next_offset;
         self.next_index += 1;
         self.next_offset += 1;
+        self.last = id;
         (stamp, offset)
     }
 
@@ -35,6 +38,11 @@ impl Lane {
     /// The offset that the next record will get.
     pub(crate) fn next_offset(&self) -> u64 {
         self.next_offset
+    }
+
+    /// The last record's offset and event.
+    pub(crate) fn last(&self) -> (u64, EventId) {
+        (self.next_offset.saturating_sub(1), self.last)
     }
 
     /// The claim's offset.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::claim::claim_all;
-use super::fold::fold;
+use super::fold::{Opening, fold};
 use super::lane::Lane;
 use super::{InFlight, Shard, State};
 use crate::options::{Engines, Options, StartError};
@@ -45,18 +45,19 @@ impl Shard {
             keys_breaker: Breaker::default(),
             reads_breaker: Breaker::default(),
             unusable_logged: None,
+            storing: None,
         };
         shard.remember_to_notify();
         shard
     }
 
-    /// Claims partitions and folds what lies before the claims.
+    /// Claims partitions, and then folds what lies before the claims.
     pub(super) async fn fold(
         options: &Options,
         engines: &Engines,
         owned: &[u32],
     ) -> Result<State, StartError> {
-        let states = fold(options, engines, &[owned.to_vec()]).await?;
+        let states = fold(options, engines, &[owned.to_vec()], Opening::Afterwards).await?;
         states.into_iter().next().ok_or(StartError::Superseded)
     }
 

@@ -6,15 +6,16 @@ use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 use parley_domain::{
-    ClientMessageId, Epoch, Group, GroupId, KeyId, Membership, MessageId, Position, Role, Stay, Timestamp,
-    UserId, Validity,
+    ClientMessageId, Epoch, EventId, Group, GroupId, KeyId, Membership, MessageId, Position, Role, Stay,
+    Timestamp, UserId, Validity,
 };
 
 use crate::dedupe::{Dedupe, FilterParts, Sent};
 use crate::shard::Slot;
+use crate::snapshot::Place;
 
 /// Another number is another format: such a snapshot is discarded, never converted.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Hostile lengths must not allocate without end.
 const BYTES_MAX: usize = 1 << 30;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<BYTES_MAX>> =
@@ -26,12 +27,15 @@ type Id = [u8; 16];
 struct Snapshot {
     epoch: Id,
     partition: u32,
-    /// Of `parley.events` and `parley.acks`: next offset, claim, next index.
-    places: [(u64, Option<u64>, u64); 2],
+    /// Of `parley.events` and `parley.acks`.
+    places: [PlaceBytes; 2],
     groups: Vec<GroupBytes>,
     recents: Vec<SentBytes>,
     filters: Vec<FilterParts>,
 }
+
+/// Last offset, the event there, claim, next index.
+type PlaceBytes = (u64, Id, Option<u64>, u64);
 
 #[derive(Encode, Decode)]
 struct GroupBytes {
@@ -81,7 +85,7 @@ struct SentBytes {
 
 /// What a snapshot holds.
 pub(super) struct Decoded {
-    pub(super) places: [(u64, Validity); 2],
+    pub(super) places: [Place; 2],
     pub(super) groups: HashMap<GroupId, Slot>,
     pub(super) dedupe: Dedupe,
 }
@@ -89,14 +93,14 @@ pub(super) struct Decoded {
 pub(super) fn encode(
     epoch: Epoch,
     partition: u32,
-    places: [(u64, Validity); 2],
+    places: [Place; 2],
     groups: &HashMap<GroupId, Slot>,
     dedupe: &Dedupe,
 ) -> Option<Bytes> {
     let snapshot = Snapshot {
         epoch: *epoch.as_bytes(),
         partition,
-        places: places.map(|(offset, validity)| (offset, validity.claim, validity.next_index)),
+        places: places.map(place_to),
         groups: groups.values().filter_map(|slot| slot.group.as_ref()).map(group_to).collect(),
         recents: dedupe.recents().map(|(key, sent)| sent_to(key, sent)).collect(),
         filters: dedupe.filters().collect(),
@@ -123,10 +127,18 @@ pub(super) fn decode(bytes: &[u8], epoch: Epoch, partition: u32, recent_max: usi
     }
     let recents: Option<Vec<_>> = snapshot.recents.into_iter().map(sent_from).collect();
     Some(Decoded {
-        places: snapshot.places.map(|(offset, claim, next_index)| (offset, Validity { claim, next_index })),
+        places: snapshot.places.map(place_from),
         groups,
         dedupe: Dedupe::restored(recent_max, recents?, snapshot.filters),
     })
+}
+
+fn place_to(Place { last: (offset, id), validity }: Place) -> PlaceBytes {
+    (offset, *id.0.as_bytes(), validity.claim, validity.next_index)
+}
+
+fn place_from((offset, id, claim, next_index): PlaceBytes) -> Place {
+    Place { last: (offset, EventId::from_bytes(id)), validity: Validity { claim, next_index } }
 }
 
 fn group_to(group: &Group) -> GroupBytes {

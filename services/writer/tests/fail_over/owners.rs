@@ -1,0 +1,134 @@
+//! Who may answer, and what.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parley_domain::{Code, Rejection};
+use parley_eventlog::Assignment;
+use parley_keys::EmbeddedKeyStore;
+use parley_keys::faults::Switched;
+use parley_wire::service::{Reply, Request, Wish};
+use parley_writer::Options;
+
+use crate::support::{PATIENCE, Writer, create, engines, engines_with, group, place, send, seq_of, user};
+
+/// Nothing that a client could take for the truth.
+fn is_no_answer(reply: &Result<Reply, Rejection>) -> bool {
+    match reply {
+        Ok(Reply::NotOwner) => true,
+        Err(rejection) => rejection.code == Code::OutcomeUnknown,
+        Ok(_) => false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_superseded_writer_answers_nothing_from_its_old_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = engines(dir.path());
+    let (old, new) = (Writer::start("old", &engines, 1_000), Writer::start("new", &engines, 1_000));
+    let before = old.assign_all(1).await;
+    for number in 1..=20 {
+        old.ask(&before, create(group(number))).await.unwrap();
+        assert_eq!(seq_of(old.ask(&before, send(group(number), "ann", "one")).await), (2, false));
+    }
+    // The old one isn't told: it is frozen, or the news is late.
+    let after = new.assign_all(2).await;
+    for number in 1..=20 {
+        // Everything that appends nothing must not be answered from what was true before.
+        let repeat = old.ask(&before, send(group(number), "ann", "one")).await;
+        let stranger = old.ask(&before, send(group(number), "eve", "two")).await;
+        let fresh = old.ask(&before, send(group(number), "ann", "three")).await;
+        for answer in [&repeat, &stranger, &fresh] {
+            assert!(is_no_answer(answer), "group {number}: {answer:?}");
+        }
+        assert_eq!(seq_of(new.ask(&after, send(group(number), "ann", "one")).await), (2, true));
+        assert_eq!(seq_of(new.ask(&after, send(group(number), "ann", "three")).await), (3, false));
+        let stranger = new.ask(&after, send(group(number), "eve", "two")).await;
+        assert_eq!(stranger.unwrap_err().code, Code::NotAMember);
+    }
+    assert_eq!(new.owned.watch().borrow().clone(), after, "the old one doesn't claim back what is newer");
+    old.task.shut_down().await;
+    new.task.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_under_a_former_term_is_nobodys() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = engines(dir.path());
+    let writer = Writer::start("one", &engines, 1_000);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    let former = terms.iter().map(|(partition, term)| (*partition, term + 1)).collect();
+    assert_eq!(writer.ask(&former, send(group(1), "ann", "one")).await, Ok(Reply::NotOwner));
+    writer.assignment.send_replace(Assignment { generation: 2, partitions: Default::default() });
+    let mut owned = writer.owned.watch();
+    tokio::time::timeout(PATIENCE, owned.wait_for(BTreeMap::is_empty)).await.unwrap().unwrap();
+    assert_eq!(writer.ask(&terms, send(group(1), "ann", "one")).await, Ok(Reply::NotOwner));
+    let again = writer.assign_all(3).await;
+    assert!(again.iter().all(|(partition, term)| *term > terms[partition]), "a term only grows");
+    assert_eq!(seq_of(writer.ask(&again, send(group(1), "ann", "one")).await), (2, false));
+    writer.task.shut_down().await;
+}
+
+/// Groups whose key is at hand don't suffer from those whose key isn't, in the same partition and in the same batch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Switched::new(EmbeddedKeyStore::open(&dir.path().join("keys")).unwrap());
+    let engines = engines_with(dir.path(), store.clone());
+    let writer = Writer::start("one", &engines, 1_000);
+    let terms = writer.assign_all(1).await;
+    let warm = group(1);
+    let mut beside = (2..=u8::MAX).map(group).filter(|group| place(*group) == place(warm));
+    let (cold, gone) = (beside.next().unwrap(), beside.next().unwrap());
+    for one in [warm, cold, gone] {
+        writer.ask(&terms, create(one)).await.unwrap();
+    }
+    let dissolve = Request { group_id: gone, actor: user("ann"), wish: Wish::Dissolve };
+    writer.ask(&terms, dissolve).await.unwrap();
+    assert_eq!(seq_of(writer.ask(&terms, send(warm, "ann", "0")).await), (2, false));
+
+    store.take_away(true);
+    for round in 1..=20 {
+        let id = round.to_string();
+        let (refused, accepted) = tokio::join!(
+            writer.ask(&terms, send(cold, "ann", &id)),
+            writer.ask(&terms, send(warm, "ann", &id)),
+        );
+        assert_eq!(refused.unwrap_err().code, Code::Unavailable);
+        let stranger = writer.ask(&terms, send(cold, "eve", &id)).await;
+        assert_eq!(stranger.unwrap_err().code, Code::NotAMember, "that needs no key");
+        let late = writer.ask(&terms, send(gone, "ann", &id)).await;
+        assert_eq!(late.unwrap_err().code, Code::GroupDissolved, "nor does that");
+        assert_eq!(seq_of(accepted), (2 + round, false));
+        assert_eq!(seq_of(writer.ask(&terms, send(warm, "ann", &id)).await), (2 + round, true), "a repeat");
+    }
+    store.take_away(false);
+    let accepted = async {
+        loop {
+            match writer.ask(&terms, send(cold, "ann", "1")).await {
+                Ok(reply) => break seq_of(Ok(reply)),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, accepted).await.unwrap(), (2, false));
+    writer.task.shut_down().await;
+}
+
+/// A repeat is known as one also if the messages before it in its batch push its id out of those that are remembered.
+#[tokio::test]
+async fn a_repeat_is_known_beside_messages_that_make_its_id_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = engines(dir.path());
+    let writer = Writer::start_with(Options { recent_ids_max: 3, ..Options::default() }, &engines);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    assert_eq!(seq_of(writer.ask(&terms, send(group(1), "ann", "first")).await), (2, false));
+    // All are asked before the shard's task runs: this test has one thread, and so they are one batch.
+    let batch = ["a", "b", "c", "d", "first"].map(|id| writer.ask(&terms, send(group(1), "ann", id)));
+    let answers = futures::future::join_all(batch).await;
+    let answers: Vec<_> = answers.into_iter().map(seq_of).collect();
+    assert_eq!(answers, [(3, false), (4, false), (5, false), (6, false), (2, true)]);
+    writer.task.shut_down().await;
+}

@@ -1,0 +1,349 @@
+//! What the next owner needn't fold, and when it must all the same.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parley_domain::{Epoch, PartitionCount};
+use parley_eventlog::{
+    Appending, Assignment, Bound, EventLog, ReadError, Record, StoredRecord, Tail, Topic, TopicPartition,
+};
+use parley_media::providers::directory::DirectoryBlobs;
+use parley_media::{Blobs, Error as MediaError};
+use parley_wire::service::Reply;
+use parley_writer::{Engines, Options};
+use tokio::sync::{Semaphore, watch};
+
+use crate::support::{PATIENCE, Writer, create, engines, group, place, send, send_all, seq_of};
+
+/// With snapshots and without, the next owner knows the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_take_over_from_snapshots_knows_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = engines(dir.path());
+    let writer = Writer::start("first", &engines, 20);
+    let terms = writer.assign_all(1).await;
+    for number in 1..=8 {
+        writer.ask(&terms, create(group(number))).await.unwrap();
+        for message in 0..40 {
+            let id = format!("m{message}");
+            assert_eq!(seq_of(writer.ask(&terms, send(group(number), "ann", &id)).await).0, message + 2);
+        }
+    }
+    writer.task.shut_down().await;
+    let kept = engines.snapshots.as_ref().unwrap().list("", 100).await.unwrap();
+    assert!(!kept.is_empty(), "snapshots were kept");
+
+    let next = Writer::start("second", &engines, 1_000);
+    let terms = next.assign_all(2).await;
+    for number in 1..=8 {
+        for message in [0, 17, 39] {
+            let id = format!("m{message}");
+            assert_eq!(seq_of(next.ask(&terms, send(group(number), "ann", &id)).await), (message + 2, true));
+        }
+        assert_eq!(seq_of(next.ask(&terms, send(group(number), "bob", "new")).await), (42, false));
+        let again = next.ask(&terms, create(group(number))).await;
+        assert!(matches!(again, Ok(Reply::Group { created: false, .. })), "{again:?}");
+    }
+    next.task.shut_down().await;
+    engines.log.close().await;
+}
+
+/// An object store that takes a blob for each permit, and gives none before its gate is open.
+struct SlowBlobs {
+    blobs: DirectoryBlobs,
+    permits: Semaphore,
+    gate: watch::Sender<bool>,
+}
+
+impl SlowBlobs {
+    fn open(dir: &Path, gives: bool) -> Arc<Self> {
+        let blobs = DirectoryBlobs::open(dir).unwrap();
+        Arc::new(Self { blobs, permits: Semaphore::new(0), gate: watch::Sender::new(gives) })
+    }
+}
+
+#[async_trait]
+impl Blobs for SlowBlobs {
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<(), MediaError> {
+        self.permits.acquire().await.expect("never closed").forget();
+        self.blobs.put(name, bytes).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, MediaError> {
+        self.gate.subscribe().wait_for(|is_open| *is_open).await.expect("never closed");
+        self.blobs.get(name).await
+    }
+
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MediaError> {
+        self.blobs.list(prefix, limit).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), MediaError> {
+        self.blobs.delete(name).await
+    }
+}
+
+/// A log that counts what is read of it.
+struct CountingLog {
+    log: Arc<dyn EventLog>,
+    read: Arc<AtomicUsize>,
+}
+
+struct CountingTail {
+    tail: Box<dyn Tail>,
+    read: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl EventLog for CountingLog {
+    fn epoch(&self) -> Epoch {
+        self.log.epoch()
+    }
+
+    fn partitions(&self) -> PartitionCount {
+        self.log.partitions()
+    }
+
+    fn append(&self, records: Vec<(TopicPartition, Record)>) -> Appending {
+        self.log.append(records)
+    }
+
+    fn is_fenced(&self, topic: Topic) -> bool {
+        self.log.is_fenced(topic)
+    }
+
+    async fn offsets(&self, places: &[TopicPartition], bound: Bound) -> Result<Vec<u64>, ReadError> {
+        self.log.offsets(places, bound).await
+    }
+
+    async fn tail(&self, from: Vec<(TopicPartition, u64)>) -> Result<Box<dyn Tail>, ReadError> {
+        Ok(Box::new(CountingTail { tail: self.log.tail(from).await?, read: self.read.clone() }))
+    }
+
+    async fn read(&self, at: TopicPartition, from: u64, max: usize) -> Result<Vec<StoredRecord>, ReadError> {
+        let records = self.log.read(at, from, max).await?;
+        self.read.fetch_add(records.len(), Ordering::Relaxed);
+        Ok(records)
+    }
+
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.log.trouble()
+    }
+
+    async fn close(&self) {
+        self.log.close().await;
+    }
+}
+
+#[async_trait]
+impl Tail for CountingTail {
+    async fn next(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
+        let records = self.tail.next(records_max).await?;
+        self.read.fetch_add(records.len(), Ordering::Relaxed);
+        Ok(records)
+    }
+
+    async fn next_now(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
+        let records = self.tail.next_now(records_max).await?;
+        self.read.fetch_add(records.len(), Ordering::Relaxed);
+        Ok(records)
+    }
+
+    async fn add(&mut self, from: Vec<(TopicPartition, u64)>) -> Result<(), ReadError> {
+        self.tail.add(from).await
+    }
+
+    fn remove(&mut self, places: &[TopicPartition]) {
+        self.tail.remove(places);
+    }
+}
+
+/// Who gives a partition up as planned leaves a snapshot of it, and serves on until that is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_end_spares_the_next_owner_the_fold() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = SlowBlobs::open(&dir.path().join("slow"), true);
+    let engines = engines(dir.path());
+    let read = Arc::new(AtomicUsize::default());
+    let log = Arc::new(CountingLog { log: engines.log.clone(), read: read.clone() });
+    let engines = Engines { snapshots: Some(blobs.clone()), log, ..engines };
+    let patient = u64::try_from(PATIENCE.as_millis()).unwrap();
+    let options = Options { snapshot_records: u64::MAX, parting_wait_ms: patient, ..Options::default() };
+    let writer = Writer::start_with(options, &engines);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    send_all(&writer, &terms, "m", 0..300).await;
+    writer.assignment.send_replace(Assignment { generation: 2, partitions: Default::default() });
+    // The others have nothing to keep, and go at once.
+    let mut owned = writer.owned.watch();
+    let alone = owned.wait_for(|terms| terms.keys().eq([&place(group(1))]));
+    tokio::time::timeout(PATIENCE, alone).await.expect("the empty ones go").unwrap();
+    let late = writer.ask(&terms, send(group(1), "ann", "late")).await;
+    assert_eq!(seq_of(late), (302, false), "served until the snapshot is kept");
+    blobs.permits.add_permits(1);
+    tokio::time::timeout(PATIENCE, owned.wait_for(BTreeMap::is_empty)).await.unwrap().unwrap();
+    assert_eq!(writer.ask(&terms, send(group(1), "ann", "too late")).await, Ok(Reply::NotOwner));
+    assert_eq!(blobs.list("", 100).await.unwrap().len(), 1);
+    writer.task.shut_down().await;
+
+    let impatient = Options { snapshot_records: u64::MAX, parting_wait_ms: 1, ..Options::default() };
+    let next = Writer::start_with(impatient, &engines);
+    let before = read.load(Ordering::Relaxed);
+    let terms = next.assign_all(3).await;
+    let folded = read.load(Ordering::Relaxed) - before;
+    assert!(folded < 50, "{folded} records read, claims and all, where more than 300 lie");
+    for (id, seq) in [("m0", 2), ("m299", 301), ("late", 302)] {
+        assert_eq!(seq_of(next.ask(&terms, send(group(1), "ann", id)).await), (seq, true));
+    }
+    send_all(&next, &terms, "n", 301..601).await;
+    // A store that doesn't answer holds nobody up, neither a partition nor the process.
+    let mut owned = next.owned.watch();
+    next.assignment.send_replace(Assignment { generation: 4, partitions: Default::default() });
+    tokio::time::timeout(PATIENCE, owned.wait_for(BTreeMap::is_empty)).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, next.task.shut_down()).await.expect("nothing is waited for");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// A log that was restored from an earlier copy, under snapshots of what it was: they are discarded, while it is shorter than
+/// they know it, and when it has grown longer again with other messages.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_what_the_log_is_no_more_is_discarded() {
+    let (dir, restored) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let before = engines(dir.path());
+    let writer = Writer::start("first", &before, 10);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    send_all(&writer, &terms, "a", 0..5).await;
+    // Durable as it is at this moment, and nobody writes.
+    copy(dir.path(), restored.path());
+    send_all(&writer, &terms, "a", 5..60).await;
+    writer.task.shut_down().await;
+    before.log.close().await;
+    let kept = before.snapshots.as_ref().unwrap();
+    let names = kept.list("", 10).await.unwrap();
+    assert_eq!(names.len(), 1, "the one group's partition");
+
+    let after = engines(restored.path());
+    assert_eq!(after.log.epoch(), before.log.epoch());
+    let blobs = after.snapshots.clone().unwrap();
+    let newer = kept.get(&names[0]).await.unwrap().unwrap();
+    blobs.put(&names[0], newer.clone()).await.unwrap();
+    for (number, messages) in [5..6, 6..100, 100..101].into_iter().enumerate() {
+        let generation = u64::try_from(number).unwrap() + 2;
+        let writer = Writer::start("next", &after, u64::MAX);
+        let terms = writer.assign_all(generation).await;
+        assert_eq!(
+            seq_of(writer.ask(&terms, send(group(1), "ann", "a4")).await),
+            (6, true),
+            "as before the copy"
+        );
+        send_all(&writer, &terms, "b", messages).await;
+        let repeat = writer.ask(&terms, send(group(1), "ann", "b5")).await;
+        assert_eq!(seq_of(repeat), (7, true));
+        writer.task.shut_down().await;
+        assert_eq!(blobs.get(&names[0]).await.unwrap().unwrap(), newer, "still the one of the former log");
+    }
+    after.log.close().await;
+}
+
+/// Starts a writer, sends some messages and ends it as planned; if so many that a snapshot is worth its while, it keeps one.
+async fn write(engines: &Engines, generation: u64, prefix: &str, messages: std::ops::Range<u64>) {
+    let patient = u64::try_from(PATIENCE.as_millis()).unwrap();
+    let options = Options { snapshot_records: u64::MAX, parting_wait_ms: patient, ..Options::default() };
+    let writer = Writer::start_with(options, engines);
+    let terms = writer.assign_all(generation).await;
+    if messages.start == 0 {
+        writer.ask(&terms, create(group(1))).await.unwrap();
+    }
+    send_all(&writer, &terms, prefix, messages).await;
+    writer.task.shut_down().await;
+}
+
+/// The one snapshot that there is.
+async fn only(engines: &Engines) -> (String, Bytes) {
+    let blobs = engines.snapshots.as_ref().unwrap();
+    let names = blobs.list("", 10).await.unwrap();
+    let [name] = &names[..] else { panic!("{names:?}") };
+    (name.clone(), blobs.get(name).await.unwrap().unwrap())
+}
+
+/// A restored log that ends right before the last record that the snapshot knows. The claim lands there while the snapshot is
+/// still being loaded; behind it nothing comes, for which a take-over could wait for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_ends_where_the_claim_lies_is_discarded() {
+    let [dir, restored] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let before = engines(dir.path());
+    write(&before, 1, "a", 0..300).await;
+    let (name, _) = only(&before).await;
+    before.snapshots.as_ref().unwrap().delete(&name).await.unwrap();
+    copy(dir.path(), restored.path());
+    // The claim, and one message more: of two records the copy knows nothing.
+    write(&before, 2, "b", 300..301).await;
+    let (_, snapshot) = only(&before).await;
+    before.log.close().await;
+
+    let blobs = SlowBlobs::open(&restored.path().join("snapshots"), false);
+    blobs.blobs.put(&name, snapshot).await.unwrap();
+    let after = Engines { snapshots: Some(blobs.clone()), ..engines(restored.path()) };
+    let at = TopicPartition { topic: Topic::Events, partition: place(group(1)) };
+    let end = async || after.log.offsets(&[at], Bound::End).await.unwrap()[0];
+    let next = Writer::start("next", &after, u64::MAX);
+    let short = end().await;
+    let opened = async {
+        while end().await == short {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        blobs.gate.send_replace(true);
+    };
+    let (terms, ()) = tokio::join!(next.assign_all(2), opened);
+    assert_eq!(terms[&at.partition], short, "the claim took the place of what was lost");
+    assert_eq!(seq_of(next.ask(&terms, send(group(1), "ann", "a299")).await), (301, true));
+    send_all(&next, &terms, "b", 300..301).await;
+    next.task.shut_down().await;
+    after.log.close().await;
+}
+
+/// Two histories since the same copy, alike in all but what was said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_another_history_is_discarded() {
+    let [dir, one, other] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let before = engines(dir.path());
+    write(&before, 1, "a", 0..10).await;
+    before.log.close().await;
+    for restored in [&one, &other] {
+        copy(dir.path(), restored.path());
+    }
+    let (one, other) = (engines(one.path()), engines(other.path()));
+    write(&one, 2, "b", 10..300).await;
+    write(&other, 2, "c", 10..300).await;
+    let ((name, foreign), (_, own)) = (only(&one).await, only(&other).await);
+    assert_ne!(foreign, own);
+    one.log.close().await;
+    other.snapshots.as_ref().unwrap().put(&name, foreign).await.unwrap();
+
+    let writer = Writer::start("next", &other, u64::MAX);
+    let terms = writer.assign_all(3).await;
+    for (id, answer) in
+        [("a9", (11, true)), ("c10", (12, true)), ("c299", (301, true)), ("b10", (302, false))]
+    {
+        assert_eq!(seq_of(writer.ask(&terms, send(group(1), "ann", id)).await), answer, "{id}");
+    }
+    writer.task.shut_down().await;
+    other.log.close().await;
+}
