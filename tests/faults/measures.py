@@ -16,7 +16,7 @@ FAILOVER_MS, HANDOVER_MS = 10_000, 2_000
 
 
 #: A send that waited so long for its answer waited for the partition to move.
-WAITED_S = 0.5
+WAITED_S = 0.2
 
 
 @dataclass
@@ -29,8 +29,11 @@ class Measures:
     #: From the kill to the first accepted send under a new claim, for the first and the last partition.
     failover_first: float | None = None
     failover_last: float | None = None
-    #: The longest wait of a send to a partition that was handed over as planned.
-    handover: float | None = None
+    #: The same from the SIGTERM, for partitions that were handed over as planned.
+    handover_first: float | None = None
+    handover_last: float | None = None
+    #: The longest wait of a send to one of them, begun before or a while after.
+    handover_wait: float | None = None
     #: From connecting to the last event of the replay: median and worst.
     resume_median: float | None = None
     resume_worst: float | None = None
@@ -43,8 +46,8 @@ class Measures:
         slow = []
         if self.failover_last is not None and self.failover_last > FAILOVER_MS:
             slow.append(f"fail-over {self.failover_last:.0f} ms")
-        if self.handover is not None and self.handover > HANDOVER_MS:
-            slow.append(f"planned hand-over {self.handover:.0f} ms")
+        if self.handover_last is not None and self.handover_last > HANDOVER_MS:
+            slow.append(f"planned hand-over {self.handover_last:.0f} ms")
         return slow
 
 
@@ -56,17 +59,16 @@ def measure(facts: Facts, log: list[LogRecord], moves: list[Move], since: float)
     measures.duplicates = len(accepted) - measures.accepted
     measures.void = sum(record.topic == EVENTS and record.verdict.value == "void" for record in log)
     claims = _claims(log)
-    firsts: list[float] = []
-    waits: list[float] = []
-    for move in moves:
-        if move.is_planned:
-            waits += _waits(facts, move)
-        else:
-            firsts += _firsts(facts, move, claims)
-    if firsts:
-        measures.failover_first, measures.failover_last = 1000 * min(firsts), 1000 * max(firsts)
+    failovers = [first for move in moves if not move.is_planned for first in _firsts(facts, move, claims)]
+    if failovers:
+        measures.failover_first, measures.failover_last = 1000 * min(failovers), 1000 * max(failovers)
+    planned = [move for move in moves if move.is_planned]
+    handovers = [first for move in planned for first in _firsts(facts, move, claims)]
+    if handovers:
+        measures.handover_first, measures.handover_last = 1000 * min(handovers), 1000 * max(handovers)
+    waits = [wait for move in planned for wait in _waits(facts, move)]
     if waits:
-        measures.handover = 1000 * max(waits)
+        measures.handover_wait = 1000 * max(waits)
     resumes = sorted(_resumes(facts, since))
     if resumes:
         measures.resume_median, measures.resume_worst = 1000 * resumes[len(resumes) // 2], 1000 * resumes[-1]

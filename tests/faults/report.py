@@ -11,7 +11,8 @@ from measures import FAILOVER_MS, HANDOVER_MS
 from rounds import RoundResult
 
 HEAD = (
-    "| round | fault | accepted | repeats | void | fail-over first / last ms | hand-over ms | longest wait ms "
+    "| round | fault | accepted | repeats | void | fail-over first / last ms "
+    "| hand-over first / last, longest of a send ms | longest wait ms "
     "| resumes: median / worst ms | closes | violations |"
 )
 
@@ -31,7 +32,7 @@ def row(result: RoundResult) -> str:
         str(m.duplicates),
         str(m.void),
         _ms(m.failover_first, m.failover_last),
-        _ms(m.handover),
+        _ms(m.handover_first, m.handover_last, m.handover_wait),
         _ms(m.longest_wait),
         f"{m.resumes}: {_ms(m.resume_median, m.resume_worst)}" if m.resumes else "-",
         ", ".join(f"{count} x {code}" for code, count in sorted(m.closes.items())) or "-",
@@ -71,10 +72,10 @@ def markdown(results: list[RoundResult], settings: dict[str, str], seconds: floa
     lines += [
         "",
         "*Fail-over*: from the kill (or SIGSTOP) to the first send accepted under a new claim, for the first and the",
-        "last of the moved partitions with sends. *Hand-over*: the longest that a send to a partition handed over by",
-        "SIGTERM stood open. *Longest wait*: of any send, its client's time without a connection included. *Resumes*:",
-        "connections made after the fault, from the handshake to the last event of the replay. *Void*: records of the",
-        "log up to then that the void rule skips.",
+        "last of the moved partitions with sends. *Hand-over*: the same from a SIGTERM, and the longest that any send",
+        "to one of these partitions stood open in the seconds after it. *Longest wait*: of any send, its client's time",
+        "without a connection included. *Resumes*: connections made after the fault, from the handshake to the last",
+        "event of the replay. *Void*: records of the log up to then that the void rule skips.",
         "",
         "## Settings",
         "",

@@ -160,6 +160,9 @@ impl Server {
                 Ok(client) => return client,
                 // Before the welcome: the read models aren't there yet.
                 Err(Error::ConnectionClosed) => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(Error::Http(answer)) if answer.status() == 503 => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
                 Err(error) => panic!("handshake: {error}"),
             }
         }

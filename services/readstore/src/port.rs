@@ -169,8 +169,8 @@ pub trait Directory: Send + Sync {
     /// One of them.
     async fn user_group(&self, user: &UserId, group: GroupId) -> Result<Option<UserGroupRow>, Error>;
 
-    /// Whether a user is in so many groups now, or in more. Cheap for who is in far fewer: then the groups themselves aren't
-    /// looked at.
+    /// Whether a user is in so many groups now, or in more. Cheap where that can't be, dissolved groups counted too: then the
+    /// groups themselves aren't looked at.
     async fn is_in_groups(&self, user: &UserId, at_least: usize) -> Result<bool, Error>;
 
     /// A user's profile.

@@ -40,6 +40,8 @@ struct Task {
     /// One task a partition, ended by its token.
     shards: JoinSet<u32>,
     stops: HashMap<u32, CancellationToken>,
+    /// Nobody waits any more for what is being taken over.
+    ended: CancellationToken,
 }
 
 impl AssignedWriter {
@@ -61,6 +63,7 @@ impl AssignedWriter {
             release,
             shards: JoinSet::new(),
             stops: HashMap::new(),
+            ended: CancellationToken::new(),
         };
         let task = tokio::spawn(task.run(assignments, stop.clone()));
         (owned, Self { task, stop })
@@ -91,6 +94,7 @@ impl Task {
             }
         }
         self.follow(Assignment::default()).await;
+        self.ended.cancel();
         self.tracker.close();
         self.tracker.wait().await;
     }
@@ -139,10 +143,14 @@ impl Task {
             self.shards.spawn(one.run(rx));
         }
         // All that are new in one pass: a claim and a read of the log each would take many times as long.
-        let (engines, tracker) = (self.engines.clone(), self.tracker.clone());
+        let (engines, tracker, ended) = (self.engines.clone(), self.tracker.clone(), self.ended.clone());
         self.tracker.spawn(async move {
             let sets: Vec<Vec<u32>> = new.iter().map(|partition| vec![*partition]).collect();
-            match fold(&options, &engines, &sets, Opening::Meanwhile).await {
+            let folded = tokio::select! {
+                () = ended.cancelled() => return,
+                folded = fold(&options, &engines, &sets, Opening::Meanwhile) => folded,
+            };
+            match folded {
                 Ok(states) => {
                     for (partition, state) in new.into_iter().zip(states) {
                         let (options, engines) = (options.clone(), engines.clone());

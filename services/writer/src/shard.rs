@@ -23,7 +23,6 @@ use parley_keys::Breaker;
 use parley_wire::clock;
 use parley_wire::service::{GroupSummary, Notice, Reply, ReplyTo, Request, outcome_unknown};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +31,7 @@ use crate::dedupe::Dedupe;
 use crate::flight::{Answer, Flight, Landed};
 use crate::options::{Engines, Options, Plant};
 use held::{Beyond, Held};
+use keep::Storing;
 
 pub(crate) use fold::{Opening, fold};
 pub(crate) use lane::Lane;
@@ -67,7 +67,7 @@ pub(crate) struct State {
     pub(crate) lanes: HashMap<TopicPartition, Lane>,
     pub(crate) groups: HashMap<GroupId, Slot>,
     pub(crate) dedupe: Dedupe,
-    /// Records since the newest snapshot, folded or decided on: so many the next owner has to fold.
+    /// Records since the newest snapshot that is kept, folded or decided on: so many the next owner has to fold.
     folded_records: u64,
 }
 
@@ -86,8 +86,9 @@ pub(crate) struct Shard {
     keys_breaker: Breaker,
     reads_breaker: Breaker,
     unusable_logged: Option<Instant>,
-    /// Stores the newest snapshot.
-    storing: Option<JoinHandle<()>>,
+    storing: Option<Storing>,
+    /// How many of the state's `folded_records` the last try to keep a snapshot was of.
+    tried_records: u64,
 }
 
 /// How a shard's service ended.
@@ -138,6 +139,10 @@ impl Shard {
                 }
                 Some(()) = OptionFuture::from(parting.as_mut()), if !requests.is_closed() => {
                     requests.close();
+                    true
+                }
+                Some(is_kept) = OptionFuture::from(self.storing.as_mut()) => {
+                    self.stored(is_kept.unwrap_or(false));
                     true
                 }
                 () = tokio::time::sleep_until(claim_at) => {
@@ -373,7 +378,7 @@ impl Shard {
             let fresh = Self::fold(&self.options, &self.engines, &self.owned);
             match fresh.await {
                 Ok(state) => {
-                    self.state = state;
+                    (self.state, self.tried_records, self.storing) = (state, 0, None);
                     return true;
                 }
                 Err(error) if !logged => {

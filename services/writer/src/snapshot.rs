@@ -4,18 +4,15 @@
 mod codec;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use parley_domain::{Epoch, EventId, GroupId, Validity};
 use parley_eventlog::{Topic, TopicPartition};
+use tokio::time::Instant;
 
 use crate::dedupe::Dedupe;
 use crate::options::Engines;
 use crate::shard::{Lane, Slot, State};
-
-/// How long the object store may take; without its snapshot a partition is folded from the beginning.
-const LOAD_WAIT: Duration = Duration::from_secs(5);
 
 /// A snapshot of this log and partition. Whether the log still is as it says is for the fold to see.
 pub(crate) struct Found {
@@ -49,25 +46,37 @@ pub(crate) fn encode(epoch: Epoch, partition: u32, state: &State) -> Option<Byte
     codec::encode(epoch, partition, places, &state.groups, &state.dedupe)
 }
 
-/// Keeps the bytes; the ones before are replaced.
-pub(crate) async fn store(engines: Engines, partition: u32, bytes: Bytes) {
-    let Some(blobs) = engines.snapshots else { return };
+/// Keeps the bytes; the ones before are replaced. `false` if they can't be kept.
+pub(crate) async fn store(engines: Engines, partition: u32, bytes: Bytes) -> bool {
+    let Some(blobs) = engines.snapshots else { return false };
     let size = bytes.len();
     match blobs.put(&name(engines.log.epoch(), partition), bytes).await {
-        Ok(()) => tracing::debug!(partition, size, "snapshot kept"),
-        Err(error) => tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            partition,
-            "a snapshot can't be kept; the next owner will fold more of the log"
-        ),
+        Ok(()) => {
+            tracing::debug!(partition, size, "snapshot kept");
+            true
+        }
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                partition,
+                "a snapshot can't be kept; the next owner will fold more of the log"
+            );
+            false
+        }
     }
 }
 
-/// The newest snapshot of a partition, if there is one that can be read.
-pub(crate) async fn load(engines: &Engines, partition: u32, recent_ids_max: usize) -> Option<Found> {
+/// The newest snapshot of a partition, if there is one that can be read, and in time.
+pub(crate) async fn load(
+    engines: &Engines,
+    partition: u32,
+    recent_ids_max: usize,
+    until: Instant,
+) -> Option<Found> {
     let blobs = engines.snapshots.as_ref()?;
-    let bytes = match tokio::time::timeout(LOAD_WAIT, blobs.get(&name(engines.log.epoch(), partition))).await
-    {
+    let name = name(engines.log.epoch(), partition);
+    let bytes = match tokio::time::timeout_at(until, blobs.get(&name)).await {
         Ok(Ok(bytes)) => bytes?,
         Ok(Err(error)) => {
             let error = &error as &dyn std::error::Error;
@@ -79,7 +88,10 @@ pub(crate) async fn load(engines: &Engines, partition: u32, recent_ids_max: usiz
             return None;
         }
     };
-    let decoded = codec::decode(&bytes, engines.log.epoch(), partition, recent_ids_max)?;
+    let Some(decoded) = codec::decode(&bytes, engines.log.epoch(), partition, recent_ids_max) else {
+        tracing::warn!(partition, "the snapshot is of another version: folding the log from its beginning");
+        return None;
+    };
     let places = TOPICS.into_iter().zip(decoded.places).collect();
     Some(Found { places, groups: decoded.groups, dedupe: decoded.dedupe })
 }

@@ -1,6 +1,7 @@
 //! Folding partitions up to fresh claims: from the newest snapshot, if there is one that fits, else from the beginning.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use parley_domain::{Event, EventId, Group, Position, Validity, Verdict};
@@ -21,15 +22,15 @@ const FOLD_RECORDS_MAX: usize = 4_096;
 /// Snapshots loaded at the same time.
 const SNAPSHOTS_AT_ONCE: usize = 8;
 
-/// Partitions whose snapshots aren't to be used.
-type Distrusted = BTreeSet<u32>;
+/// How long the object store may take for all of them; what has no snapshot by then is folded from the beginning.
+const LOAD_WAIT: Duration = Duration::from_secs(5);
 
 /// When snapshots are loaded and readers opened.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Opening {
-    /// While the claims are on their way.
+    /// While the claims are on their way: nobody is served meanwhile, so all answers are waited for together.
     Meanwhile,
-    /// Once they are in the log: after a failure, so that who tries again and again asks for nothing in vain.
+    /// Once they are in the log: whoever tries again and again, since it takes no claims, asks for nothing in vain.
     Afterwards,
 }
 
@@ -65,8 +66,8 @@ struct Open {
 /// Claims partitions, all in one go, and folds what lies before the claims, in one pass a topic: one state for each of the
 /// given sets.
 ///
-/// Nobody is served meanwhile, so whatever can wait for the others' answers together does: snapshots are loaded and readers
-/// opened while the claims are on their way, and whether a snapshot is of this log shows at the first record that is read.
+/// Whether a snapshot is of this log shows at the first record that is read. If one isn't, the log was restored from a copy
+/// most likely, and the others aren't either: then all is folded from the beginning.
 pub(crate) async fn fold(
     options: &Options,
     engines: &Engines,
@@ -75,9 +76,8 @@ pub(crate) async fn fold(
 ) -> Result<Vec<State>, StartError> {
     let begun = Instant::now();
     let all: Vec<u32> = sets.iter().flatten().copied().collect();
-    let mut distrusted = Distrusted::new();
     let claiming = async { claim_all(options, engines, &all).await.map_err(StartError::Claim) };
-    let opening_readers = async { Ok(ready(options, engines, sets, &distrusted).await) };
+    let opening_readers = async { Ok(ready(options, engines, sets, true).await) };
     let (lanes, mut ready) = match opening {
         Opening::Meanwhile => tokio::try_join!(claiming, opening_readers)?,
         Opening::Afterwards => (claiming.await?, opening_readers.await?),
@@ -103,22 +103,27 @@ pub(crate) async fn fold(
             }
             Err(Failed::Start(error)) => return Err(error),
             Err(Failed::Snapshot(partition)) => {
-                tracing::warn!(partition, "a snapshot disagrees with the log: discarded");
-                distrusted.insert(partition);
+                tracing::warn!(partition, "a snapshot disagrees with the log: folding it from its beginning");
             }
         }
-        ready = self::ready(options, engines, sets, &distrusted).await;
+        ready = self::ready(options, engines, sets, false).await;
     }
 }
 
-/// Loads snapshots and opens readers at the last record that each knows.
+/// Loads snapshots, if they are to be trusted, and opens readers at the last record that each knows.
 async fn ready(
     options: &Options,
     engines: &Engines,
     sets: &[Vec<u32>],
-    distrusted: &Distrusted,
+    is_trusted: bool,
 ) -> Result<Ready, Failed> {
-    let loads: Vec<_> = sets.iter().map(|owned| load(options, engines, owned, distrusted)).collect();
+    let until = Instant::now() + LOAD_WAIT;
+    // Only a partition that makes a set of its own has one.
+    let load = async |owned: &Vec<u32>| match owned[..] {
+        [partition] if is_trusted => snapshot::load(engines, partition, options.recent_ids_max, until).await,
+        _ => None,
+    };
+    let loads: Vec<_> = sets.iter().map(load).collect();
     let found: Vec<Option<snapshot::Found>> = stream::iter(loads).buffered(SNAPSHOTS_AT_ONCE).collect().await;
     let opened = tokio::try_join!(
         Open::begin(Topic::Events, engines, sets, &found),
@@ -126,7 +131,7 @@ async fn ready(
     );
     let (events, acks) = opened.map_err(|error| {
         if let ReadError::OutOfRange { at, .. } = &error
-            && !distrusted.contains(&at.partition)
+            && is_trusted
         {
             return Failed::Snapshot(at.partition);
         }
@@ -134,20 +139,6 @@ async fn ready(
     })?;
     let states = found.into_iter().map(|found| State::of(found, options)).collect();
     Ok(Ready { states, events, acks })
-}
-
-/// What was kept of a partition that makes a set of its own.
-async fn load(
-    options: &Options,
-    engines: &Engines,
-    owned: &[u32],
-    distrusted: &Distrusted,
-) -> Option<snapshot::Found> {
-    let [partition] = owned else { return None };
-    if distrusted.contains(partition) {
-        return None;
-    }
-    snapshot::load(engines, *partition, options.recent_ids_max).await
 }
 
 impl Ready {

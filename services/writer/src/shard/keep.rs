@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{InFlight, Shard};
 use crate::snapshot;
@@ -11,16 +12,20 @@ use crate::snapshot;
 /// With fewer records since the newest snapshot, a planned end leaves none: to fold them costs the next owner less.
 const PARTING_RECORDS_MIN: u64 = 200;
 
+/// The newest snapshot, on its way to the object store. Letting go of it gives it up: an end must not wait for a store that
+/// doesn't answer, and a state that failed must not lie over its successor's.
+pub(super) type Storing = AbortOnDropHandle<bool>;
+
 impl Shard {
-    /// Whether the next owner would have so many records to fold, and a snapshot can spare it that.
-    fn has_to_keep(&self, records: u64) -> bool {
-        self.engines.snapshots.is_some() && self.owned.len() == 1 && self.state.folded_records >= records
+    /// Whether there is a place for snapshots, and this shard has one: those of several partitions have none.
+    fn can_keep(&self) -> bool {
+        self.engines.snapshots.is_some() && self.owned.len() == 1
     }
 
-    /// Whether it is time for the next snapshot, and the one before is no longer on its way.
+    /// Whether it is time for the next snapshot. While one is on its way there is none: the older could lie over the newer.
     pub(super) fn wants_snapshot(&self) -> bool {
-        let is_storing = self.storing.as_ref().is_some_and(|storing| !storing.is_finished());
-        !is_storing && self.has_to_keep(self.options.snapshot_records)
+        let since = self.state.folded_records.saturating_sub(self.tried_records);
+        self.storing.is_none() && since >= self.options.snapshot_records && self.can_keep()
     }
 
     /// Has a snapshot kept, once nothing is in flight; `false` if the state can't be trusted any more.
@@ -28,28 +33,36 @@ impl Shard {
         if !self.settle(in_flight).await {
             return false;
         }
-        self.state.folded_records = 0;
+        self.tried_records = self.state.folded_records;
         let (engines, partition) = (self.engines.clone(), self.owned.first().copied().unwrap_or_default());
-        let Some(bytes) = snapshot::encode(engines.log.epoch(), partition, &self.state) else { return true };
-        let storing = self.tracker.spawn(snapshot::store(engines, partition, bytes));
-        if let Some(older) = self.storing.replace(storing) {
-            older.abort(); // of no use any more
+        if let Some(bytes) = snapshot::encode(engines.log.epoch(), partition, &self.state) {
+            let storing = self.tracker.spawn(snapshot::store(engines, partition, bytes));
+            self.storing = Some(AbortOnDropHandle::new(storing));
         }
         true
+    }
+
+    /// The snapshot isn't on its way any more. If it isn't kept either, the next one is tried when its time comes.
+    pub(super) fn stored(&mut self, is_kept: bool) {
+        self.storing = None;
+        if is_kept {
+            self.state.folded_records = self.state.folded_records.saturating_sub(self.tried_records);
+            self.tried_records = 0;
+        }
     }
 
     /// What is to be waited for before a planned end: a snapshot, if the next owner would have much to fold without it, since
     /// nobody is served while it does. Until then requests are. `None` if the state can't be trusted any more.
     pub(super) async fn part(&mut self, in_flight: &mut InFlight) -> Option<BoxFuture<'static, ()>> {
         let until = Instant::now() + Duration::from_millis(self.options.parting_wait_ms);
-        if self.has_to_keep(PARTING_RECORDS_MIN) && !self.keep_snapshot(in_flight).await {
+        let has_much = self.state.folded_records >= PARTING_RECORDS_MIN && self.can_keep();
+        if has_much && self.storing.is_none() && !self.keep_snapshot(in_flight).await {
             return None;
         }
         let storing = self.storing.take();
         Some(Box::pin(async move {
-            let Some(mut storing) = storing else { return };
-            if tokio::time::timeout_at(until, &mut storing).await.is_err() {
-                storing.abort(); // a store that doesn't answer must not hold the end up
+            if let Some(storing) = storing {
+                drop(tokio::time::timeout_at(until, storing).await);
             }
         }))
     }

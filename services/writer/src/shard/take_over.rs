@@ -46,6 +46,7 @@ impl Shard {
             reads_breaker: Breaker::default(),
             unusable_logged: None,
             storing: None,
+            tried_records: 0,
         };
         shard.remember_to_notify();
         shard

@@ -9,6 +9,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod doubles;
 mod owners;
 mod snapshots;
 mod support;

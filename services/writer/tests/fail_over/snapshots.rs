@@ -6,18 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use parley_domain::{Epoch, PartitionCount};
-use parley_eventlog::{
-    Appending, Assignment, Bound, EventLog, ReadError, Record, StoredRecord, Tail, Topic, TopicPartition,
-};
-use parley_media::providers::directory::DirectoryBlobs;
-use parley_media::{Blobs, Error as MediaError};
+use parley_domain::Code;
+use parley_eventlog::{Assignment, Bound, Topic, TopicPartition};
+use parley_media::Blobs as _;
 use parley_wire::service::Reply;
 use parley_writer::{Engines, Options};
-use tokio::sync::{Semaphore, watch};
 
+use crate::doubles::{CountingLog, SlowBlobs};
 use crate::support::{PATIENCE, Writer, create, engines, group, place, send, send_all, seq_of};
 
 /// With snapshots and without, the next owner knows the same.
@@ -51,116 +47,6 @@ async fn a_take_over_from_snapshots_knows_everything() {
     }
     next.task.shut_down().await;
     engines.log.close().await;
-}
-
-/// An object store that takes a blob for each permit, and gives none before its gate is open.
-struct SlowBlobs {
-    blobs: DirectoryBlobs,
-    permits: Semaphore,
-    gate: watch::Sender<bool>,
-}
-
-impl SlowBlobs {
-    fn open(dir: &Path, gives: bool) -> Arc<Self> {
-        let blobs = DirectoryBlobs::open(dir).unwrap();
-        Arc::new(Self { blobs, permits: Semaphore::new(0), gate: watch::Sender::new(gives) })
-    }
-}
-
-#[async_trait]
-impl Blobs for SlowBlobs {
-    async fn put(&self, name: &str, bytes: Bytes) -> Result<(), MediaError> {
-        self.permits.acquire().await.expect("never closed").forget();
-        self.blobs.put(name, bytes).await
-    }
-
-    async fn get(&self, name: &str) -> Result<Option<Bytes>, MediaError> {
-        self.gate.subscribe().wait_for(|is_open| *is_open).await.expect("never closed");
-        self.blobs.get(name).await
-    }
-
-    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MediaError> {
-        self.blobs.list(prefix, limit).await
-    }
-
-    async fn delete(&self, name: &str) -> Result<(), MediaError> {
-        self.blobs.delete(name).await
-    }
-}
-
-/// A log that counts what is read of it.
-struct CountingLog {
-    log: Arc<dyn EventLog>,
-    read: Arc<AtomicUsize>,
-}
-
-struct CountingTail {
-    tail: Box<dyn Tail>,
-    read: Arc<AtomicUsize>,
-}
-
-#[async_trait]
-impl EventLog for CountingLog {
-    fn epoch(&self) -> Epoch {
-        self.log.epoch()
-    }
-
-    fn partitions(&self) -> PartitionCount {
-        self.log.partitions()
-    }
-
-    fn append(&self, records: Vec<(TopicPartition, Record)>) -> Appending {
-        self.log.append(records)
-    }
-
-    fn is_fenced(&self, topic: Topic) -> bool {
-        self.log.is_fenced(topic)
-    }
-
-    async fn offsets(&self, places: &[TopicPartition], bound: Bound) -> Result<Vec<u64>, ReadError> {
-        self.log.offsets(places, bound).await
-    }
-
-    async fn tail(&self, from: Vec<(TopicPartition, u64)>) -> Result<Box<dyn Tail>, ReadError> {
-        Ok(Box::new(CountingTail { tail: self.log.tail(from).await?, read: self.read.clone() }))
-    }
-
-    async fn read(&self, at: TopicPartition, from: u64, max: usize) -> Result<Vec<StoredRecord>, ReadError> {
-        let records = self.log.read(at, from, max).await?;
-        self.read.fetch_add(records.len(), Ordering::Relaxed);
-        Ok(records)
-    }
-
-    fn trouble(&self) -> Option<Arc<str>> {
-        self.log.trouble()
-    }
-
-    async fn close(&self) {
-        self.log.close().await;
-    }
-}
-
-#[async_trait]
-impl Tail for CountingTail {
-    async fn next(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
-        let records = self.tail.next(records_max).await?;
-        self.read.fetch_add(records.len(), Ordering::Relaxed);
-        Ok(records)
-    }
-
-    async fn next_now(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
-        let records = self.tail.next_now(records_max).await?;
-        self.read.fetch_add(records.len(), Ordering::Relaxed);
-        Ok(records)
-    }
-
-    async fn add(&mut self, from: Vec<(TopicPartition, u64)>) -> Result<(), ReadError> {
-        self.tail.add(from).await
-    }
-
-    fn remove(&mut self, places: &[TopicPartition]) {
-        self.tail.remove(places);
-    }
 }
 
 /// Who gives a partition up as planned leaves a snapshot of it, and serves on until that is kept.
@@ -346,4 +232,41 @@ async fn a_snapshot_of_another_history_is_discarded() {
     }
     writer.task.shut_down().await;
     other.log.close().await;
+}
+
+/// A store that is silent: one snapshot is on its way at most, and neither who failed meanwhile nor its process waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_object_store_holds_no_end_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = SlowBlobs::open(&dir.path().join("silent"), true);
+    let engines = Engines { snapshots: Some(blobs.clone()), ..engines(dir.path()) };
+    let old = Writer::start("old", &engines, 20);
+    let before = old.assign_all(1).await;
+    old.ask(&before, create(group(1))).await.unwrap();
+    send_all(&old, &before, "a", 0..100).await;
+    assert_eq!(blobs.puts.load(Ordering::Relaxed), 1);
+    let new = Writer::start("new", &engines, u64::MAX);
+    new.assign_all(2).await;
+    // The old one isn't told, and finds out by this.
+    assert_eq!(old.ask(&before, send(group(1), "ann", "late")).await.unwrap_err().code, Code::OutcomeUnknown);
+    tokio::time::timeout(PATIENCE, old.task.shut_down()).await.expect("nothing is waited for");
+    new.task.shut_down().await;
+}
+
+/// What couldn't be kept doesn't count as kept: a planned end tries again, however few records came since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_failed_is_made_up_for_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = SlowBlobs::open(&dir.path().join("down"), true);
+    let engines = Engines { snapshots: Some(blobs.clone()), ..engines(dir.path()) };
+    blobs.is_down.store(true, Ordering::Relaxed);
+    let writer = Writer::start("one", &engines, 250);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    send_all(&writer, &terms, "a", 0..300).await;
+    assert_eq!(blobs.puts.load(Ordering::Relaxed), 1, "the next try comes after as many records");
+    blobs.is_down.store(false, Ordering::Relaxed);
+    blobs.permits.add_permits(1);
+    writer.task.shut_down().await;
+    assert_eq!(blobs.list("", 10).await.unwrap().len(), 1);
 }

@@ -34,6 +34,10 @@ pub(super) fn config(options: &KafkaOptions) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "1000")
         .set("topic.metadata.refresh.interval.ms", "30000")
         .set("topic.metadata.refresh.fast.interval.ms", "50")
+        // Leaders are asked for at once, which a new client does in vain as it isn't connected yet, and then after pauses that
+        // double up to this: with the default of 1 s a reader opened under load began to read after 0.7 to 1.5 s.
+        .set("retry.backoff.ms", "50")
+        .set("retry.backoff.max.ms", "250")
         // A topic that was made just now isn't known to every broker yet; ours are never removed.
         .set("topic.metadata.propagation.max.ms", "10000")
         .set("log.connection.close", "false");
@@ -59,9 +63,7 @@ pub(super) fn reading(options: &KafkaOptions, ahead_bytes_max: usize) -> ClientC
         .set("fetch.message.max.bytes", ahead_bytes.min(1 << 20).to_string())
         .set("fetch.max.bytes", ahead_bytes.clamp(1 << 20, 16 << 20).to_string())
         .set("fetch.error.backoff.ms", "50")
-        // Leaders are asked for at once, which a new client does in vain as it isn't connected yet, and then after pauses that
-        // double up to this: with the default of 1 s a reader opened under load began to read after 0.7 to 1.5 s.
-        .set("retry.backoff.ms", "50")
+        // Readers are opened when a partition moves, and nobody is served meanwhile.
         .set("retry.backoff.max.ms", "100")
         .set("fetch.queue.backoff.ms", "5")
         .set("queued.min.messages", "10000")

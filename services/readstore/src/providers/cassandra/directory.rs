@@ -199,19 +199,21 @@ impl CassandraModel {
         let found = self.list_groups(user, None, usize::MAX).await?;
         let present = found.into_iter().filter(|found| found.stay.is_current()).map(|found| found.group);
         let present: Vec<GroupId> = present.collect();
-        // A row of its own would have to be read of each group, which only matters to who is in so many.
-        let Some(mut spare) = present.len().checked_sub(at_least) else { return Ok(false) };
+        // Of each group a row of its own would have to be read.
+        if present.len() < at_least {
+            return Ok(false);
+        }
         let mut ends = stream::iter(present)
             .map(|group| self.head_and_end(group))
             .buffer_unordered(self.in_flight_max());
-        while let Some((_, dissolved)) = ends.try_next().await? {
-            if dissolved.is_some() {
-                // Nobody is in a group that is no more.
-                let Some(left) = spare.checked_sub(1) else { return Ok(false) };
-                spare = left;
-            }
+        let mut living = 0;
+        while living < at_least
+            && let Some((_, dissolved)) = ends.try_next().await?
+        {
+            // Nobody is in a group that is no more.
+            living += usize::from(dissolved.is_none());
         }
-        Ok(true)
+        Ok(living >= at_least)
     }
 
     pub(super) async fn profile_of(&self, user: &UserId) -> Result<Option<ProfileChanged>, Error> {

@@ -141,15 +141,18 @@ impl View {
             groups.extend(found.stay.is_current().then_some(found.group));
             Ok(true)
         })?;
-        // Nobody is in a group that is no more.
-        let mut spare = groups.len().checked_sub(at_least);
-        for group in groups {
-            let Some(left) = spare else { return Ok(false) };
-            if self.dissolved(group)?.is_some() {
-                spare = left.checked_sub(1);
-            }
+        if groups.len() < at_least {
+            return Ok(false);
         }
-        Ok(spare.is_some())
+        let mut living = 0;
+        for group in groups {
+            if living >= at_least {
+                break;
+            }
+            // Nobody is in a group that is no more.
+            living += usize::from(self.dissolved(group)?.is_none());
+        }
+        Ok(living >= at_least)
     }
 
     pub(super) fn profile(&self, user: &UserId) -> Result<Option<ProfileChanged>, Error> {

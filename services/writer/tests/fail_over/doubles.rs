@@ -1,0 +1,138 @@
+//! Engines that hesitate, fail or count.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parley_domain::{Epoch, PartitionCount};
+use parley_eventlog::{
+    Appending, Bound, EventLog, ReadError, Record, StoredRecord, Tail, Topic, TopicPartition,
+};
+use parley_media::providers::directory::DirectoryBlobs;
+use parley_media::{Blobs, Error as MediaError};
+use tokio::sync::{Semaphore, watch};
+
+/// An object store that takes a blob for each permit, unless it is down, and gives none before its gate is open.
+pub(crate) struct SlowBlobs {
+    pub(crate) blobs: DirectoryBlobs,
+    pub(crate) permits: Semaphore,
+    pub(crate) gate: watch::Sender<bool>,
+    pub(crate) is_down: AtomicBool,
+    /// Puts that were tried.
+    pub(crate) puts: AtomicUsize,
+}
+
+impl SlowBlobs {
+    pub(crate) fn open(dir: &Path, gives: bool) -> Arc<Self> {
+        let blobs = DirectoryBlobs::open(dir).unwrap();
+        Arc::new(Self {
+            blobs,
+            permits: Semaphore::new(0),
+            gate: watch::Sender::new(gives),
+            is_down: AtomicBool::new(false),
+            puts: AtomicUsize::new(0),
+        })
+    }
+}
+
+#[async_trait]
+impl Blobs for SlowBlobs {
+    async fn put(&self, name: &str, bytes: Bytes) -> Result<(), MediaError> {
+        self.puts.fetch_add(1, Ordering::Relaxed);
+        if self.is_down.load(Ordering::Relaxed) {
+            return Err(MediaError::Unavailable { source: "down".into() });
+        }
+        self.permits.acquire().await.expect("never closed").forget();
+        self.blobs.put(name, bytes).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, MediaError> {
+        self.gate.subscribe().wait_for(|is_open| *is_open).await.expect("never closed");
+        self.blobs.get(name).await
+    }
+
+    async fn list(&self, prefix: &str, limit: usize) -> Result<Vec<String>, MediaError> {
+        self.blobs.list(prefix, limit).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), MediaError> {
+        self.blobs.delete(name).await
+    }
+}
+
+/// A log that counts what is read of it.
+pub(crate) struct CountingLog {
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) read: Arc<AtomicUsize>,
+}
+
+struct CountingTail {
+    tail: Box<dyn Tail>,
+    read: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl EventLog for CountingLog {
+    fn epoch(&self) -> Epoch {
+        self.log.epoch()
+    }
+
+    fn partitions(&self) -> PartitionCount {
+        self.log.partitions()
+    }
+
+    fn append(&self, records: Vec<(TopicPartition, Record)>) -> Appending {
+        self.log.append(records)
+    }
+
+    fn is_fenced(&self, topic: Topic) -> bool {
+        self.log.is_fenced(topic)
+    }
+
+    async fn offsets(&self, places: &[TopicPartition], bound: Bound) -> Result<Vec<u64>, ReadError> {
+        self.log.offsets(places, bound).await
+    }
+
+    async fn tail(&self, from: Vec<(TopicPartition, u64)>) -> Result<Box<dyn Tail>, ReadError> {
+        Ok(Box::new(CountingTail { tail: self.log.tail(from).await?, read: self.read.clone() }))
+    }
+
+    async fn read(&self, at: TopicPartition, from: u64, max: usize) -> Result<Vec<StoredRecord>, ReadError> {
+        let records = self.log.read(at, from, max).await?;
+        self.read.fetch_add(records.len(), Ordering::Relaxed);
+        Ok(records)
+    }
+
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.log.trouble()
+    }
+
+    async fn close(&self) {
+        self.log.close().await;
+    }
+}
+
+#[async_trait]
+impl Tail for CountingTail {
+    async fn next(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
+        let records = self.tail.next(records_max).await?;
+        self.read.fetch_add(records.len(), Ordering::Relaxed);
+        Ok(records)
+    }
+
+    async fn next_now(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
+        let records = self.tail.next_now(records_max).await?;
+        self.read.fetch_add(records.len(), Ordering::Relaxed);
+        Ok(records)
+    }
+
+    async fn add(&mut self, from: Vec<(TopicPartition, u64)>) -> Result<(), ReadError> {
+        self.tail.add(from).await
+    }
+
+    fn remove(&mut self, places: &[TopicPartition]) {
+        self.tail.remove(places);
+    }
+}
