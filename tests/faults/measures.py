@@ -15,8 +15,10 @@ HANDOVER_S = 4.0
 FAILOVER_MS, HANDOVER_MS = 10_000, 2_000
 
 
-#: A send that waited so long for its answer waited for the partition to move.
-WAITED_S = 0.2
+#: A send that waited so long for its answer waited for the partition to move,
+WAITED_S = 0.5
+#: if it began no later than so long after the fault or the SIGTERM.
+BEGUN_S = {False: 10.0, True: 1.0}
 
 
 @dataclass
@@ -105,8 +107,8 @@ def _firsts(facts: Facts, move: Move, claims: dict[tuple[int, int], int]) -> lis
         claim = claims.get((partition, offset))
         if partition not in move.partitions or end <= move.at or claim is None or claim <= old.get(partition, -1):
             continue
-        # One that was answered at once says only that the partition had moved by then.
-        waited = end - max(begin, move.at) >= WAITED_S
+        # One that was answered at once, or began long after, says only that the partition had moved by then.
+        waited = end - max(begin, move.at) >= WAITED_S and begin < move.at + BEGUN_S[move.is_planned]
         first.setdefault(partition, end - move.at if waited else 0.0)
     return [seconds for seconds in first.values() if seconds]
 

@@ -375,8 +375,8 @@ SCENARIOS: dict[str, Scenario] = {
     "log-cut": log_cut,
     "none": none,
 }
-#: Those that each mode runs by itself.
+#: Those that each mode runs by itself. The rebuild comes first: it reads and compares all that earlier rounds left.
 OF_MODE = {
     "embedded": ["server", "rolling"],
-    "cluster": ["writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling", "rebuild"],
+    "cluster": ["rebuild", "writer", "projector", "edge", "broker", "cassandra", "sigstop", "rolling"],
 }
