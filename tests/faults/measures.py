@@ -17,8 +17,8 @@ FAILOVER_MS, HANDOVER_MS = 10_000, 2_000
 
 #: A send that waited so long for its answer waited for the partition to move,
 WAITED_S = 0.5
-#: if it began no later than so long after the fault or the SIGTERM.
-BEGUN_S = {False: 10.0, True: 1.0}
+#: if it began no later than so long after the fault, or the SIGTERM.
+FAILOVER_BEGUN_S, HANDOVER_BEGUN_S = 10.0, 1.0
 
 
 @dataclass
@@ -61,13 +61,10 @@ def measure(facts: Facts, log: list[LogRecord], moves: list[Move], since: float)
     measures.duplicates = len(accepted) - measures.accepted
     measures.void = sum(record.topic == EVENTS and record.verdict.value == "void" for record in log)
     claims = _claims(log)
-    failovers = [first for move in moves if not move.is_planned for first in _firsts(facts, move, claims)]
-    if failovers:
-        measures.failover_first, measures.failover_last = 1000 * min(failovers), 1000 * max(failovers)
     planned = [move for move in moves if move.is_planned]
-    handovers = [first for move in planned for first in _firsts(facts, move, claims)]
-    if handovers:
-        measures.handover_first, measures.handover_last = 1000 * min(handovers), 1000 * max(handovers)
+    killed = [move for move in moves if not move.is_planned]
+    measures.failover_first, measures.failover_last = _ends(facts, killed, claims, FAILOVER_BEGUN_S)
+    measures.handover_first, measures.handover_last = _ends(facts, planned, claims, HANDOVER_BEGUN_S)
     waits = [wait for move in planned for wait in _waits(facts, move)]
     if waits:
         measures.handover_wait = 1000 * max(waits)
@@ -90,7 +87,15 @@ def _claims(log: list[LogRecord]) -> dict[tuple[int, int], int]:
     return {record.place: record.claim for record in log if record.topic == EVENTS and record.claim is not None}
 
 
-def _firsts(facts: Facts, move: Move, claims: dict[tuple[int, int], int]) -> list[float]:
+def _ends(
+    facts: Facts, moves: list[Move], claims: dict[tuple[int, int], int], begun_s: float
+) -> tuple[float | None, float | None]:
+    """Of all partitions that moved: the first and the last that took sends again, in milliseconds."""
+    firsts = [first for move in moves for first in _firsts(facts, move, claims, begun_s)]
+    return (1000 * min(firsts), 1000 * max(firsts)) if firsts else (None, None)
+
+
+def _firsts(facts: Facts, move: Move, claims: dict[tuple[int, int], int], begun_s: float) -> list[float]:
     """Of each moved partition for which a send waited: how long until the first was accepted under another claim."""
     old: dict[int, int] = {}
     first: dict[int, float] = {}
@@ -108,7 +113,7 @@ def _firsts(facts: Facts, move: Move, claims: dict[tuple[int, int], int]) -> lis
         if partition not in move.partitions or end <= move.at or claim is None or claim <= old.get(partition, -1):
             continue
         # One that was answered at once, or began long after, says only that the partition had moved by then.
-        waited = end - max(begin, move.at) >= WAITED_S and begin < move.at + BEGUN_S[move.is_planned]
+        waited = end - max(begin, move.at) >= WAITED_S and begin < move.at + begun_s
         first.setdefault(partition, end - move.at if waited else 0.0)
     return [seconds for seconds in first.values() if seconds]
 

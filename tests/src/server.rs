@@ -159,12 +159,11 @@ impl Server {
             match connect(&self.url, &token, query).await.map_err(|error| *error) {
                 Ok(client) => return client,
                 // Before the welcome: the read models aren't there yet.
-                Err(Error::ConnectionClosed) => tokio::time::sleep(Duration::from_secs(1)).await,
-                Err(Error::Http(answer)) if answer.status() == 503 => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+                Err(Error::ConnectionClosed) => {}
+                Err(Error::Http(answer)) if answer.status() == 503 => {}
                 Err(error) => panic!("handshake: {error}"),
             }
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
         connect(&self.url, &token, query).await.expect("handshake")
     }

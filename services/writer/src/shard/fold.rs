@@ -103,7 +103,7 @@ pub(crate) async fn fold(
             }
             Err(Failed::Start(error)) => return Err(error),
             Err(Failed::Snapshot(partition)) => {
-                tracing::warn!(partition, "a snapshot disagrees with the log: folding it from its beginning");
+                tracing::warn!(partition, "a snapshot disagrees with the log: none is used");
             }
         }
         ready = self::ready(options, engines, sets, false).await;

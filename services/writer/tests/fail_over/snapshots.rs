@@ -49,18 +49,28 @@ async fn a_take_over_from_snapshots_knows_everything() {
     engines.log.close().await;
 }
 
+/// Keeps a snapshot when it parts, and only then, however long that takes.
+fn patient() -> Options {
+    let parting_wait_ms = u64::try_from(PATIENCE.as_millis()).unwrap();
+    Options { snapshot_records: u64::MAX, parting_wait_ms, ..Options::default() }
+}
+
+/// Engines with an object store that hesitates.
+fn slow(dir: &Path, gives: bool) -> (Arc<SlowBlobs>, Engines) {
+    let blobs = SlowBlobs::open(&dir.join("slow"), gives);
+    let engines = Engines { snapshots: Some(blobs.clone()), ..engines(dir) };
+    (blobs, engines)
+}
+
 /// Who gives a partition up as planned leaves a snapshot of it, and serves on until that is kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_planned_end_spares_the_next_owner_the_fold() {
     let dir = tempfile::tempdir().unwrap();
-    let blobs = SlowBlobs::open(&dir.path().join("slow"), true);
-    let engines = engines(dir.path());
+    let (blobs, engines) = slow(dir.path(), true);
     let read = Arc::new(AtomicUsize::default());
     let log = Arc::new(CountingLog { log: engines.log.clone(), read: read.clone() });
-    let engines = Engines { snapshots: Some(blobs.clone()), log, ..engines };
-    let patient = u64::try_from(PATIENCE.as_millis()).unwrap();
-    let options = Options { snapshot_records: u64::MAX, parting_wait_ms: patient, ..Options::default() };
-    let writer = Writer::start_with(options, &engines);
+    let engines = Engines { log, ..engines };
+    let writer = Writer::start_with(patient(), &engines);
     let terms = writer.assign_all(1).await;
     writer.ask(&terms, create(group(1))).await.unwrap();
     send_all(&writer, &terms, "m", 0..300).await;
@@ -77,7 +87,7 @@ async fn a_planned_end_spares_the_next_owner_the_fold() {
     assert_eq!(blobs.list("", 100).await.unwrap().len(), 1);
     writer.task.shut_down().await;
 
-    let impatient = Options { snapshot_records: u64::MAX, parting_wait_ms: 1, ..Options::default() };
+    let impatient = Options { parting_wait_ms: 1, ..patient() };
     let next = Writer::start_with(impatient, &engines);
     let before = read.load(Ordering::Relaxed);
     let terms = next.assign_all(3).await;
@@ -121,15 +131,12 @@ async fn a_snapshot_of_what_the_log_is_no_more_is_discarded() {
     send_all(&writer, &terms, "a", 5..60).await;
     writer.task.shut_down().await;
     before.log.close().await;
-    let kept = before.snapshots.as_ref().unwrap();
-    let names = kept.list("", 10).await.unwrap();
-    assert_eq!(names.len(), 1, "the one group's partition");
+    let (name, newer) = only(&before).await;
 
     let after = engines(restored.path());
     assert_eq!(after.log.epoch(), before.log.epoch());
     let blobs = after.snapshots.clone().unwrap();
-    let newer = kept.get(&names[0]).await.unwrap().unwrap();
-    blobs.put(&names[0], newer.clone()).await.unwrap();
+    blobs.put(&name, newer.clone()).await.unwrap();
     for (number, messages) in [5..6, 6..100, 100..101].into_iter().enumerate() {
         let generation = u64::try_from(number).unwrap() + 2;
         let writer = Writer::start("next", &after, u64::MAX);
@@ -143,16 +150,14 @@ async fn a_snapshot_of_what_the_log_is_no_more_is_discarded() {
         let repeat = writer.ask(&terms, send(group(1), "ann", "b5")).await;
         assert_eq!(seq_of(repeat), (7, true));
         writer.task.shut_down().await;
-        assert_eq!(blobs.get(&names[0]).await.unwrap().unwrap(), newer, "still the one of the former log");
+        assert_eq!(blobs.get(&name).await.unwrap().unwrap(), newer, "still the one of the former log");
     }
     after.log.close().await;
 }
 
 /// Starts a writer, sends some messages and ends it as planned; if so many that a snapshot is worth its while, it keeps one.
 async fn write(engines: &Engines, generation: u64, prefix: &str, messages: std::ops::Range<u64>) {
-    let patient = u64::try_from(PATIENCE.as_millis()).unwrap();
-    let options = Options { snapshot_records: u64::MAX, parting_wait_ms: patient, ..Options::default() };
-    let writer = Writer::start_with(options, engines);
+    let writer = Writer::start_with(patient(), engines);
     let terms = writer.assign_all(generation).await;
     if messages.start == 0 {
         writer.ask(&terms, create(group(1))).await.unwrap();
@@ -184,9 +189,8 @@ async fn a_snapshot_that_ends_where_the_claim_lies_is_discarded() {
     let (_, snapshot) = only(&before).await;
     before.log.close().await;
 
-    let blobs = SlowBlobs::open(&restored.path().join("snapshots"), false);
+    let (blobs, after) = slow(restored.path(), false);
     blobs.blobs.put(&name, snapshot).await.unwrap();
-    let after = Engines { snapshots: Some(blobs.clone()), ..engines(restored.path()) };
     let at = TopicPartition { topic: Topic::Events, partition: place(group(1)) };
     let end = async || after.log.offsets(&[at], Bound::End).await.unwrap()[0];
     let next = Writer::start("next", &after, u64::MAX);
@@ -238,8 +242,7 @@ async fn a_snapshot_of_another_history_is_discarded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_object_store_holds_no_end_up() {
     let dir = tempfile::tempdir().unwrap();
-    let blobs = SlowBlobs::open(&dir.path().join("silent"), true);
-    let engines = Engines { snapshots: Some(blobs.clone()), ..engines(dir.path()) };
+    let (blobs, engines) = slow(dir.path(), true);
     let old = Writer::start("old", &engines, 20);
     let before = old.assign_all(1).await;
     old.ask(&before, create(group(1))).await.unwrap();
@@ -257,8 +260,7 @@ async fn a_silent_object_store_holds_no_end_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_that_failed_is_made_up_for_at_the_end() {
     let dir = tempfile::tempdir().unwrap();
-    let blobs = SlowBlobs::open(&dir.path().join("down"), true);
-    let engines = Engines { snapshots: Some(blobs.clone()), ..engines(dir.path()) };
+    let (blobs, engines) = slow(dir.path(), true);
     blobs.is_down.store(true, Ordering::Relaxed);
     let writer = Writer::start("one", &engines, 250);
     let terms = writer.assign_all(1).await;

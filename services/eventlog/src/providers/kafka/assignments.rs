@@ -38,8 +38,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long the brokers may take to let a member go, beyond what the release of its partitions takes.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// How long partitions that are to move are kept, as nobody else could have them sooner: told of a rebalance, librdkafka joins
-/// no sooner than 1 s after it joined last (`rkcg_join_intvl`), and who came new, and is to get them, joined shortly before. What is left of the
-/// second is for their release, and for telling of the rebalance.
+/// no sooner than 1 s after it joined last (`rkcg_join_intvl`), and who came new, and is to get them, joined shortly before.
+/// What is left of the second is for their release, and for telling of the rebalance.
 const KEEP: Duration = Duration::from_millis(600);
 /// A member tells that it lives this many times within a session, and learns of changes at the same moments.
 const HEARTBEATS: u32 = 30;
