@@ -6,6 +6,8 @@
 mod handshake;
 mod reader;
 
+use std::cell::RefCell;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use parley_wire::code::Close;
 use serde::Serialize;
@@ -46,18 +48,32 @@ fn header(space: &mut [u8; HEADER_BYTES_MAX], opcode: u8, payload_bytes: usize) 
     length
 }
 
+/// Space that a thread's frames are encoded in, if they fit; more isn't kept.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// The length of a frame is known once it is encoded: so it is encoded here, where nothing has to grow, and takes as much
+    /// memory as it needs, for as long as a channel's tail keeps it.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A whole text frame with `{"event","id"?,"data"}`: encoded once, header included, so that the very same bytes can go to
 /// any number of sockets.
 #[must_use]
 pub fn text<T: Serialize>(event: &str, id: Option<&str>, data: &T) -> Bytes {
-    let bytes = parley_wire::frame::encode_after(vec![0; HEADER_BYTES_MAX], event, id, data);
-    let mut space = [0; HEADER_BYTES_MAX];
-    let start = HEADER_BYTES_MAX - header(&mut space, TEXT, bytes.len() - HEADER_BYTES_MAX);
-    let mut bytes = bytes;
-    for (to, from) in bytes.iter_mut().zip(space) {
-        *to = from;
-    }
-    Bytes::from(bytes).slice(start..)
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.resize(HEADER_BYTES_MAX, 0);
+        parley_wire::frame::encode_behind(scratch, event, id, data);
+        let mut space = [0; HEADER_BYTES_MAX];
+        let start = HEADER_BYTES_MAX - header(&mut space, TEXT, scratch.len() - HEADER_BYTES_MAX);
+        for (to, from) in scratch.iter_mut().zip(space) {
+            *to = from;
+        }
+        let frame = Bytes::copy_from_slice(scratch.get(start..).unwrap_or_default());
+        scratch.clear();
+        scratch.shrink_to(SCRATCH_BYTES_MAX);
+        frame
+    })
 }
 
 fn frame(opcode: u8, payload: &[u8]) -> Bytes {

@@ -11,6 +11,6 @@ pub use incoming::{
 pub use outgoing::{
     Accepted, Acknowledged, Authenticated, CreateNotified, ErrorBody, GoAway, GroupEventBody, GroupRef,
     KindBody, MediaBody, MessageBody, MessageStatus, NotificationAcknowledged, NotificationBody, Pong,
-    PositionBody, Resumed, ResumedGroup, StandingBody, Subscribed, Welcome, WireError, encode_after, names,
+    PositionBody, Resumed, ResumedGroup, StandingBody, Subscribed, Welcome, WireError, encode_behind, names,
     role_name,
 };

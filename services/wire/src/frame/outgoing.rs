@@ -55,11 +55,9 @@ struct Frame<'a, T> {
 }
 
 /// Writes the JSON text of a frame behind what is in `bytes`.
-#[must_use]
-pub fn encode_after<T: Serialize>(mut bytes: Vec<u8>, event: &str, id: Option<&str>, data: &T) -> Vec<u8> {
+pub fn encode_behind<T: Serialize>(bytes: &mut Vec<u8>, event: &str, id: Option<&str>, data: &T) {
     // Writing to memory can't fail, and neither can these bodies: plain structs with string keys.
-    drop(serde_json::to_writer(&mut bytes, &Frame { event, id, data }));
-    bytes
+    drop(serde_json::to_writer(bytes, &Frame { event, id, data }));
 }
 
 /// `{partition, offset}`.

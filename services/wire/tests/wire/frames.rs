@@ -1,7 +1,7 @@
 //! Frames of the WebSocket.
 
 use parley_domain::Timestamp;
-use parley_wire::frame::{Incoming, encode_after, incoming_schemas, names, parse};
+use parley_wire::frame::{Incoming, encode_behind, incoming_schemas, names, parse};
 use parley_wire::time;
 use proptest::prelude::*;
 
@@ -49,7 +49,9 @@ fn only_clients_events_are_taken() {
 #[test]
 fn frames_have_one_shape() {
     let encode = |id| {
-        String::from_utf8(encode_after(b"head".to_vec(), "pong", id, &serde_json::json!({"a": 1}))).unwrap()
+        let mut bytes = b"head".to_vec();
+        encode_behind(&mut bytes, "pong", id, &serde_json::json!({"a": 1}));
+        String::from_utf8(bytes).unwrap()
     };
     assert_eq!(encode(None), r#"head{"event":"pong","data":{"a":1}}"#);
     assert_eq!(encode(Some("\"")), r#"head{"event":"pong","id":"\"","data":{"a":1}}"#);
