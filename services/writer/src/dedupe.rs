@@ -3,9 +3,12 @@
 //! The newest are remembered exactly. For all others a filter says "certainly not" (then nothing is looked up) or "maybe"
 //! (then the read model is asked). An id is forgotten only once its message is in the read model.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 
 use fastbloom::BloomFilter;
+use hashbrown::HashTable;
 use parley_domain::{ClientMessageId, GroupId, KeyId, MessageId, Position, Seq, Timestamp, UserId};
 
 /// Names a message from its sender's view.
@@ -35,10 +38,24 @@ struct Filter {
 /// A filter as a snapshot keeps it: bits, hashes an id, and how many more ids it takes.
 pub(crate) type FilterParts = (Vec<u64>, u32, u64);
 
+/// An id that is remembered exactly.
+struct Recent {
+    key: SentKey,
+    sent: Sent,
+    /// Of the key.
+    hash: u64,
+}
+
 /// The ids of a shard's partitions.
 pub(crate) struct Dedupe {
-    recent: HashMap<SentKey, Sent>,
-    order: VecDeque<SentKey>,
+    /// The oldest first.
+    recent: VecDeque<Recent>,
+    /// How many there were before the first of them.
+    forgotten: u64,
+    /// How many ids there were before each one of them, with its hash. Beside the ids, since a table is copied as it grows.
+    places: HashTable<(u64, u64)>,
+    /// Clients choose their ids: no one may know where they come to lie.
+    hasher: RandomState,
     recent_max: usize,
     filters: Vec<Filter>,
 }
@@ -58,11 +75,27 @@ fn hash((group, sender, client_message_id): &SentKey) -> u64 {
 
 impl Dedupe {
     pub(crate) fn new(recent_max: usize) -> Self {
-        Self { recent: HashMap::new(), order: VecDeque::new(), recent_max, filters: Vec::new() }
+        Self {
+            recent: VecDeque::new(),
+            forgotten: 0,
+            places: HashTable::new(),
+            hasher: RandomState::new(),
+            recent_max,
+            filters: Vec::new(),
+        }
     }
 
     pub(crate) fn recent(&self, key: &SentKey) -> Option<&Sent> {
-        self.recent.get(key)
+        let place = self.place(key, self.hasher.hash_one(key))?;
+        self.recent.get(place).map(|recent| &recent.sent)
+    }
+
+    fn place(&self, key: &SentKey, hash: u64) -> Option<usize> {
+        let index = |number: u64| usize::try_from(number - self.forgotten).ok();
+        let is_it =
+            |number: u64| index(number).and_then(|at| self.recent.get(at)).is_some_and(|it| it.key == *key);
+        let (_, number) = self.places.find(hash, |(of, number)| *of == hash && is_it(*number))?;
+        index(*number)
     }
 
     /// `false`: certainly never seen.
@@ -74,9 +107,8 @@ impl Dedupe {
     /// Whether there is room for another `count` ids, if the read models have come to `projected` in each partition.
     pub(crate) fn has_room(&self, count: usize, projected: impl Fn(u32) -> u64) -> bool {
         let excess = (self.recent.len() + count).saturating_sub(self.recent_max);
-        self.order.iter().take(excess).all(|key| {
-            self.recent.get(key).is_none_or(|sent| sent.position.offset < projected(sent.position.partition))
-        })
+        let is_projected = |at: Position| at.offset < projected(at.partition);
+        self.recent.iter().take(excess).all(|recent| is_projected(recent.sent.position))
     }
 
     pub(crate) fn remember(&mut self, key: SentKey, sent: Sent) {
@@ -93,19 +125,30 @@ impl Dedupe {
     }
 
     fn remember_recent(&mut self, key: SentKey, sent: Sent) {
-        if self.recent.insert(key.clone(), sent).is_none() {
-            self.order.push_back(key);
+        let hash = self.hasher.hash_one(&key);
+        if let Some(known) = self.place(&key, hash).and_then(|at| self.recent.get_mut(at)) {
+            known.sent = sent;
+            return;
         }
-        while self.order.len() > self.recent_max {
-            if let Some(oldest) = self.order.pop_front() {
-                self.recent.remove(&oldest);
-            }
+        let number = self.forgotten + self.recent.len() as u64;
+        self.recent.push_back(Recent { key, sent, hash });
+        self.places.insert_unique(hash, (hash, number), |(hash, _)| *hash);
+        while self.recent.len() > self.recent_max {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let (number, Some(Recent { hash, .. })) = (self.forgotten, self.recent.pop_front()) else { return };
+        self.forgotten += 1;
+        if let Ok(place) = self.places.find_entry(hash, |(_, other)| *other == number) {
+            place.remove();
         }
     }
 
     /// What is remembered exactly, the oldest first.
     pub(crate) fn recents(&self) -> impl Iterator<Item = (&SentKey, &Sent)> {
-        self.order.iter().filter_map(|key| Some((key, self.recent.get(key)?)))
+        self.recent.iter().map(|recent| (&recent.key, &recent.sent))
     }
 
     /// The filters, for a snapshot.
@@ -157,6 +200,17 @@ mod tests {
         (group, UserId::parse("ann").unwrap(), id)
     }
 
+    fn sent(seq: Seq) -> Sent {
+        Sent {
+            message_id: MessageId::from_bytes([1; 16]),
+            seq,
+            position: Position { partition: 0, offset: seq },
+            at: Timestamp(0),
+            key_id: KeyId::from_bytes([2; 16]),
+            mac: [3; 32],
+        }
+    }
+
     #[test]
     fn the_hash_stays_what_it_is() {
         assert_eq!(hash(&key(1)), 0xd345_4907_eb0d_0602, "snapshots in the field hold filters made with it");
@@ -164,14 +218,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_is_never_unseen_also_after_a_snapshot() {
-        let sent = Sent {
-            message_id: MessageId::from_bytes([1; 16]),
-            seq: 1,
-            position: Position { partition: 0, offset: 1 },
-            at: Timestamp(0),
-            key_id: KeyId::from_bytes([2; 16]),
-            mac: [3; 32],
-        };
+        let sent = sent(1);
         let mut dedupe = Dedupe::new(10);
         for number in 0..1_000 {
             dedupe.remember(key(number), sent);
@@ -185,5 +232,24 @@ mod tests {
             let wrong = (1_000..11_000).filter(|number| dedupe.maybe(&key(*number))).count();
             assert!(wrong < 300, "about 1 % at worst: {wrong} of 10,000");
         }
+    }
+
+    #[test]
+    fn who_is_remembered_again_keeps_its_place_in_the_row() {
+        let mut dedupe = Dedupe::new(3);
+        for (number, seq) in [(1, 1), (2, 2), (1, 3), (3, 4), (4, 5)] {
+            dedupe.remember(key(number), sent(seq));
+        }
+        let seq = |number| dedupe.recent(&key(number)).map(|sent| sent.seq);
+        assert_eq!([1, 2, 3, 4].map(seq), [None, Some(2), Some(4), Some(5)]);
+        assert_eq!(dedupe.recents().map(|(_, sent)| sent.seq).collect::<Vec<_>>(), [2, 4, 5]);
+    }
+
+    #[test]
+    fn there_is_room_once_what_must_be_forgotten_is_in_the_read_models() {
+        let mut dedupe = Dedupe::new(3);
+        (1..=3).for_each(|number| dedupe.remember(key(number), sent(number)));
+        let has_room = |count, projected| dedupe.has_room(count, |_| projected);
+        assert!(has_room(0, 0) && !has_room(1, 1) && has_room(1, 2) && !has_room(2, 2) && has_room(2, 3));
     }
 }
