@@ -57,7 +57,7 @@ fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
                 write.event.as_ref().ok_or(Error::Damaged("a timeline row without its event"))?;
             let header =
                 EventHeader { is_message: *is_message, message_count: *message_count, position: *position };
-            put(Key::of(Table::Timeline).group(*group_id).seq(*seq), encode_event(&header, value));
+            put(Key::in_group(Table::Timeline, *group_id).seq(*seq), encode_event(&header, value));
         }
         Row::Message { .. } => push_message(&write.row, pairs),
         Row::Media { media_id, group_id, seq } => {
@@ -66,11 +66,11 @@ fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
         }
         Row::RolledBack { group_id, seq, sender } => {
             let value = encode(&RolledBack { sender: sender.as_str() })?;
-            put(Key::of(Table::RolledBack).group(*group_id).seq(*seq), value);
+            put(Key::in_group(Table::RolledBack, *group_id).seq(*seq), value);
         }
         Row::Membership { group_id, user, seq, at, change } => {
             let value = encode(&Step::of(*at, change))?;
-            let by_group = Key::of(Table::Members).group(*group_id).user(user);
+            let by_group = Key::in_group(Table::Members, *group_id).user(user);
             let by_user = Key::of(Table::UserGroups).user(user).group(*group_id);
             put(by_group.seq(*seq), value.clone());
             put(by_user.tag(MEMBERSHIP).seq(*seq), value);
@@ -80,8 +80,8 @@ fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
             let delivered = if delivered == read { 0 } else { *delivered };
             for (tag, value) in [(DELIVERED, delivered), (READ, *read)].into_iter().filter(|step| step.1 > 0)
             {
-                let by_user = Key::of(Table::Cursors).group(*group_id).user(user);
-                let by_value = Key::of(Table::CursorsByValue).group(*group_id).tag(tag).seq(value);
+                let by_user = Key::in_group(Table::Cursors, *group_id).user(user);
+                let by_value = Key::in_group(Table::CursorsByValue, *group_id).tag(tag).seq(value);
                 put(by_user.tag(tag).seq(value), encode_time(*at));
                 put(by_value.bytes(user.as_str().as_bytes()), Vec::new());
             }
@@ -112,10 +112,10 @@ fn push_message(row: &Row, pairs: &mut Vec<RawPair>) {
         return;
     };
     let mut put = |key: Key, value: Vec<u8>| pairs.push((key.into_bytes(), value));
-    put(Key::of(Table::MessageIds).group(*group_id).bytes(message_id.as_bytes()), encode_u64(*seq));
-    let by_client = Key::of(Table::ClientIds).group(*group_id).user(sender);
+    put(Key::in_group(Table::MessageIds, *group_id).bytes(message_id.as_bytes()), encode_u64(*seq));
+    let by_client = Key::in_group(Table::ClientIds, *group_id).user(sender);
     put(by_client.bytes(client_message_id.as_str().as_bytes()), encode_u64(*seq));
-    put(Key::of(Table::Senders).group(*group_id).user(sender).seq(*seq), encode_u64(*sender_nth));
+    put(Key::in_group(Table::Senders, *group_id).user(sender).seq(*seq), encode_u64(*sender_nth));
 }
 
 fn push_cell(row: &Row, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
@@ -145,7 +145,7 @@ fn push_cell(row: &Row, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
         | Row::Notified { .. }
         | Row::Profile(_) => return Ok(()),
     };
-    let key = Key::of(Table::Groups).group(*group).tag(cell.tag());
+    let key = Key::in_group(Table::Groups, *group).tag(cell.tag());
     pairs.push((key.into_bytes(), encode(&cell)?));
     Ok(())
 }

@@ -51,7 +51,7 @@ impl View {
         // Looked up one by one: a scan would walk over all of their versions that are in memory still, where a look goes
         // straight to the newest.
         for tag in 1..=DISSOLVED {
-            if let Some(value) = self.get(&Key::of(Table::Groups).group(group).tag(tag))? {
+            if let Some(value) = self.get(&Key::in_group(Table::Groups, group).tag(tag))? {
                 cells.set(decode(&value)?)?;
             }
         }
@@ -86,7 +86,7 @@ impl View {
         limit: usize,
         cursors: bool,
     ) -> Result<Vec<MembershipRow>, Error> {
-        let all = Key::of(Table::Members).group(group);
+        let all = Key::in_group(Table::Members, group);
         let from = after.map_or_else(|| all.clone(), |after| all.clone().past_user(after));
         let mut scan = self.scan(&from, all.past())?;
         let mut members = Vec::new();
@@ -201,7 +201,7 @@ impl View {
 
     /// The last event of a group, and its messages so far.
     pub(super) fn head(&self, group: GroupId) -> Result<Option<(Seq, u64)>, Error> {
-        let timeline = Key::of(Table::Timeline).group(group);
+        let timeline = Key::in_group(Table::Timeline, group);
         let Some((key, value)) = self.last(&timeline.clone().seq(0), &timeline.seq(Seq::MAX))? else {
             return Ok(None);
         };
@@ -209,7 +209,7 @@ impl View {
     }
 
     fn dissolved(&self, group: GroupId) -> Result<Option<Seq>, Error> {
-        let key = Key::of(Table::Groups).group(group).tag(DISSOLVED);
+        let key = Key::in_group(Table::Groups, group).tag(DISSOLVED);
         match self.get(&key)?.as_deref().map(decode).transpose()? {
             Some(Cell::Dissolved { seq }) => Ok(Some(seq)),
             Some(_) => Err(Error::Damaged("a group's end")),

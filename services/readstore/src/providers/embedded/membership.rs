@@ -12,7 +12,7 @@ impl View {
     /// A user's last stay in a group.
     pub(super) fn last_stay(&self, group: GroupId, user: &UserId) -> Result<Option<LastStay>, Error> {
         let mut stay = None;
-        let mut steps = self.prefix(Key::of(Table::Members).group(group).user(user))?;
+        let mut steps = self.prefix(Key::in_group(Table::Members, group).user(user))?;
         while let Some((key, value)) = steps.take()? {
             LastStay::fold(&mut stay, last_seq(&key)?, decode(&value)?)?;
         }
@@ -33,7 +33,7 @@ impl View {
 
     /// The last step of a cursor within a stay; the joining, if there is none.
     fn last_cursor(&self, group: GroupId, user: &UserId, tag: u8, stay: &LastStay) -> Result<Seq, Error> {
-        let steps = Key::of(Table::Cursors).group(group).user(user).tag(tag);
+        let steps = Key::in_group(Table::Cursors, group).user(user).tag(tag);
         let to = steps.clone().seq(stay.left.unwrap_or(Seq::MAX));
         let last = self.last(&steps.seq(stay.joined), &to)?;
         last.map_or(Ok(stay.joined), |(key, _)| last_seq(&key))

@@ -34,7 +34,7 @@ impl View {
         limit: usize,
     ) -> Result<Vec<StatusRow>, Error> {
         let withheld = self.is_rolled_back(group, seq)?;
-        let mut cursors = self.prefix(Key::of(Table::Cursors).group(group))?;
+        let mut cursors = self.prefix(Key::in_group(Table::Cursors, group))?;
         let (mut statuses, mut buffer) = (Vec::new(), Vec::new());
         if limit == 0 {
             return Ok(statuses);
@@ -82,7 +82,7 @@ impl View {
 
     /// Removes those whose cursor came to `seq` or passed it within their stay.
     fn remove_crossed(&self, group: GroupId, seq: Seq, tag: u8, left: &mut Recipients) -> Result<(), Error> {
-        let steps = Key::of(Table::CursorsByValue).group(group).tag(tag);
+        let steps = Key::in_group(Table::CursorsByValue, group).tag(tag);
         let mut scan = self.scan(&steps.clone().seq(seq), steps.past())?;
         let mut scanned = 0;
         while scanned < left.len().saturating_mul(SCANNED_PER_MEMBER) {
@@ -101,7 +101,7 @@ impl View {
     fn look_up_crossed(&self, group: GroupId, seq: Seq, tag: u8, left: &mut Recipients) -> Result<(), Error> {
         let mut members: Vec<_> = left.drain().collect();
         members.sort_unstable();
-        let mut cursors = self.prefix(Key::of(Table::Cursors).group(group))?;
+        let mut cursors = self.prefix(Key::in_group(Table::Cursors, group))?;
         let mut buffer = Vec::new();
         for (user, end) in members {
             seek_cursor(&mut buffer, group, &user, tag, seq);
@@ -121,7 +121,7 @@ impl View {
         after: Option<&UserId>,
         mut visit: impl FnMut(&[u8], Seq) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        let all = Key::of(Table::Members).group(group);
+        let all = Key::in_group(Table::Members, group);
         let from = after.map_or_else(|| all.clone(), |after| all.clone().past_user(after));
         let mut scan = self.scan(&from, all.past())?;
         let mut user = Vec::new();

@@ -21,7 +21,7 @@ impl View {
         to: Seq,
         limit: usize,
     ) -> Result<Vec<EventRow>, Error> {
-        let timeline = Key::of(Table::Timeline).group(group);
+        let timeline = Key::in_group(Table::Timeline, group);
         let mut scan = self.scan(&timeline.clone().seq(from), timeline.seq(to).past())?;
         let mut events = Vec::new();
         while events.len() < limit
@@ -69,7 +69,7 @@ impl View {
         before: Seq,
         wanted: usize,
     ) -> Result<Vec<EventRow>, Error> {
-        let timeline = Key::of(Table::Timeline).group(group);
+        let timeline = Key::in_group(Table::Timeline, group);
         let mut scan = self.scan(&timeline.clone().seq(from), timeline.clone().seq(before))?;
         let (mut events, mut passed) = (Vec::new(), 0);
         while events.len() < wanted
@@ -101,7 +101,7 @@ impl View {
         before: Seq,
         wanted: usize,
     ) -> Result<Vec<EventRow>, Error> {
-        let timeline = Key::of(Table::Timeline).group(group);
+        let timeline = Key::in_group(Table::Timeline, group);
         let first = timeline.clone().seq(from);
         let (mut events, mut end) = (Vec::new(), before);
         'ranges: loop {
@@ -150,9 +150,9 @@ impl View {
 
     pub(super) fn find(&self, group: GroupId, key: &MessageKey) -> Result<Option<Seq>, Error> {
         let key = match key {
-            MessageKey::Id(id) => Key::of(Table::MessageIds).group(group).bytes(id.as_bytes()),
+            MessageKey::Id(id) => Key::in_group(Table::MessageIds, group).bytes(id.as_bytes()),
             MessageKey::Client { sender, client_message_id } => {
-                let sender = Key::of(Table::ClientIds).group(group).user(sender);
+                let sender = Key::in_group(Table::ClientIds, group).user(sender);
                 sender.bytes(client_message_id.as_str().as_bytes())
             }
         };
@@ -172,12 +172,12 @@ impl View {
     }
 
     pub(super) fn is_rolled_back(&self, group: GroupId, seq: Seq) -> Result<bool, Error> {
-        Ok(self.get(&Key::of(Table::RolledBack).group(group).seq(seq))?.is_some())
+        Ok(self.get(&Key::in_group(Table::RolledBack, group).seq(seq))?.is_some())
     }
 
     fn mark_rolled_back(&self, group: GroupId, events: &mut [EventRow]) -> Result<(), Error> {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(()) };
-        let table = Key::of(Table::RolledBack).group(group);
+        let table = Key::in_group(Table::RolledBack, group);
         let mut scan = self.scan(&table.clone().seq(first.seq), table.seq(last.seq).past())?;
         let mut seqs = HashSet::new();
         while let Some((key, _)) = scan.head() {
@@ -216,7 +216,7 @@ impl View {
 
     /// How many messages a group had up to an event.
     fn messages_up_to(&self, group: GroupId, seq: Seq) -> Result<u64, Error> {
-        let timeline = Key::of(Table::Timeline).group(group);
+        let timeline = Key::in_group(Table::Timeline, group);
         let key = timeline.clone().seq(seq);
         if let Some(value) = self.get(&key)? {
             return Ok(decode_event(&value)?.0.message_count);
@@ -227,7 +227,7 @@ impl View {
 
     /// How many messages a sender had sent up to an event.
     fn sent_up_to(&self, group: GroupId, sender: &UserId, seq: Seq) -> Result<u64, Error> {
-        let sent = Key::of(Table::Senders).group(group).user(sender);
+        let sent = Key::in_group(Table::Senders, group).user(sender);
         let last = self.last(&sent.clone().seq(0), &sent.seq(seq))?;
         last.map_or(Ok(0), |(_, value)| decode_u64(&value))
     }
@@ -239,7 +239,7 @@ impl View {
         read: Seq,
         head: Seq,
     ) -> Result<u64, Error> {
-        let table = Key::of(Table::RolledBack).group(group);
+        let table = Key::in_group(Table::RolledBack, group);
         let mut scan = self.scan(&table.clone().seq(read).past(), table.seq(head).past())?;
         let mut count = 0;
         while let Some((_, value)) = scan.head() {
