@@ -60,6 +60,7 @@ async def _cost(server: Server, sender: str, groups: list[str], count: int, read
     warm = min(WARM, count)
     await send_many(socket, groups, warm, IN_FLIGHT)
     await readers.have(warm)
+    await server.settle()
     costs = []
     for _ in range(ROUNDS):
         before = server.cpu_s()
