@@ -10,6 +10,7 @@ from pathlib import Path
 
 from websockets.asyncio.client import ClientConnection
 
+from fill import fill
 from plot import Line, lines
 from server import BenchError, Server, at_once, send_many
 
@@ -130,9 +131,8 @@ async def _history(binary: Path, most: int) -> tuple[list[Point], list[Point]]:
         for count in (10**power for power in range(3, 8)):
             if count > most:
                 break
-            socket = await server.connect("ann", "?replay=none")
-            await send_many(socket, [group], count - there, 256)
-            await socket.close()
+            await asyncio.to_thread(fill, server, "ann", group, count - there, "x" * 200)
+            await server.settle()
             cost = await _cost(server, "ann", [group], MEASURED)
             there = count + WARM + ROUNDS * MEASURED
             sends.append((count, cost))

@@ -1,0 +1,85 @@
+"""Fills a group with messages as fast as the server takes them: a client that makes frames of templates and counts answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from base64 import b64encode
+from urllib.parse import urlsplit
+
+from server import BenchError, Server, send_frame
+from tokens import token, uuid7
+
+#: Messages on their way, and of these how many are sent in one go.
+IN_FLIGHT, AT_ONCE = 1_024, 128
+#: How long an answer may take.
+WAIT_S = 60.0
+ACCEPTED, REFUSED = b'{"event":"group_message_accepted"', b'{"event":"error"'
+#: Nobody's text holds the beginning of a frame, but a frame may be cut where one read ends.
+OVERLAP = len(ACCEPTED) - 1
+#: A pong that nobody asked for (RFC 6455, section 5.5.3): so pings, which aren't looked for, are answered.
+PONG = b"\x8a\x80\0\0\0\0"
+
+
+def _open(server: Server, user: str) -> socket.socket:
+    """A socket behind its handshake (RFC 6455, section 4.1)."""
+    where = urlsplit(server.url)
+    lines = [
+        "GET /v1/ws?replay=none HTTP/1.1",
+        f"Host: {where.netloc}",
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {b64encode(os.urandom(16)).decode()}",
+        f"Authorization: Bearer {token(server.secret, user)}",
+    ]
+    opened = socket.create_connection((where.hostname, where.port), WAIT_S)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    opened.sendall("\r\n".join([*lines, "", ""]).encode())
+    if not opened.recv(1).startswith(b"H"):
+        raise BenchError("no answer to the handshake")
+    return opened
+
+
+def masked(text: bytes) -> bytes:
+    """A text frame as a client sends it (RFC 6455, section 5.2), masked with zeros: as the text is."""
+    if not 126 <= len(text) < 1 << 16:
+        raise BenchError("a frame of another length than these")
+    return struct.pack("!BBH4x", 0x81, 0x80 | 126, len(text)) + text
+
+
+def count(found: bytes, rest: bytes) -> tuple[int, int, bytes]:
+    """Answers in what was read behind the rest of what was read before: accepted, refused, and the rest of this."""
+    both = rest + found
+    accepted, refused = both.count(ACCEPTED), both.count(REFUSED)
+    # What begins in the overlap is counted once it is whole.
+    return accepted, refused, both[-OVERLAP:]
+
+
+def fill(server: Server, user: str, group: str, messages: int, text: str) -> None:
+    """Sends so many messages, and waits until each is accepted."""
+    template = send_frame(group, text).encode()
+    made = uuid7()
+    at = template.index(b'"client_message_id": "') + len(b'"client_message_id": "')
+    begin, number_at = template[:at], len(made) - 12
+    end = template[at + len(made) :]
+    sent = accepted = 0
+    rest, last = b"", time.monotonic()
+    with _open(server, user) as client:
+        while accepted < messages:
+            while sent < messages and sent - accepted <= IN_FLIGHT - AT_ONCE:
+                some = range(sent, min(messages, sent + AT_ONCE))
+                ids = (f"{made[:number_at]}{number:012x}".encode() for number in some)
+                client.sendall(PONG + b"".join(masked(begin + one + end) for one in ids))
+                sent = some.stop
+            found = client.recv(1 << 20)
+            more, refused, rest = count(found, rest)
+            accepted += more
+            if refused or not found:
+                raise BenchError(f"refused after {accepted} messages: {(rest + found)[-300:]!r}")
+            if more:
+                last = time.monotonic()
+            if time.monotonic() - last > WAIT_S:
+                raise BenchError(f"only {accepted} of {messages} messages were accepted")
