@@ -3,7 +3,9 @@
 pub(crate) mod traces;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Telemetry;
 
@@ -34,15 +36,23 @@ const FROM_THE_START: [&str; 12] = [
 /// # Errors
 /// A filter that can't be understood.
 pub(crate) fn log(telemetry: &Telemetry) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&telemetry.filter)
-        .map_err(|error| crate::Usage(format!("telemetry.filter: {error}")))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+    let filter =
+        filter(&telemetry.filter).map_err(|error| crate::Usage(format!("telemetry.filter: {error}")))?;
+    let (registry, lines) = (tracing_subscriber::registry().with(filter), tracing_subscriber::fmt::layer());
+    let lines = lines.with_writer(std::io::stderr).with_ansi(false);
     let started = match telemetry.format.as_str() {
-        "json" => builder.json().try_init(),
-        _ => builder.try_init(),
+        "json" => registry.with(lines.json()).try_init(),
+        _ => registry.with(lines).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging can't start: {error}"))
+}
+
+/// Which lines are logged: levels, by target (`info,fjall=warn`). What no part of it names is logged if it is an error.
+pub(crate) fn filter(text: &str) -> Result<Targets, ParseError> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let targets: Targets = if parts.is_empty() { Targets::new() } else { parts.join(",").parse()? };
+    let default = targets.default_level().unwrap_or(LevelFilter::ERROR);
+    Ok(targets.with_default(default))
 }
 
 /// Where a panic ends one request, one session or one call that answers with an error. The names are those of a
@@ -93,6 +103,18 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_are_logged_whatever_the_filter_names() {
+        let logs = |text: &str, target: &str, level| filter(text).unwrap().would_enable(target, &level);
+        assert!(logs("parley_edge=debug", "parley_edge::ws", tracing::Level::DEBUG));
+        assert!(logs("parley_edge=debug", "parley_writer", tracing::Level::ERROR));
+        assert!(!logs("parley_edge=debug", "parley_writer", tracing::Level::WARN));
+        assert!(logs("", "parley_writer", tracing::Level::ERROR) && !logs("off", "x", tracing::Level::ERROR));
+        assert!(logs("info, fjall=warn,", "fjall", tracing::Level::WARN));
+        assert!(!logs("info,fjall=warn", "fjall::journal", tracing::Level::INFO));
+        filter("a=b=c").unwrap_err();
+    }
 
     #[test]
     fn only_what_serves_one_client_may_panic_and_go_on() {

@@ -49,7 +49,7 @@ impl Config {
         if !(0.0..=1.0).contains(trace_share) {
             return bad("telemetry.trace_share", "must be 0 to 1");
         }
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.telemetry.filter) {
+        if let Err(error) = crate::telemetry::filter(&self.telemetry.filter) {
             return bad("telemetry.filter", &error.to_string());
         }
         if !self.auth.hs256_secret.is_empty() && self.auth.hs256_secret.len() < SECRET_BYTES_MIN {
