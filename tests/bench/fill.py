@@ -38,8 +38,14 @@ def _open(server: Server, user: str) -> socket.socket:
     opened = socket.create_connection((where.hostname, where.port), WAIT_S)
     opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     opened.sendall("\r\n".join([*lines, "", ""]).encode())
-    if not opened.recv(1).startswith(b"H"):
-        raise BenchError("no answer to the handshake")
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        found = opened.recv(1)  # what follows are frames
+        if not found:
+            break
+        answer += found
+    if not answer.startswith(b"HTTP/1.1 101 "):
+        raise BenchError(f"no handshake: {answer[:200]!r}")
     return opened
 
 
@@ -74,7 +80,10 @@ def fill(server: Server, user: str, group: str, messages: int, text: str) -> Non
                 ids = (f"{made[:number_at]}{number:012x}".encode() for number in some)
                 client.sendall(PONG + b"".join(masked(begin + one + end) for one in ids))
                 sent = some.stop
-            found = client.recv(1 << 20)
+            try:
+                found = client.recv(1 << 20)
+            except TimeoutError as error:
+                raise BenchError(f"silence after {accepted} of {messages} messages") from error
             more, refused, rest = count(found, rest)
             accepted += more
             if refused or not found:

@@ -22,6 +22,10 @@ pub use owned::Owned;
 use crate::options::{Engines, Options, StartError};
 use crate::shard::{Ended, Opening, RETRY_MS, Shard, fold};
 
+/// How long who lost a partition waits to be told that it isn't his. Then he claims it again: if it is another's all the same that
+/// one claims it back, and both have lost a second.
+const LOST_WAIT: Duration = Duration::from_secs(30);
+
 /// Called with the generation of an assignment once nothing is in flight any more in the partitions that it took away.
 pub type Release = Arc<dyn Fn(u64) + Send + Sync>;
 
@@ -199,9 +203,12 @@ impl One {
             if self.serve(&mut serving).await == Ended::Stopped {
                 return self.partition;
             }
-            if self.is_lost(&serving).await {
+            let is_lost = self.is_lost(&serving).await;
+            drop(serving); // all that it knew of the partition
+            if is_lost && !self.stop.is_cancelled() {
                 tracing::info!(partition = self.partition, "the partition is another writer's now");
-                self.stop.cancelled().await;
+                // Where it is ours again by now, or the other's clock was ahead of ours, nobody else will say so.
+                drop(tokio::time::timeout(LOST_WAIT, self.stop.cancelled()).await);
             }
         }
     }

@@ -141,8 +141,8 @@ impl Shard {
                     requests.close();
                     true
                 }
-                Some(is_kept) = OptionFuture::from(self.storing.as_mut()) => {
-                    self.stored(is_kept.unwrap_or(false));
+                Some(ended) = OptionFuture::from(self.storing.as_mut()) => {
+                    self.stored(ended);
                     true
                 }
                 () = tokio::time::sleep_until(claim_at) => {
@@ -266,7 +266,7 @@ impl Shard {
             self.tracker.spawn(async move { drop(notices.notify(notice).await) });
         }
         let answers = std::mem::take(&mut flight.answers);
-        if !self.answer_or_hold(answers, beyond) {
+        if !self.answer_or_hold(answers, beyond, !flight.expected.is_empty()) {
             return false;
         }
         self.release_held();
@@ -285,15 +285,23 @@ impl Shard {
         }
     }
 
-    /// Refuses what hangs on a flight. Where nothing of it can be in the log, whoever owns the partition may be asked again.
+    /// Refuses what hangs on a flight, for an error of its append or because it can't be told whether its answers hold.
     fn refuse(&self, flight: Flight, error: Option<&AppendError>) {
-        let rejection = match error {
-            Some(AppendError::Unknown(_)) if !flight.expected.is_empty() => outcome_unknown(),
-            Some(_) | None => unavailable(),
+        let may_be_kept = match error {
+            Some(AppendError::Unknown(_)) | None => !flight.expected.is_empty(),
+            Some(_) => false,
         };
-        let is_certain = rejection.code == Code::Unavailable;
-        let result = if is_certain && self.is_one_of_many() { Ok(Reply::NotOwner) } else { Err(rejection) };
-        refuse(flight.answers, &result);
+        refuse(flight.answers, &self.refusal(may_be_kept));
+    }
+
+    /// The answer to what wasn't answered otherwise. Only what can't be in the log may be put to another owner again: who hands a
+    /// group over twice is told that it isn't his.
+    fn refusal(&self, may_be_kept: bool) -> Result<Reply, Rejection> {
+        match (may_be_kept, self.is_one_of_many()) {
+            (true, _) => Err(outcome_unknown()),
+            (false, true) => Ok(Reply::NotOwner),
+            (false, false) => Err(unavailable()),
+        }
     }
 
     /// Whether there are other writers, to whom the edges may turn.
@@ -361,24 +369,25 @@ impl Shard {
             let error = outcome.err().unwrap_or_else(|| AppendError::Unknown("after a failure".into()));
             self.refuse(flight, Some(&error));
         }
-        let refused = if self.is_one_of_many() { Ok(Reply::NotOwner) } else { Err(unavailable()) };
-        for (_, _, reply_to) in self.deferred.drain(..) {
-            reply_to.answer(refused.clone());
+        for (_, _, reply_to) in std::mem::take(&mut self.deferred) {
+            reply_to.answer(self.refusal(false));
         }
-        for held in self.held.drain(..) {
-            refuse(held.answers, &refused);
+        for held in std::mem::take(&mut self.held) {
+            refuse(held.answers, &self.refusal(held.has_records));
         }
+        // By the time that it were kept the next owner may have kept a newer one.
+        self.storing = None;
     }
 
-    /// Takes the partitions over again, however long that takes; meanwhile requests are refused as `unavailable`. `false` if it
-    /// was told to stop before.
+    /// Takes the partitions over again, however long that takes; between tries requests are refused as `unavailable`. `false` if
+    /// it was told to stop before.
     async fn recover(&mut self, requests: &mut mpsc::Receiver<Queued>, stop: &CancellationToken) -> bool {
         let mut logged = false;
         loop {
             let fresh = Self::fold(&self.options, &self.engines, &self.owned);
             match fresh.await {
                 Ok(state) => {
-                    (self.state, self.tried_records, self.storing) = (state, 0, None);
+                    (self.state, self.tried_records) = (state, 0);
                     return true;
                 }
                 Err(error) if !logged => {

@@ -89,7 +89,10 @@ pub(crate) async fn load(
         }
     };
     let Some(decoded) = codec::decode(&bytes, engines.log.epoch(), partition, recent_ids_max) else {
-        tracing::warn!(partition, "the snapshot is of another version: folding the log from its beginning");
+        tracing::warn!(
+            partition,
+            "the snapshot is of another version or log, or damaged: folding the log from its beginning"
+        );
         return None;
     };
     let places = TOPICS.into_iter().zip(decoded.places).collect();

@@ -24,6 +24,9 @@ const SNAPSHOTS_AT_ONCE: usize = 8;
 
 /// How long the object store may take for all of them; what has no snapshot by then is folded from the beginning.
 const LOAD_WAIT: Duration = Duration::from_secs(5);
+/// How long the log may give nothing though claims of ours lie further on. Then what is to be folded together fails, and each
+/// partition is tried by itself: one that can't be read mustn't keep the others without an owner.
+const NEXT_WAIT: Duration = Duration::from_secs(10);
 
 /// When snapshots are loaded and readers opened.
 #[derive(Debug, Clone, Copy)]
@@ -206,7 +209,8 @@ impl Open {
         lanes: &HashMap<TopicPartition, Lane>,
     ) -> Result<(), Failed> {
         while !self.readings.is_empty() {
-            for stored in self.tail.next(FOLD_RECORDS_MAX).await? {
+            let next = tokio::time::timeout(NEXT_WAIT, self.tail.next(FOLD_RECORDS_MAX)).await;
+            for stored in next.unwrap_or_else(|_| Err(silence()))? {
                 let Some(reading) = self.readings.get_mut(&stored.at) else {
                     continue; // behind our claim: void, or it will be found out when our first record lands
                 };
@@ -228,6 +232,13 @@ impl Open {
         }
         Ok(())
     }
+}
+
+fn silence() -> ReadError {
+    ReadError::Io(std::io::Error::new(
+        std::io::ErrorKind::TimedOut,
+        "the log gives none of the records before a claim that it has",
+    ))
 }
 
 impl From<StartError> for Failed {

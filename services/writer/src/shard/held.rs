@@ -14,23 +14,25 @@ pub(super) struct Held {
     /// Up to where what is in flight must have landed, in each of these places.
     until: Beyond,
     pub(super) answers: Vec<Answer>,
+    /// Records came with them, which are in the log: nobody may be told that they aren't.
+    pub(super) has_records: bool,
 }
 
 impl Shard {
     /// Answers, or waits for what is in flight; `false` if somebody else has written.
-    pub(super) fn answer_or_hold(&mut self, answers: Vec<Answer>, beyond: Beyond) -> bool {
+    pub(super) fn answer_or_hold(&mut self, answers: Vec<Answer>, beyond: Beyond, has_records: bool) -> bool {
         let ours = |(at, end): &(TopicPartition, u64)| {
             self.state.lanes.get(at).is_some_and(|lane| lane.next_offset() >= *end)
         };
         if !beyond.iter().all(ours) {
             tracing::error!("somebody else wrote to this writer's partitions: claiming them anew");
-            self.held.push(Held { until: beyond, answers }); // refused with the rest
+            self.held.push(Held { until: beyond, answers, has_records }); // refused with the rest
             return false;
         }
         if beyond.is_empty() {
             answers.into_iter().for_each(|answer| self.answer(answer));
         } else {
-            self.held.push(Held { until: beyond, answers });
+            self.held.push(Held { until: beyond, answers, has_records });
         }
         true
     }

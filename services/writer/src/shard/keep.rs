@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -13,7 +14,8 @@ use crate::snapshot;
 const PARTING_RECORDS_MIN: u64 = 200;
 
 /// The newest snapshot, on its way to the object store. Letting go of it gives it up: an end must not wait for a store that
-/// doesn't answer, and a state that failed must not lie over its successor's.
+/// doesn't answer, and a state that failed shouldn't lie over its successor's. (A put that the store has already can't be taken
+/// back. That one would be older than it need be, and still true.)
 pub(super) type Storing = AbortOnDropHandle<bool>;
 
 impl Shard {
@@ -38,13 +40,19 @@ impl Shard {
         if let Some(bytes) = snapshot::encode(engines.log.epoch(), partition, &self.state) {
             let storing = self.tracker.spawn(snapshot::store(engines, partition, bytes));
             self.storing = Some(AbortOnDropHandle::new(storing));
+        } else {
+            tracing::warn!(partition, "the state can't be encoded: no snapshot is kept");
         }
         true
     }
 
     /// The snapshot isn't on its way any more. If it isn't kept either, the next one is tried when its time comes.
-    pub(super) fn stored(&mut self, is_kept: bool) {
+    pub(super) fn stored(&mut self, ended: Result<bool, JoinError>) {
         self.storing = None;
+        let is_kept = ended.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "keeping a snapshot panicked");
+            false
+        });
         if is_kept {
             self.state.folded_records = self.state.folded_records.saturating_sub(self.tried_records);
             self.tried_records = 0;

@@ -62,10 +62,17 @@ impl Blobs for SlowBlobs {
     }
 }
 
-/// A log that counts what is read of it.
+/// A log that counts what is read of it, and can't tell its ends while it is blind.
 pub(crate) struct CountingLog {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) read: Arc<AtomicUsize>,
+    pub(crate) is_blind: Arc<AtomicBool>,
+}
+
+impl CountingLog {
+    pub(crate) fn of(log: Arc<dyn EventLog>) -> Arc<Self> {
+        Arc::new(Self { log, read: Arc::default(), is_blind: Arc::default() })
+    }
 }
 
 struct CountingTail {
@@ -92,6 +99,9 @@ impl EventLog for CountingLog {
     }
 
     async fn offsets(&self, places: &[TopicPartition], bound: Bound) -> Result<Vec<u64>, ReadError> {
+        if bound == Bound::End && self.is_blind.load(Ordering::Relaxed) {
+            return Err(ReadError::Io(std::io::Error::other("no leader")));
+        }
         self.log.offsets(places, bound).await
     }
 

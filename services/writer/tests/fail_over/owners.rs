@@ -1,6 +1,7 @@
 //! Who may answer, and what.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parley_domain::{Code, Rejection};
@@ -8,8 +9,9 @@ use parley_eventlog::Assignment;
 use parley_keys::EmbeddedKeyStore;
 use parley_keys::faults::Switched;
 use parley_wire::service::{Reply, Request, Wish};
-use parley_writer::Options;
+use parley_writer::{Engines, Options};
 
+use crate::doubles::CountingLog;
 use crate::support::{PATIENCE, Writer, create, engines, engines_with, group, place, send, seq_of, user};
 
 /// Nothing that a client could take for the truth.
@@ -113,6 +115,44 @@ async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
         }
     };
     assert_eq!(tokio::time::timeout(PATIENCE, accepted).await.unwrap(), (2, false));
+    writer.task.shut_down().await;
+}
+
+/// What is in the log isn't said to be nobody's, or an edge would ask for it again: the ownership has changed hands, but an answer
+/// beside it rests on acknowledgements, and whether others were written meanwhile can't be told.
+#[tokio::test]
+async fn what_landed_is_not_asked_for_again_where_the_answer_beside_it_can_not_be_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = engines(dir.path());
+    let log = CountingLog::of(engines.log.clone());
+    let engines = Engines { log: log.clone(), ..engines };
+    let writer = Writer::start("one", &engines, 1_000);
+    let terms = writer.assign_all(1).await;
+    writer.ask(&terms, create(group(1))).await.unwrap();
+    let of_ann = |wish| Request { group_id: group(1), actor: user("ann"), wish };
+    let transfer = || of_ann(Wish::TransferOwnership(user("bob")));
+    let count = of_ann(Wish::CountReceipts(vec![(1, user("ann"))]));
+    log.is_blind.store(true, Ordering::Relaxed);
+    // Asked before the shard's task runs: this test has one thread, and so they are one batch.
+    let (transferred, _) = tokio::join!(writer.ask(&terms, transfer()), writer.ask(&terms, count));
+    log.is_blind.store(false, Ordering::Relaxed);
+    assert_eq!(transferred.unwrap_err().code, Code::OutcomeUnknown);
+    let again = async {
+        loop {
+            let terms = writer.owned.watch().borrow().clone();
+            if terms.contains_key(&place(group(1)))
+                && let Err(rejection) = writer.ask(&terms, transfer()).await
+            {
+                break rejection.code;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(
+        tokio::time::timeout(PATIENCE, again).await.unwrap(),
+        Code::Forbidden,
+        "it isn't ann's any more"
+    );
     writer.task.shut_down().await;
 }
 

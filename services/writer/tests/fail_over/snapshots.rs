@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,8 +34,11 @@ async fn a_take_over_from_snapshots_knows_everything() {
     let kept = engines.snapshots.as_ref().unwrap().list("", 100).await.unwrap();
     assert!(!kept.is_empty(), "snapshots were kept");
 
-    let next = Writer::start("second", &engines, 1_000);
+    let log = CountingLog::of(engines.log.clone());
+    let next = Writer::start("second", &Engines { log: log.clone(), ..engines.clone() }, 1_000);
     let terms = next.assign_all(2).await;
+    let read = log.read.load(Ordering::Relaxed);
+    assert!(read < 8 * 41 / 2, "the snapshots are used: {read} records read");
     for number in 1..=8 {
         for message in [0, 17, 39] {
             let id = format!("m{message}");
@@ -67,8 +70,8 @@ fn slow(dir: &Path, gives: bool) -> (Arc<SlowBlobs>, Engines) {
 async fn a_planned_end_spares_the_next_owner_the_fold() {
     let dir = tempfile::tempdir().unwrap();
     let (blobs, engines) = slow(dir.path(), true);
-    let read = Arc::new(AtomicUsize::default());
-    let log = Arc::new(CountingLog { log: engines.log.clone(), read: read.clone() });
+    let log = CountingLog::of(engines.log.clone());
+    let read = log.read.clone();
     let engines = Engines { log, ..engines };
     let writer = Writer::start_with(patient(), &engines);
     let terms = writer.assign_all(1).await;
