@@ -132,7 +132,6 @@ async def _history(binary: Path, most: int) -> tuple[list[Point], list[Point]]:
             if count > most:
                 break
             await asyncio.to_thread(fill, server, "ann", group, count - there, "x" * 200)
-            await server.settle()
             cost = await _cost(server, "ann", [group], MEASURED)
             there = count + WARM + ROUNDS * MEASURED
             sends.append((count, cost))
