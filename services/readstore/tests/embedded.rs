@@ -18,8 +18,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 fn open(dir: &Path) -> Arc<EmbeddedReadStore> {
-    let options = Options { worker_threads: 1, ..Options::default() };
-    EmbeddedReadStore::open(dir, Epoch::from_bytes([7; 16]), options).unwrap()
+    EmbeddedReadStore::open(dir, Epoch::from_bytes([7; 16]), Options::default()).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,9 +7,9 @@
 //! DIR/v2/       the next one while it is being built, or the one before
 //! ```
 //!
-//! Writing a batch of rows isn't synced. After a crash a version is what some prefix of its batches had made of it, and
-//! its checkpoints say which, so the projector goes on from there. [`ReadStore::persist`](crate::ReadStore::persist)
-//! syncs.
+//! Rows are gathered in memory and go to the database many at once. After a crash, or if it was closed without
+//! [`ReadStore::persist`](crate::ReadStore::persist), a version is what some prefix of its batches had made of it, and its
+//! checkpoints say which, so the projector goes on from there: the log is the journal.
 
 mod apply;
 mod canonical;
@@ -22,8 +22,10 @@ mod membership;
 mod model;
 mod receipts;
 mod scan;
+mod staged;
 mod timeline;
 mod versions;
+mod walk;
 
 pub use model::EmbeddedModel;
 pub use versions::EmbeddedReadStore;
@@ -33,14 +35,12 @@ pub use versions::EmbeddedReadStore;
 pub struct Options {
     /// Bytes of the cache of blocks.
     pub cache_bytes: u64,
-    /// Bytes of rows gathered in memory before they go to a file of their own.
+    /// Bytes of rows gathered in memory before they go to a file of their own. It takes twice that while they go there.
     pub memtable_bytes: u64,
-    /// Threads that write those files and merge them.
-    pub worker_threads: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024, memtable_bytes: 32 * 1024 * 1024, worker_threads: 2 }
+        Self { cache_bytes: 64 * 1024 * 1024, memtable_bytes: 32 * 1024 * 1024 }
     }
 }

@@ -7,9 +7,9 @@ use parley_domain::{ProfileChanged, Row};
 use super::codec::{
     Cell, EventHeader, Profile, RolledBack, encode, encode_checkpoints, encode_event, encode_time, encode_u64,
 };
-use super::engine::RawPair;
 use super::keys::{DELIVERED, Key, MEMBERSHIP, NOTIFIED, READ, Table};
 use super::model::Checkpoints;
+use super::staged::{Run, StagedRow};
 use crate::providers::stay::Step;
 use crate::{Checkpoint, CheckpointKey, Error, Write};
 
@@ -22,7 +22,7 @@ pub(super) fn pairs(
     writes: &[Write],
     moved: &[(CheckpointKey, Checkpoint)],
     all: &Checkpoints,
-) -> Result<Vec<RawPair>, Error> {
+) -> Result<Run, Error> {
     let mut pairs = Vec::with_capacity(writes.len() * 2 + moved.len());
     for write in writes {
         push(write, &mut pairs)?;
@@ -34,23 +34,27 @@ pub(super) fn pairs(
         let those = all.range((topic, first)..=(topic, first.saturating_add(CHECKPOINTS_PER_ROW - 1)));
         let those: Vec<_> = those.map(|((_, partition), checkpoint)| (*partition, *checkpoint)).collect();
         let key = Key::of(Table::Checkpoints).tag(topic).bytes(&row.to_be_bytes());
-        pairs.push((key.into_bytes(), encode_checkpoints(&those)?));
+        pairs.push(row_of(&key, &encode_checkpoints(&those)?));
     }
     // The sort is stable, so of equal keys the later one ends up behind; dedup_by keeps the first of a run and is
     // given the later one as `a`, whose value is moved over.
-    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    pairs.sort_by(StagedRow::cmp_key);
     pairs.dedup_by(|later, kept| {
-        let same = later.0 == kept.0;
+        let same = later.pair.0 == kept.pair.0;
         if same {
-            std::mem::swap(&mut later.1, &mut kept.1);
+            std::mem::swap(&mut later.pair.1, &mut kept.pair.1);
         }
         same
     });
     Ok(pairs)
 }
 
-fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
-    let mut put = |key: Key, value: Vec<u8>| pairs.push((key.into_bytes(), value));
+fn row_of(key: &Key, value: &[u8]) -> StagedRow {
+    StagedRow::new(key.as_slice(), value)
+}
+
+fn push(write: &Write, pairs: &mut Run) -> Result<(), Error> {
+    let mut put = |key: Key, value: Vec<u8>| pairs.push(row_of(&key, &value));
     match &write.row {
         Row::Timeline { group_id, seq, message_count, is_message } => {
             let (position, value) =
@@ -107,18 +111,18 @@ fn push(write: &Write, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
     Ok(())
 }
 
-fn push_message(row: &Row, pairs: &mut Vec<RawPair>) {
+fn push_message(row: &Row, pairs: &mut Run) {
     let Row::Message { group_id, seq, message_id, sender, client_message_id, sender_nth } = row else {
         return;
     };
-    let mut put = |key: Key, value: Vec<u8>| pairs.push((key.into_bytes(), value));
+    let mut put = |key: Key, value: Vec<u8>| pairs.push(row_of(&key, &value));
     put(Key::in_group(Table::MessageIds, *group_id).bytes(message_id.as_bytes()), encode_u64(*seq));
     let by_client = Key::in_group(Table::ClientIds, *group_id).user(sender);
     put(by_client.bytes(client_message_id.as_str().as_bytes()), encode_u64(*seq));
     put(Key::in_group(Table::Senders, *group_id).user(sender).seq(*seq), encode_u64(*sender_nth));
 }
 
-fn push_cell(row: &Row, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
+fn push_cell(row: &Row, pairs: &mut Run) -> Result<(), Error> {
     let (group, cell) = match row {
         Row::Origin { group_id, creator, created_at } => {
             (group_id, Cell::Origin { creator: creator.as_str(), created_at: created_at.as_millis() })
@@ -146,6 +150,6 @@ fn push_cell(row: &Row, pairs: &mut Vec<RawPair>) -> Result<(), Error> {
         | Row::Profile(_) => return Ok(()),
     };
     let key = Key::in_group(Table::Groups, *group).tag(cell.tag());
-    pairs.push((key.into_bytes(), encode(&cell)?));
+    pairs.push(row_of(&key, &encode(&cell)?));
     Ok(())
 }

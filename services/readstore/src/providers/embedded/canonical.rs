@@ -1,9 +1,12 @@
 //! All rows in order, for comparing two versions; and the checkpoints, which are no rows.
 
 use super::codec::decode_checkpoints;
-use super::engine::{RawPair, View};
+use super::engine::View;
 use super::keys::{Key, Table};
 use crate::{Checkpoint, CheckpointKey, Error};
+
+/// A key and its value.
+type Raw = (Vec<u8>, Vec<u8>);
 
 /// The names of the tables. A page of one has keys without the table's byte.
 pub(super) const TABLES: &[&str] = &[
@@ -45,7 +48,7 @@ impl View {
         name: &str,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<RawPair>, Error> {
+    ) -> Result<Vec<Raw>, Error> {
         let mut rows = Vec::new();
         let Some(table) = table(name) else { return Ok(rows) };
         let all = Key::of(table);

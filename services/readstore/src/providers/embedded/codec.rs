@@ -9,7 +9,7 @@ use parley_domain::{Epoch, Position, Seq, Timestamp, Validity};
 use crate::{Checkpoint, Error};
 
 /// The format of all keys and values. A database of another number is rebuilt, never converted.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// The version byte before bincode's bytes.
 const VERSION: u8 = 1;

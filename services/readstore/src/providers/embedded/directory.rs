@@ -202,7 +202,7 @@ impl View {
     /// The last event of a group, and its messages so far.
     pub(super) fn head(&self, group: GroupId) -> Result<Option<(Seq, u64)>, Error> {
         let timeline = Key::in_group(Table::Timeline, group);
-        let Some((key, value)) = self.last(&timeline.clone().seq(0), &timeline.seq(Seq::MAX))? else {
+        let Some((key, value)) = self.last(&timeline.clone().seq(0), timeline.seq(Seq::MAX))? else {
             return Ok(None);
         };
         Ok(Some((last_seq(&key)?, decode_event(&value)?.0.message_count)))

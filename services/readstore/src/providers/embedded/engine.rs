@@ -3,9 +3,12 @@
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use fjall::config::{BlockSizePolicy, CompressionPolicy};
+use fjall::config::{BlockSizePolicy, CompressionPolicy, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue};
+use parking_lot::{Mutex, RwLock};
 use parley_domain::Epoch;
 
 use super::Options;
@@ -13,19 +16,30 @@ use super::codec::{check_meta, encode_meta};
 use super::files::io_error;
 use super::keys::{Key, Table};
 use super::scan::{Pair, Scan};
+use super::staged::{Run, Staged, StagedRow, merge_all};
+use super::walk::Walk;
 use crate::Error;
 
 const ROWS: &str = "rows";
-
-/// A key and its value, as bytes of their own.
-pub(super) type RawPair = (Vec<u8>, Vec<u8>);
+/// Fjall's own threads, which merge tables. No more: of several one only writes memtables, which we don't have, and hands every
+/// merge that it is given back to the queue, which then is where it finds the next one, for as long as another thread merges.
+const WORKER_THREADS: usize = 1;
+/// So many tables that weren't merged with others yet make whoever writes the next one wait, up to a time: the fewer there are
+/// the faster is reading.
+const UNMERGED_TABLES_MAX: usize = 20;
+const MERGE_WAIT: Duration = Duration::from_secs(10);
+const MERGE_PAUSE: Duration = Duration::from_millis(10);
 
 /// An open database.
 ///
-/// All tables lie in one keyspace, told apart by the first byte of the key. Fjall flushes and recovers keyspaces one by
-/// one; in a single keyspace whatever part survives a crash is a prefix of the batches, so rows and checkpoints can't
-/// come apart, whatever was flushed or lost.
+/// Rows are gathered in memory, and written to the database as a table of their own once there are enough of them. All tables
+/// of the read models lie in one keyspace, told apart by the first byte of the key, and so in one such file: whatever part
+/// survives a crash is a prefix of the batches, so rows and checkpoints can't come apart.
 pub(super) struct Engine {
+    staged: Arc<RwLock<Arc<Staged>>>,
+    /// Whoever writes what is leaving; one at a time.
+    leaving: Mutex<Option<JoinHandle<()>>>,
+    memtable_bytes: usize,
     // The order of the fields is the order in which they are dropped: `closed` last, so that once nobody holds it the
     // database has really been closed.
     rows: Keyspace,
@@ -79,18 +93,29 @@ impl Engine {
         let open = || {
             let database = Database::builder(dir)
                 .cache_size(options.cache_bytes)
-                .worker_threads(options.worker_threads.max(1))
+                .worker_threads(WORKER_THREADS)
                 .open()?;
             let rows = database.keyspace(ROWS, || {
                 KeyspaceCreateOptions::default()
-                    .max_memtable_size(options.memtable_bytes)
                     .data_block_size_policy(BlockSizePolicy::all(8 * 1024))
+                    // In one piece they are half a megabyte a table, read and checked for each row that is looked for.
+                    .index_block_partitioning_policy(PartitioningPolicy::all(true))
+                    .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+                    // New tables count as the second level here.
                     .data_block_compression_policy(CompressionPolicy::new([
+                        fjall::CompressionType::None,
                         fjall::CompressionType::None,
                         fjall::CompressionType::Lz4,
                     ]))
             })?;
-            Ok(Self { rows, database, closed: Arc::new(()) })
+            Ok(Self {
+                staged: Arc::default(),
+                leaving: Mutex::default(),
+                memtable_bytes: usize::try_from(options.memtable_bytes).unwrap_or(usize::MAX),
+                rows,
+                database,
+                closed: Arc::new(()),
+            })
         };
         // Fjall asserts some of what it reads. A damaged database is an error here and no reason to die: the caller
         // can rebuild it.
@@ -101,22 +126,51 @@ impl Engine {
 
     /// A consistent view of all tables.
     pub(super) fn view(&self) -> View {
-        View { snapshot: self.database.snapshot(), rows: self.rows.clone() }
+        // Under one lock: what has left memory is in the snapshot, and nothing newer is.
+        let staged = self.staged.read();
+        View { snapshot: self.database.snapshot(), staged: Arc::clone(&staged), rows: self.rows.clone() }
     }
 
-    /// Writes all pairs or none. Not synced: what a crash takes away is projected again.
-    pub(super) fn write(&self, pairs: Vec<RawPair>) -> Result<(), Error> {
-        let mut batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), pairs.len())
-            .durability(Some(PersistMode::Buffer));
-        for (key, value) in pairs {
-            batch.insert(&self.rows, key, value);
+    /// Takes all rows, given in the order of their keys, or none. Not durable: what a crash takes away is projected again.
+    pub(super) fn write(&self, rows: Run) -> Result<(), Error> {
+        if self.staged.read().gathered_bytes() >= self.memtable_bytes {
+            self.leave(true)?;
         }
-        batch.commit().map_err(engine_error)
+        if !rows.is_empty() {
+            Arc::make_mut(&mut self.staged.write()).push(rows);
+        }
+        Ok(())
     }
 
     /// Makes everything durable.
     pub(super) fn persist(&self) -> Result<(), Error> {
+        self.leave(false)?;
         self.database.persist(PersistMode::SyncAll).map_err(engine_error)
+    }
+
+    /// Sends what was gathered to the database; if `beside` without waiting until it is there, but then for those before.
+    fn leave(&self, beside: bool) -> Result<(), Error> {
+        let mut leaving = self.leaving.lock();
+        if let Some(before) = leaving.take() {
+            drop(before.join()); // what became of it is seen below
+        }
+        let again = self.staged.read().is_leaving();
+        if again {
+            self.store_leaving()?;
+        }
+        if beside {
+            Arc::make_mut(&mut self.staged.write()).leave();
+            let (staged, rows) = (Arc::clone(&self.staged), self.rows.clone());
+            let storing = move || drop(store_leaving(&staged, &rows));
+            let spawned = thread::Builder::new().name("parley-rows".to_owned()).spawn(storing);
+            *leaving = Some(spawned.map_err(io_error)?);
+            return Ok(());
+        }
+        self.store_leaving()
+    }
+
+    fn store_leaving(&self) -> Result<(), Error> {
+        store_leaving(&self.staged, &self.rows)
     }
 
     /// Tells whether this database has been closed, once all that hold it are gone.
@@ -125,15 +179,51 @@ impl Engine {
     }
 }
 
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(leaving) = self.leaving.get_mut().take() {
+            drop(leaving.join());
+        }
+    }
+}
+
+/// Writes what is on its way to the database, or what was gathered if nothing is. Synced when it returns.
+fn store_leaving(staged: &RwLock<Arc<Staged>>, stored: &Keyspace) -> Result<(), Error> {
+    let runs = Arc::make_mut(&mut staged.write()).leave();
+    let rows = merge_all(runs.iter().map(|run| Run::clone(run)).collect());
+    drop(runs);
+    if !rows.is_empty() {
+        wait_for_merges(stored);
+        let mut table = stored.start_ingestion().map_err(engine_error)?;
+        for StagedRow { pair: (key, value), .. } in rows {
+            table.write(key, value).map_err(engine_error)?;
+        }
+        table.finish().map_err(engine_error)?;
+    }
+    Arc::make_mut(&mut staged.write()).has_left();
+    Ok(())
+}
+
+fn wait_for_merges(rows: &Keyspace) {
+    let begun = Instant::now();
+    while rows.l0_table_count() >= UNMERGED_TABLES_MAX && begun.elapsed() < MERGE_WAIT {
+        thread::sleep(MERGE_PAUSE);
+    }
+}
+
 /// The database as it was at one moment.
 pub(super) struct View {
     snapshot: Snapshot,
+    staged: Arc<Staged>,
     rows: Keyspace,
 }
 
 impl View {
     /// The value of a key.
     pub(super) fn get(&self, key: &Key) -> Result<Option<UserValue>, Error> {
+        if let Some(value) = self.staged.get(key.as_slice()) {
+            return Ok(Some(value.clone()));
+        }
         self.snapshot.get(&self.rows, key.as_slice()).map_err(engine_error)
     }
 
@@ -149,16 +239,18 @@ impl View {
     }
 
     /// The last pair from a key up to another, both included.
-    pub(super) fn last(&self, from: &Key, to: &Key) -> Result<Option<Pair>, Error> {
-        if from.as_slice() > to.as_slice() {
-            return Ok(None);
-        }
-        let mut range = self.snapshot.range(&self.rows, from.as_slice()..=to.as_slice());
-        range.next_back().map(fjall::Guard::into_inner).transpose().map_err(engine_error)
+    pub(super) fn last(&self, from: &Key, to: Key) -> Result<Option<Pair>, Error> {
+        self.range(from.as_slice(), to.next().as_slice()).next_back().transpose()
     }
 
     /// The pairs from a key up to but without another, to be read from either end.
-    pub(super) fn range(&self, from: &[u8], end: &[u8]) -> fjall::Iter {
+    pub(super) fn range(&self, from: &[u8], end: &[u8]) -> Walk {
+        let end = end.max(from);
+        Walk::new(self.staged.newest_first(), (from, end), self.stored(from, end))
+    }
+
+    /// The same, of what is in the database.
+    pub(super) fn stored(&self, from: &[u8], end: &[u8]) -> fjall::Iter {
         self.snapshot.range(&self.rows, from..end.max(from))
     }
 }

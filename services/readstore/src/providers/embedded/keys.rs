@@ -104,6 +104,11 @@ impl Key {
         self
     }
 
+    /// The first key behind this one.
+    pub(super) fn next(self) -> Self {
+        self.tag(0)
+    }
+
     /// The first key behind all keys that begin like this one.
     pub(super) fn past(mut self) -> Self {
         // No table's byte is 0xff, so this ends before the key is empty.

@@ -35,7 +35,7 @@ impl View {
     fn last_cursor(&self, group: GroupId, user: &UserId, tag: u8, stay: &LastStay) -> Result<Seq, Error> {
         let steps = Key::in_group(Table::Cursors, group).user(user).tag(tag);
         let to = steps.clone().seq(stay.left.unwrap_or(Seq::MAX));
-        let last = self.last(&steps.seq(stay.joined), &to)?;
+        let last = self.last(&steps.seq(stay.joined), to)?;
         last.map_or(Ok(stay.joined), |(key, _)| last_seq(&key))
     }
 }

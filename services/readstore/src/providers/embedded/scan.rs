@@ -1,7 +1,8 @@
 //! Walking over pairs, with jumps.
 
-use super::engine::{View, engine_error};
+use super::engine::View;
 use super::keys::Key;
+use super::walk::Walk;
 use crate::Error;
 
 /// A key and its value.
@@ -15,7 +16,7 @@ const STEPS_MAX: usize = 16;
 pub(super) struct Scan<'a> {
     view: &'a View,
     end: Key,
-    rest: fjall::Iter,
+    rest: Walk,
     head: Option<Pair>,
     /// How many pairs to walk over at the next seek: ways are as long as they just were, so where walking was in vain
     /// the next seek jumps sooner.
@@ -37,7 +38,7 @@ impl<'a> Scan<'a> {
 
     /// Goes to the next pair.
     pub(super) fn advance(&mut self) -> Result<(), Error> {
-        self.head = self.rest.next().map(fjall::Guard::into_inner).transpose().map_err(engine_error)?;
+        self.head = self.rest.next().transpose()?;
         Ok(())
     }
 
@@ -50,9 +51,9 @@ impl<'a> Scan<'a> {
         Ok(head)
     }
 
-    /// Goes to the first pair that isn't before `key`, without walking.
+    /// Goes forward to the first pair that isn't before `key`, without walking.
     pub(super) fn jump(&mut self, key: &[u8]) -> Result<(), Error> {
-        self.rest = self.view.range(key, self.end.as_slice());
+        self.rest.seek(key, self.view.stored(key, self.end.as_slice()));
         self.advance()
     }
 

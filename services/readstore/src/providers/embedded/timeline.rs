@@ -106,11 +106,11 @@ impl View {
         let (mut events, mut end) = (Vec::new(), before);
         'ranges: loop {
             let mut passed = 0;
-            for guard in self.range(first.as_slice(), timeline.clone().seq(end).as_slice()).rev() {
+            for pair in self.range(first.as_slice(), timeline.clone().seq(end).as_slice()).rev() {
                 if events.len() == wanted {
                     return Ok(events);
                 }
-                let (key, value) = guard.into_inner().map_err(super::engine::engine_error)?;
+                let (key, value) = pair?;
                 let (seq, header) = (last_seq(&key)?, decode_event(&value)?.0);
                 if header.is_message {
                     events.push(event_row(seq, &value)?);
@@ -221,14 +221,14 @@ impl View {
         if let Some(value) = self.get(&key)? {
             return Ok(decode_event(&value)?.0.message_count);
         }
-        let before = self.last(&timeline.seq(0), &key)?;
+        let before = self.last(&timeline.seq(0), key)?;
         before.map_or(Ok(0), |(_, value)| Ok(decode_event(&value)?.0.message_count))
     }
 
     /// How many messages a sender had sent up to an event.
     fn sent_up_to(&self, group: GroupId, sender: &UserId, seq: Seq) -> Result<u64, Error> {
         let sent = Key::in_group(Table::Senders, group).user(sender);
-        let last = self.last(&sent.clone().seq(0), &sent.seq(seq))?;
+        let last = self.last(&sent.clone().seq(0), sent.seq(seq))?;
         last.map_or(Ok(0), |(_, value)| decode_u64(&value))
     }
 

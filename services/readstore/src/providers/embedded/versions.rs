@@ -143,6 +143,8 @@ impl Inner {
     }
 
     fn make_live(&self, model: Arc<EmbeddedModel>, closing: &mut Vec<(u64, Closed)>) -> Result<(), Error> {
+        // Whoever switches back finds all of it.
+        self.live.load().persist_now()?;
         let (from, to) = (self.live.load().version(), model.version());
         files::write_live(&self.dir, Live { version: to, previous: Some(from) })?;
         let old = self.live.swap(model);
@@ -173,7 +175,6 @@ impl Inner {
     fn switch_back(&self, held: &[u64], closing: &mut Vec<(u64, Closed)>) -> Result<(), Error> {
         let former = self.former(held)?;
         former.persist_now()?;
-        self.live.load().persist_now()?;
         self.make_live(former, closing)?;
         self.former.store(None);
         Ok(())
