@@ -20,7 +20,7 @@ IN_FLIGHT = 16
 #: A group with many members online needs fewer, as each is delivered to all of them.
 DELIVERIES = 100_000
 #: Groups that one user makes here; the limit is 2,000.
-GROUPS_A_USER = 1_000
+GROUPS_A_USER = 100
 #: How long readers may take for what they have yet to get.
 WAIT_S = 120.0
 
