@@ -17,6 +17,8 @@ IN_FLIGHT, AT_ONCE = 1_024, 128
 #: How long an answer may take.
 WAIT_S = 60.0
 ACCEPTED, REFUSED = b'{"event":"group_message_accepted"', b'{"event":"error"'
+#: Why a server refuses messages for now: it is asked again after a pause.
+BUSY, BUSY_PAUSE_S = b'"code":"busy"', 1.0
 #: Nobody's text holds the beginning of a frame, but a frame may be cut where one read ends.
 OVERLAP = len(ACCEPTED) - 1
 #: A pong that nobody asked for (RFC 6455, section 5.5.3): so pings, which aren't looked for, are answered.
@@ -71,12 +73,13 @@ def fill(server: Server, user: str, group: str, messages: int, text: str) -> Non
     at = template.index(b'"client_message_id": "') + len(b'"client_message_id": "')
     begin, number_at = template[:at], len(made) - 12
     end = template[at + len(made) :]
-    sent = accepted = 0
+    sent = accepted = busy = 0
     rest, last = b"", time.monotonic()
     with _open(server, user) as client:
         while accepted < messages:
-            while sent < messages and sent - accepted <= IN_FLIGHT - AT_ONCE:
-                some = range(sent, min(messages, sent + AT_ONCE))
+            # Those that it was too busy for are others, later.
+            while sent - busy < messages and sent - busy - accepted <= IN_FLIGHT - AT_ONCE:
+                some = range(sent, min(messages + busy, sent + AT_ONCE))
                 ids = (f"{made[:number_at]}{number:012x}".encode() for number in some)
                 client.sendall(PONG + b"".join(masked(begin + one + end) for one in ids))
                 sent = some.stop
@@ -86,8 +89,11 @@ def fill(server: Server, user: str, group: str, messages: int, text: str) -> Non
                 raise BenchError(f"silence after {accepted} of {messages} messages") from error
             more, refused, rest = count(found, rest)
             accepted += more
-            if refused or not found:
-                raise BenchError(f"refused after {accepted} messages: {(rest + found)[-300:]!r}")
+            if not found or (refused and BUSY not in found):
+                raise BenchError(f"refused after {accepted} messages: {found[-300:]!r}")
+            if refused:
+                busy += refused
+                time.sleep(BUSY_PAUSE_S)
             if more:
                 last = time.monotonic()
             if time.monotonic() - last > WAIT_S:

@@ -148,20 +148,21 @@ async def _history(binary: Path, most: int) -> tuple[list[Point], list[Point]]:
 
 
 async def grow(binary: Path, into: Path, members: int, groups: int, history: int) -> None:
-    """Measures all of it, and writes the plots."""
-    alone, some = await _members(binary, members)
-    by_groups = await _groups(binary, groups)
-    sends, pages = await _history(binary, history)
+    """Measures all of it, and writes the plots of a part once that has been measured; none of one that goes up to 0."""
+
+    def plot(name: str, title: str, x: str, y: str, curves: list[Line]) -> None:
+        if all(line.points for line in curves):
+            (into / name).write_text(lines(title, x, y, curves), encoding="utf-8")
+
     unit = "CPU a message, microseconds"
+    alone, some = await _members(binary, members)
     curves = [Line("nobody online", alone), Line("1 % online", some)]
-    plots = {
-        "members.svg": lines("A send, by members of the group", "members", unit, curves),
-        "groups.svg": lines("A send, by groups that there are", "groups", unit, [Line("a send", by_groups)]),
-        "history.svg": lines("A send, by messages in the group", "messages", unit, [Line("a send", sends)]),
-        "pages.svg": lines("A page of 50 from the middle", "messages", "milliseconds", [Line("median", pages)]),
-    }
-    for name, plot in plots.items():
-        (into / name).write_text(plot, encoding="utf-8")
+    plot("members.svg", "A send, by members of the group", "members", unit, curves)
+    by_groups = await _groups(binary, groups)
+    plot("groups.svg", "A send, by groups that there are", "groups", unit, [Line("a send", by_groups)])
+    sends, pages = await _history(binary, history)
+    plot("history.svg", "A send, by messages in the group", "messages", unit, [Line("a send", sends)])
+    plot("pages.svg", "A page of 50 from the middle", "messages", "milliseconds", [Line("median", pages)])
     print("\n| | " + " | ".join(f"{10**power:,}" for power in range(1, 8)) + " |")
     print("| --- |" + " --- |" * 7)
     for name, points in (
