@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fjall::config::{BlockSizePolicy, CompressionPolicy, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use parley_domain::Epoch;
 
 use super::Options;
@@ -24,9 +24,9 @@ const ROWS: &str = "rows";
 /// Fjall's own threads, which merge tables. No more: of several one only writes memtables, which we don't have, and hands every
 /// merge that it is given back to the queue, which then is where it finds the next one, for as long as another thread merges.
 const WORKER_THREADS: usize = 1;
-/// So many tables that weren't merged with others yet make whoever writes the next one wait, up to a time: the fewer there are
-/// the faster is reading.
-const UNMERGED_TABLES_MAX: usize = 20;
+/// So many tables that weren't merged with others yet make whoever writes the next one wait, up to a time. A reader looks into
+/// each of them; but a merge takes ten seconds while the machine is full, and those who wait for rows wait for whoever waits here.
+const UNMERGED_TABLES_MAX: usize = 64;
 const MERGE_WAIT: Duration = Duration::from_secs(10);
 const MERGE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -134,7 +134,7 @@ impl Engine {
     /// Takes all rows, given in the order of their keys, or none. Not durable: what a crash takes away is projected again.
     pub(super) fn write(&self, rows: Run) -> Result<(), Error> {
         if self.staged.read().gathered_bytes() >= self.memtable_bytes {
-            self.leave(true)?;
+            self.make_room()?;
         }
         if !rows.is_empty() {
             Arc::make_mut(&mut self.staged.write()).push(rows);
@@ -144,29 +144,33 @@ impl Engine {
 
     /// Makes everything durable.
     pub(super) fn persist(&self) -> Result<(), Error> {
-        self.leave(false)?;
+        let _nothing_else_leaves = self.wait_for_leaving()?;
+        self.store_leaving()?;
         self.database.persist(PersistMode::SyncAll).map_err(engine_error)
     }
 
-    /// Sends what was gathered to the database; if `beside` without waiting until it is there, but then for those before.
-    fn leave(&self, beside: bool) -> Result<(), Error> {
+    /// Sends what was gathered to the database, without waiting until it is there.
+    fn make_room(&self) -> Result<(), Error> {
+        let mut leaving = self.wait_for_leaving()?;
+        Arc::make_mut(&mut self.staged.write()).leave();
+        let (staged, rows) = (Arc::clone(&self.staged), self.rows.clone());
+        // If it fails it still is on its way, and whoever waits for that tries again and is told.
+        let storing = move || drop(store_leaving(&staged, &rows));
+        let spawned = thread::Builder::new().name("parley-rows".to_owned()).spawn(storing);
+        *leaving = Some(spawned.map_err(io_error)?);
+        Ok(())
+    }
+
+    /// Waits until nothing is on its way, which nothing will be while the guard is held.
+    fn wait_for_leaving(&self) -> Result<MutexGuard<'_, Option<JoinHandle<()>>>, Error> {
         let mut leaving = self.leaving.lock();
-        if let Some(before) = leaving.take() {
-            drop(before.join()); // what became of it is seen below
+        if let Some(storing) = leaving.take() {
+            drop(storing.join());
         }
-        let again = self.staged.read().is_leaving();
-        if again {
+        if self.staged.read().is_leaving() {
             self.store_leaving()?;
         }
-        if beside {
-            Arc::make_mut(&mut self.staged.write()).leave();
-            let (staged, rows) = (Arc::clone(&self.staged), self.rows.clone());
-            let storing = move || drop(store_leaving(&staged, &rows));
-            let spawned = thread::Builder::new().name("parley-rows".to_owned()).spawn(storing);
-            *leaving = Some(spawned.map_err(io_error)?);
-            return Ok(());
-        }
-        self.store_leaving()
+        Ok(leaving)
     }
 
     fn store_leaving(&self) -> Result<(), Error> {

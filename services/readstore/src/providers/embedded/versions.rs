@@ -143,8 +143,13 @@ impl Inner {
     }
 
     fn make_live(&self, model: Arc<EmbeddedModel>, closing: &mut Vec<(u64, Closed)>) -> Result<(), Error> {
-        // Whoever switches back finds all of it.
-        self.live.load().persist_now()?;
+        // Whoever switches back finds all of it, or has the rest projected again; it may be damaged, and given up for that.
+        if let Err(error) = self.live.load().persist_now() {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the read model that was live isn't complete in its files"
+            );
+        }
         let (from, to) = (self.live.load().version(), model.version());
         files::write_live(&self.dir, Live { version: to, previous: Some(from) })?;
         let old = self.live.swap(model);
