@@ -106,8 +106,14 @@ class Server:
             self._local.connection = connection
         headers = {"Authorization": f"Bearer {token(self.secret, user)}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body)
-        connection.request(method, f"/v1{path}", body=data, headers=headers)
-        answer = connection.getresponse()
+        try:
+            connection.request(method, f"/v1{path}", body=data, headers=headers)
+            answer = connection.getresponse()
+        except http.client.RemoteDisconnected:
+            # The server closes a connection that was idle for long: a new one, once.
+            connection.close()
+            connection.request(method, f"/v1{path}", body=data, headers=headers)
+            answer = connection.getresponse()
         text = answer.read()
         if answer.status >= 300:
             raise BenchError(f"{method} {path}: {answer.status} {text[:300]!r}")
