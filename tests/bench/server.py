@@ -106,14 +106,16 @@ class Server:
             self._local.connection = connection
         headers = {"Authorization": f"Bearer {token(self.secret, user)}", "Content-Type": "application/json"}
         data = None if body is None else json.dumps(body)
+
+        def ask() -> http.client.HTTPResponse:
+            connection.request(method, f"/v1{path}", body=data, headers=headers)
+            return connection.getresponse()
+
         try:
-            connection.request(method, f"/v1{path}", body=data, headers=headers)
-            answer = connection.getresponse()
+            answer = ask()
         except http.client.RemoteDisconnected:
-            # The server closes a connection that was idle for long: a new one, once.
-            connection.close()
-            connection.request(method, f"/v1{path}", body=data, headers=headers)
-            answer = connection.getresponse()
+            # The server closes a connection that was idle for long: `connection` opens a new one, once.
+            answer = ask()
         text = answer.read()
         if answer.status >= 300:
             raise BenchError(f"{method} {path}: {answer.status} {text[:300]!r}")

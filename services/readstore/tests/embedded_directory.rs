@@ -166,7 +166,7 @@ async fn child_that_is_killed() {
 async fn a_killed_process_leaves_a_consistent_model() {
     let world = child_world();
     let mut offsets = Vec::new();
-    for millis in [20, 150] {
+    for millis in [20, 150, 600] {
         let dir = TempDir::new().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "child_that_is_killed"])

@@ -2,10 +2,19 @@
 
 use std::sync::Arc;
 
+use fjall::UserKey;
+
 use super::engine::engine_error;
 use super::scan::Pair;
-use super::staged::{Run, Wanted};
+use super::staged::{Run, StagedRow, Wanted};
 use crate::Error;
+
+/// The end of a range from which it is read.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
 
 /// What is left of a run.
 struct Part {
@@ -24,20 +33,29 @@ impl Part {
         (from < end).then(|| Self { run: Arc::clone(run), from, end })
     }
 
-    fn first(&self) -> Option<&Pair> {
-        let row = if self.from < self.end { self.run.get(self.from) } else { None };
+    fn rest(&self) -> &[StagedRow] {
+        self.run.get(self.from..self.end).unwrap_or_default()
+    }
+
+    fn at(&self, end: End) -> Option<&Pair> {
+        let row = match end {
+            End::First => self.rest().first(),
+            End::Last => self.rest().last(),
+        };
         row.map(|row| &row.pair)
     }
 
-    fn last(&self) -> Option<&Pair> {
-        let row = if self.from < self.end { self.run.get(self.end - 1) } else { None };
-        row.map(|row| &row.pair)
+    fn pass(&mut self, end: End) {
+        match end {
+            End::First => self.from += 1,
+            End::Last => self.end -= 1,
+        }
     }
 
     /// Goes forward to the first pair that isn't before `key`: the further away the longer the steps, so that a short way costs
     /// little in a long run.
     fn seek(&mut self, key: &Wanted<'_>) {
-        let rest = self.run.get(self.from..self.end).unwrap_or_default();
+        let rest = self.rest();
         let is_before = |place: usize| rest.get(place).is_some_and(|row| row.is_before(key));
         let mut step = 1;
         while is_before(step) {
@@ -56,23 +74,21 @@ struct Stored {
 }
 
 impl Stored {
-    fn first(&mut self) -> Result<Option<&Pair>, Error> {
-        if self.first.is_none() {
-            self.first = pair(self.rest.next())?.or_else(|| self.last.take());
+    fn at(&mut self, end: End) -> Result<&mut Option<Pair>, Error> {
+        let (here, there) = match end {
+            End::First => (&mut self.first, &mut self.last),
+            End::Last => (&mut self.last, &mut self.first),
+        };
+        if here.is_none() {
+            let next = match end {
+                End::First => self.rest.next(),
+                End::Last => self.rest.next_back(),
+            };
+            let next = next.map(fjall::Guard::into_inner).transpose().map_err(engine_error)?;
+            *here = next.or_else(|| there.take());
         }
-        Ok(self.first.as_ref())
+        Ok(here)
     }
-
-    fn last(&mut self) -> Result<Option<&Pair>, Error> {
-        if self.last.is_none() {
-            self.last = pair(self.rest.next_back())?.or_else(|| self.first.take());
-        }
-        Ok(self.last.as_ref())
-    }
-}
-
-fn pair(guard: Option<fjall::Guard>) -> Result<Option<Pair>, Error> {
-    guard.map(fjall::Guard::into_inner).transpose().map_err(engine_error)
 }
 
 /// The pairs of a range in the order of their keys; of pairs with one key the newest.
@@ -102,43 +118,25 @@ impl Walk {
         self.stored = Stored { rest: stored, first: None, last: None };
     }
 
-    fn forth(&mut self) -> Result<Option<Pair>, Error> {
-        let stored = self.stored.first()?;
+    fn step(&mut self, end: End) -> Result<Option<Pair>, Error> {
+        let stored = self.stored.at(end)?;
+        let is_nearer = |key: &UserKey, than: &UserKey| match end {
+            End::First => key < than,
+            End::Last => key > than,
+        };
         let mut found: Option<&Pair> = None;
-        for pair in self.parts.iter().filter_map(Part::first) {
-            if found.is_none_or(|(key, _)| pair.0 < *key) {
+        for pair in self.parts.iter().filter_map(|part| part.at(end)) {
+            if found.is_none_or(|(key, _)| is_nearer(&pair.0, key)) {
                 found = Some(pair);
             }
         }
-        let Some(found) = found.filter(|(key, _)| stored.is_none_or(|(there, _)| key <= there)).cloned()
-        else {
-            return Ok(self.stored.first.take());
-        };
-        self.stored.first.take_if(|(key, _)| *key == found.0);
+        // Of equal keys the one in memory is the newer.
+        let found = found.filter(|(key, _)| stored.as_ref().is_none_or(|(there, _)| !is_nearer(there, key)));
+        let Some(found) = found.cloned() else { return Ok(stored.take()) };
+        stored.take_if(|(key, _)| *key == found.0);
         for part in &mut self.parts {
-            if part.first().is_some_and(|(key, _)| *key == found.0) {
-                part.from += 1;
-            }
-        }
-        Ok(Some(found))
-    }
-
-    fn back(&mut self) -> Result<Option<Pair>, Error> {
-        let stored = self.stored.last()?;
-        let mut found: Option<&Pair> = None;
-        for pair in self.parts.iter().filter_map(Part::last) {
-            if found.is_none_or(|(key, _)| pair.0 > *key) {
-                found = Some(pair);
-            }
-        }
-        let Some(found) = found.filter(|(key, _)| stored.is_none_or(|(there, _)| key >= there)).cloned()
-        else {
-            return Ok(self.stored.last.take());
-        };
-        self.stored.last.take_if(|(key, _)| *key == found.0);
-        for part in &mut self.parts {
-            if part.last().is_some_and(|(key, _)| *key == found.0) {
-                part.end -= 1;
+            if part.at(end).is_some_and(|(key, _)| *key == found.0) {
+                part.pass(end);
             }
         }
         Ok(Some(found))
@@ -149,13 +147,13 @@ impl Iterator for Walk {
     type Item = Result<Pair, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.forth().transpose()
+        self.step(End::First).transpose()
     }
 }
 
 impl DoubleEndedIterator for Walk {
     fn next_back(&mut self) -> Option<Self::Item> {
-        self.back().transpose()
+        self.step(End::Last).transpose()
     }
 }
 
@@ -169,7 +167,6 @@ mod tests {
 
     use super::super::Options;
     use super::super::engine::Engine;
-    use super::super::staged::StagedRow;
     use super::*;
 
     type Map = BTreeMap<u8, u8>;
