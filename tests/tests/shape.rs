@@ -125,10 +125,10 @@ fn the_domain_is_pure() {
     let domain = packages.iter().find(|package| name(package) == "parley-domain").unwrap();
     assert_eq!(
         dependencies(domain, false),
-        BTreeSet::from(["thiserror", "uuid"]),
-        "no runtime, no formats, no clock"
+        BTreeSet::from(["bytes", "thiserror", "uuid"]),
+        "no runtime, no formats, no clock; bytes are shared and never copied"
     );
-    assert_eq!(dependencies(domain, true), BTreeSet::from(["thiserror", "uuid", "proptest"]));
+    assert_eq!(dependencies(domain, true), BTreeSet::from(["bytes", "thiserror", "uuid", "proptest"]));
     let effects = [
         "async ",
         ".await",

@@ -1,5 +1,7 @@
 //! Wishes. A command names what somebody wants; whether it happens is up to [`crate::decide()`].
 
+use bytes::Bytes;
+
 use crate::event::{MessageKind, RollbackReason};
 use crate::group::Role;
 use crate::ids::{ClientMessageId, KeyId, MessageId, Seq, UserId};
@@ -95,7 +97,7 @@ pub struct SealedContent {
     /// The data key.
     pub key_id: KeyId,
     /// Nonce, ciphertext and tag.
-    pub sealed: Vec<u8>,
+    pub sealed: Bytes,
     /// HMAC of the content under the data key.
     pub mac: [u8; 32],
     /// Length of the text in bytes.

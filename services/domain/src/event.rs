@@ -1,5 +1,7 @@
 //! Facts, in past tense. Once in the log they never change.
 
+use bytes::Bytes;
+
 use crate::cursor::Cursors;
 use crate::group::Role;
 use crate::ids::{ClientMessageId, EventId, GroupId, KeyId, MessageId, Seq, UserId};
@@ -120,7 +122,7 @@ pub struct MessageSent {
     /// The data key.
     pub key_id: KeyId,
     /// Nonce, ciphertext and tag.
-    pub sealed: Vec<u8>,
+    pub sealed: Bytes,
     /// HMAC of the content under the data key, to compare repeats.
     pub mac: [u8; 32],
     /// Length of the text in bytes.

@@ -117,7 +117,9 @@ impl UserId {
         if text.is_empty() || text.len() > Self::BYTES_MAX {
             return Err(IdError::Length { bytes_max: Self::BYTES_MAX });
         }
-        if !text.chars().all(is_printable) {
+        // Nearly all ids are ASCII, and are parsed with every record and frame.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        if !is_plain && !text.chars().all(is_printable) {
             return Err(IdError::NotPrintable);
         }
         Ok(Self(text.into()))

@@ -19,7 +19,8 @@ fn user(n: u8) -> UserId {
 }
 
 fn send(id: u16) -> Command {
-    let content = SealedContent { key_id: KeyId(Uuid::nil()), sealed: vec![1], mac: [0; 32], text_bytes: 1 };
+    let content =
+        SealedContent { key_id: KeyId(Uuid::nil()), sealed: vec![1].into(), mac: [0; 32], text_bytes: 1 };
     let client_message_id = ClientMessageId::parse(&id.to_string()).unwrap();
     let kind = MessageKind::Text;
     Command::Send(Box::new(SendMessage {

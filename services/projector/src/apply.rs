@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parley_domain::{Position, Row, Verdict, project, project_cursor, project_profile};
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
-use parley_readstore::{Checkpoint, CheckpointKey, ReadModel, Write};
+use parley_readstore::{Checkpoint, CheckpointKey, ReadModel, Source, Write};
 use parley_wire::event;
 
 /// Records that are projected in one go, and so the rows of one write.
@@ -197,10 +197,10 @@ fn try_rows(stored: &StoredRecord, writes: &mut Vec<Write>) -> Result<(), event:
         Topic::Events => {
             let kind = &stored.record.kind;
             let fact = event::decode_fact(kind, value.clone())?;
+            let tag = event::tag(kind).ok_or_else(|| event::DecodeError::UnknownType(kind.to_string()))?;
             writes.extend(project(&fact).into_iter().map(|row| {
-                let bytes =
-                    matches!(row, Row::Timeline { .. }).then(|| event::tagged(kind, &value)).flatten();
-                Write { row, event: bytes.map(|bytes| (position, bytes)) }
+                let source = || Source { position, tag, value: value.clone() };
+                Write { event: matches!(row, Row::Timeline { .. }).then(source), row }
             }));
         }
         Topic::Acks => {
@@ -211,7 +211,7 @@ fn try_rows(stored: &StoredRecord, writes: &mut Vec<Write>) -> Result<(), event:
         // With its place, which says which of two is the later one: edges' clocks differ.
         Topic::Users => {
             let row = project_profile(&event::decode_profile(value)?);
-            writes.push(Write { row, event: Some((position, bytes::Bytes::new())) });
+            writes.push(Write { row, event: Some(Source { position, ..Source::default() }) });
         }
     }
     Ok(())

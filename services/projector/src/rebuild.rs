@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parley_eventlog::{EventLog, Offsets as _, ReadError, TopicPartition};
-use parley_readstore::{CheckpointKey, Error, ReadModel, ReadStore};
+use parley_readstore::{CheckpointKey, Error, Page, ReadModel, ReadStore};
 use parley_wire::rpc::{Pausable, Paused};
 use tokio::time::Instant;
 
@@ -305,59 +305,78 @@ async fn compare(
             let (one, other) = tokio::join!(left.fill(), right.fill());
             one.map_err(Side::Live)?;
             other.map_err(Side::Next)?;
-            let (mine, theirs) = (left.page.as_slice(), right.page.as_slice());
-            if mine.is_empty() && theirs.is_empty() {
-                break;
-            }
-            let same = mine.iter().zip(theirs).take_while(|(one, other)| one == other).count();
-            let compared = if let Some(last) = same.checked_sub(1) {
+            let (mine, theirs) = (left.first(), right.first());
+            let Some(order) = order(mine, theirs) else { break };
+            let same = left.same(&right);
+            let compared = if same > 0 {
                 comparison.rows += same as u64;
-                left.page.nth(last);
-                right.page.nth(last)
+                left.pass(same);
+                right.pass(same)
             } else {
-                let order = order(mine.first(), theirs.first());
                 comparison.different += 1;
                 comparison.rows += u64::from(order.is_ge());
-                let one = if order.is_le() { left.page.next() } else { None };
-                let other = if order.is_ge() { right.page.next() } else { None };
+                let one = if order.is_le() { left.pass(1) } else { None };
+                let other = if order.is_ge() { right.pass(1) } else { None };
                 other.or(one)
             };
-            place.row = compared.map(|(key, _)| key);
+            place.row = compared;
         }
         *place = Place { tables: place.tables + 1, row: None };
     }
     Ok(true)
 }
 
-/// Which row comes first.
-fn order(one: Option<&Pair>, other: Option<&Pair>) -> Ordering {
+/// Which row comes first; `None` if there are none.
+fn order(one: Option<Pair<'_>>, other: Option<Pair<'_>>) -> Option<Ordering> {
     match (one, other) {
-        (Some((one, _)), Some((other, _))) => one.cmp(other),
-        (Some(_), None) => Ordering::Less,
-        (None, _) => Ordering::Greater,
+        (Some((one, _)), Some((other, _))) => Some(one.cmp(other)),
+        (Some(_), None) => Some(Ordering::Less),
+        (None, Some(_)) => Some(Ordering::Greater),
+        (None, None) => None,
     }
 }
 
-type Pair = (Vec<u8>, Vec<u8>);
+type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// A table, read in pages.
 struct Pages<'a> {
     model: &'a dyn ReadModel,
     table: &'static str,
-    /// What is left of the page at hand.
-    page: std::vec::IntoIter<Pair>,
+    /// The page at hand, and how many of its rows are compared.
+    page: Page,
+    passed: usize,
     last: Option<Vec<u8>>,
     is_at_end: bool,
 }
 
 impl<'a> Pages<'a> {
     fn new(model: &'a dyn ReadModel, table: &'static str, after: Option<Vec<u8>>) -> Self {
-        Self { model, table, page: Vec::new().into_iter(), last: after, is_at_end: false }
+        Self { model, table, page: Page::default(), passed: 0, last: after, is_at_end: false }
     }
 
     /// Whether the next page must be read.
     fn is_used_up(&self) -> bool {
-        !self.is_at_end && self.page.as_slice().is_empty()
+        !self.is_at_end && self.passed >= self.page.len()
+    }
+
+    fn first(&self) -> Option<Pair<'_>> {
+        self.page.get(self.passed)
+    }
+
+    /// How many of the rows at hand are the same.
+    fn same(&self, other: &Self) -> usize {
+        if (self.passed, other.passed) == (0, 0) && self.page == other.page {
+            return self.page.len();
+        }
+        let rest = (self.passed..).map_while(|place| self.page.get(place));
+        let others = (other.passed..).map_while(|place| other.page.get(place));
+        rest.zip(others).take_while(|(one, other)| one == other).count()
+    }
+
+    /// Goes past some rows; the key of the last of them.
+    fn pass(&mut self, rows: usize) -> Option<Vec<u8>> {
+        self.passed += rows;
+        self.page.get(self.passed.checked_sub(1)?).map(|(key, _)| key.to_vec())
     }
 
     /// Reads the next page if it must be; nothing is left afterwards only at the end of the table.
@@ -366,12 +385,13 @@ impl<'a> Pages<'a> {
             return Ok(());
         }
         let (model, table, last) = (self.model, self.table, self.last.as_deref());
-        let page = patiently(|| model.canonical(table, last, PAGE_ROWS)).await?;
+        let page = &mut self.page;
+        *page = patiently(|| model.canonical(table, last, PAGE_ROWS, std::mem::take(page))).await?;
         match page.last() {
-            Some((key, _)) => self.last = Some(key.clone()),
+            Some((key, _)) => self.last = Some(key.to_vec()),
             None => self.is_at_end = true,
         }
-        self.page = page.into_iter();
+        self.passed = 0;
         Ok(())
     }
 }

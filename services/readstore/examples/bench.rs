@@ -15,7 +15,7 @@ use parley_domain::{
     MessageSent, Position, Row, Timestamp, UserId, project, project_cursor,
 };
 use parley_readstore::providers::embedded::{EmbeddedReadStore, Options};
-use parley_readstore::{ReadModel, ReadStore, Write};
+use parley_readstore::{ReadModel, ReadStore, Source, Write};
 
 const GROUP: GroupId = GroupId(uuid::Uuid::from_u128(1));
 const MESSAGES: u64 = 100_000;
@@ -26,7 +26,8 @@ fn user(number: usize) -> UserId {
 }
 
 fn writes(fact: &Fact) -> Vec<Write> {
-    let event = || (Position { partition: 0, offset: fact.seq }, Bytes::from(vec![7; 300]));
+    let position = Position { partition: 0, offset: fact.seq };
+    let event = || Source { position, tag: 7, value: Bytes::from(vec![7; 299]) };
     let rows = project(fact).into_iter();
     rows.map(|row| Write { event: matches!(row, Row::Timeline { .. }).then(event), row }).collect()
 }
@@ -45,7 +46,7 @@ fn message(seq: u64, nth: u64) -> Event {
         kind: MessageKind::Text,
         media: None,
         key_id: KeyId(uuid::Uuid::nil()),
-        sealed: Vec::new(),
+        sealed: Bytes::new(),
         mac: [0; 32],
         text_bytes: 0,
     })

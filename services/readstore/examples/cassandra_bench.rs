@@ -22,7 +22,7 @@ use parley_domain::{
     MessageSent, Position, Row, Timestamp, UserId, project, project_cursor,
 };
 use parley_readstore::providers::cassandra::{CassandraOptions, CassandraReadStore};
-use parley_readstore::{Checkpoint, ReadModel, ReadStore, Write};
+use parley_readstore::{Checkpoint, ReadModel, ReadStore, Source, Write};
 use scylla::client::PoolSize;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -44,7 +44,8 @@ fn user(number: u64) -> UserId {
 }
 
 fn writes(fact: &Fact) -> Vec<Write> {
-    let event = || (Position { partition: 0, offset: fact.seq }, Bytes::from(vec![7; 300]));
+    let position = Position { partition: 0, offset: fact.seq };
+    let event = || Source { position, tag: 7, value: Bytes::from(vec![7; 299]) };
     let rows = project(fact).into_iter();
     rows.map(|row| Write { event: matches!(row, Row::Timeline { .. }).then(event), row }).collect()
 }
@@ -75,7 +76,7 @@ fn message(group: GroupId, nth: u64) -> Vec<Write> {
         kind: MessageKind::Text,
         media: None,
         key_id: KeyId(Uuid::nil()),
-        sealed: Vec::new(),
+        sealed: Bytes::new(),
         mac: [0; 32],
         text_bytes: 0,
     });

@@ -8,7 +8,9 @@
 //! much is unread) is folded when it is asked, so that applying a fact twice or late changes nothing.
 
 pub mod conformance;
+mod page;
 mod port;
 pub mod providers;
 
+pub use page::Page;
 pub use port::*;

@@ -9,6 +9,8 @@ use parley_domain::{
     UserId, Validity,
 };
 
+use crate::Page;
+
 /// Why a read store didn't answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -227,15 +229,26 @@ pub struct Checkpoint {
 /// Names a partition of a topic in checkpoints: (0 events, 1 acks, 2 users; partition).
 pub type CheckpointKey = (u8, u32);
 
-/// A row, and for a [`Row::Timeline`] where its event lies and its bytes. The rows of one fact are written by one call,
+/// A row, and what it was made of where that matters. The rows of one fact are written by one call,
 /// its [`Row::Timeline`] first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
     /// The row.
     pub row: Row,
-    /// Place and bytes of the event, for [`Row::Timeline`]. For [`Row::Profile`] its place, which says which of two is the
-    /// later one, and no bytes. Else `None`.
-    pub event: Option<(Position, Bytes)>,
+    /// Of the event, for [`Row::Timeline`]; for [`Row::Profile`] only its place, which says which of two is the later one. Else
+    /// `None`.
+    pub event: Option<Source>,
+}
+
+/// What a row was made of. A timeline has it as the tag and, behind it, the value.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Source {
+    /// Where it lies in the log.
+    pub position: Position,
+    /// The byte that says which type the value has.
+    pub tag: u8,
+    /// The bytes as they lie in the log.
+    pub value: Bytes,
 }
 
 /// Row writes. Only the projector calls this.
@@ -251,14 +264,15 @@ pub trait Rows: Send + Sync {
     /// The checkpoints that were written last.
     async fn checkpoints(&self) -> Result<Vec<(CheckpointKey, Checkpoint)>, Error>;
 
-    /// Canonical rows of one table in key order after `after`, at most `limit`; checkpoints and the like are no rows.
-    /// For comparing two versions of a read model.
+    /// Canonical rows of one table in key order after `after`, at most `limit`; checkpoints and the like are no rows. For comparing
+    /// two versions of a read model. `page` is one that was read before, of which only the memory is used.
     async fn canonical(
         &self,
         table: &'static str,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error>;
+        page: Page,
+    ) -> Result<Page, Error>;
 
     /// The tables that [`Rows::canonical`] knows.
     fn tables(&self) -> &'static [&'static str];

@@ -12,11 +12,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parley_domain::{Epoch, GroupId, MessageId, Position, ProfileChanged, Row, Timestamp, UserId, Validity};
 use parley_readstore::conformance::{self, World, apply};
 use parley_readstore::providers::cassandra::{CassandraOptions, CassandraReadStore};
-use parley_readstore::{Checkpoint, Error, MessageKey, ReadStore, Write};
+use parley_readstore::{Checkpoint, Error, MessageKey, ReadStore, Source, Write};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 
@@ -169,7 +168,7 @@ async fn who_is_late_moves_nothing_back() {
             at: Timestamp(at),
         };
         for (name, at, offset) in [("first", 9_000, 3), ("second", 1_000, 4), ("first", 9_000, 3)] {
-            let event = Some((Position { partition: 0, offset }, Bytes::new()));
+            let event = Some(Source { position: Position { partition: 0, offset }, ..Source::default() });
             let write = Write { row: Row::Profile(profile(name, at)), event };
             model.apply(vec![write], Vec::new()).await.unwrap();
         }

@@ -1,11 +1,11 @@
 //! The event codec: facts to protobuf values and back.
 //!
 //! A value alone doesn't say what it is; in the log the header `ce_type` does, elsewhere (rows of the read model) a tag
-//! byte in front ([`tagged`], [`untagged`]).
+//! byte in front ([`tag`], [`untagged`]).
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use parley_domain::{
     ClientMessageId, CursorAdvance, Event, EventId, Fact, GroupId, KeyId, MediaDescription, MediaId,
     MessageId, MessageKind, MessageSent, ProfileChanged, Role, RollbackReason, Timestamp, UserId,
@@ -65,17 +65,13 @@ pub fn fact_type(event: &Event) -> &'static str {
     }
 }
 
-/// The value with a tag byte in front that says its type. `None` for a type that is no fact.
+/// The byte that stands before a value of some type where types aren't written out. `None` for a type that is no fact.
 #[must_use]
-pub fn tagged(ce_type: &str, value: &[u8]) -> Option<Bytes> {
-    let tag = FACT_TYPES.iter().position(|known| *known == ce_type)?;
-    let mut bytes = BytesMut::with_capacity(1 + value.len());
-    bytes.put_u8(u8::try_from(tag).ok()?);
-    bytes.put_slice(value);
-    Some(bytes.freeze())
+pub fn tag(ce_type: &str) -> Option<u8> {
+    FACT_TYPES.iter().position(|known| *known == ce_type)?.try_into().ok()
 }
 
-/// The reverse of [`tagged`]: decodes the fact.
+/// Decodes a fact behind the [`tag`] of its type.
 ///
 /// # Errors
 /// [`DecodeError`].
@@ -92,12 +88,16 @@ pub fn untagged(mut bytes: Bytes) -> Result<Fact, DecodeError> {
 
 fn header(fact: &Fact) -> Option<proto::EventHeader> {
     Some(proto::EventHeader {
-        group_id: fact.group_id.as_bytes().to_vec(),
+        group_id: bytes(fact.group_id.as_bytes()),
         seq: fact.seq,
-        event_id: fact.event_id.as_bytes().to_vec(),
+        event_id: bytes(fact.event_id.as_bytes()),
         at_ms: fact.at.as_millis(),
         message_count: fact.message_count,
     })
+}
+
+fn bytes(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
 }
 
 fn texts(users: &[UserId]) -> Vec<String> {
@@ -115,7 +115,7 @@ pub fn encode_fact(fact: &Fact) -> Bytes {
             description: description.clone(),
             creator: creator.to_string(),
             members: texts(members),
-            recipe: recipe.to_vec(),
+            recipe: bytes(recipe),
         }
         .encode_to_vec(),
         Event::MembersAdded { actor, users, member_count } => {
@@ -144,7 +144,7 @@ pub fn encode_fact(fact: &Fact) -> Bytes {
         Event::MessageSent(message) => encode_message(header, message).encode_to_vec(),
         Event::MessageRolledBack { message_id, message_seq, sender, reason } => proto::MessageRolledBack {
             header,
-            message_id: message_id.as_bytes().to_vec(),
+            message_id: bytes(message_id.as_bytes()),
             message_seq: *message_seq,
             sender: sender.to_string(),
             reason: match reason {
@@ -172,13 +172,13 @@ fn encode_message(header: Option<proto::EventHeader>, message: &MessageSent) -> 
         }
         .into(),
         media: message.media.as_ref().map(|media| proto::Media {
-            media_id: media.media_id.as_bytes().to_vec(),
+            media_id: bytes(media.media_id.as_bytes()),
             content_type: media.content_type.clone(),
             content_length: media.content_length,
         }),
-        key_id: message.key_id.as_bytes().to_vec(),
-        sealed: Bytes::copy_from_slice(&message.sealed),
-        mac: message.mac.to_vec(),
+        key_id: bytes(message.key_id.as_bytes()),
+        sealed: message.sealed.clone(),
+        mac: bytes(&message.mac),
         text_bytes: message.text_bytes,
     }
 }
@@ -307,7 +307,7 @@ fn decode_message(m: proto::MessageSent) -> Result<Decoded, DecodeError> {
         kind,
         media,
         key_id: KeyId::from_bytes(fixed(&m.key_id, "key_id")?),
-        sealed: m.sealed.into(),
+        sealed: m.sealed,
         mac: fixed(&m.mac, "mac")?,
         text_bytes: m.text_bytes,
     };
@@ -355,8 +355,8 @@ pub fn encode_cursors(cursors: &CursorsAdvanced) -> Bytes {
         read_before_seq: advance.read_before,
     });
     let message = proto::CursorsAdvanced {
-        group_id: cursors.group_id.as_bytes().to_vec(),
-        event_id: cursors.event_id.as_bytes().to_vec(),
+        group_id: bytes(cursors.group_id.as_bytes()),
+        event_id: bytes(cursors.event_id.as_bytes()),
         at_ms: cursors.at.as_millis(),
         advances: advances.collect(),
     };
@@ -393,7 +393,7 @@ pub fn decode_cursors(value: Bytes) -> Result<CursorsAdvanced, DecodeError> {
 #[must_use]
 pub fn encode_profile(profile: &ProfileChanged, event_id: EventId) -> Bytes {
     let message = proto::ProfileChanged {
-        event_id: event_id.as_bytes().to_vec(),
+        event_id: bytes(event_id.as_bytes()),
         user: profile.user.to_string(),
         display_name: profile.display_name.clone(),
         avatar_url: profile.avatar_url.clone(),
@@ -420,7 +420,7 @@ pub fn decode_profile(value: Bytes) -> Result<ProfileChanged, DecodeError> {
 #[must_use]
 pub fn encode_claim(event_id: EventId, writer: &Arc<str>, generation: u64, at: Timestamp) -> Bytes {
     let message = proto::WriterClaimed {
-        event_id: event_id.as_bytes().to_vec(),
+        event_id: bytes(event_id.as_bytes()),
         writer: writer.to_string(),
         generation,
         at_ms: at.as_millis(),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use parley_domain::{
     ClientMessageId, CursorAdvance, Event, Fact, Group, GroupId, KeyId, MessageKind, MessageSent, Role,
     RollbackReason, Seq, UserId,
@@ -39,7 +40,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             kind: MessageKind::Text,
             media: None,
             key_id: KeyId::from_bytes([0; 16]),
-            sealed: Vec::new(),
+            sealed: Bytes::new(),
             mac: [0; 32],
             text_bytes: 0,
         })),

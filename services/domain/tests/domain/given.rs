@@ -103,7 +103,7 @@ pub(crate) fn sent(seq: Seq, sender: &str, sender_nth: u64) -> Event {
         kind: MessageKind::Text,
         media: None,
         key_id: KeyId::from_bytes([9; 16]),
-        sealed: vec![1, 2, 3],
+        sealed: vec![1, 2, 3].into(),
         mac: [4; 32],
         text_bytes: 5,
     })
@@ -154,7 +154,7 @@ pub(crate) fn send() -> SendMessage {
         kind: MessageKind::Text,
         content: SealedContent {
             key_id: KeyId::from_bytes([9; 16]),
-            sealed: vec![1, 2, 3],
+            sealed: vec![1, 2, 3].into(),
             mac: [4; 32],
             text_bytes: 5,
         },

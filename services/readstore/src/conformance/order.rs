@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::world::{Entry, World};
 use super::{apply, check};
-use crate::{Error, ReadModel};
+use crate::{Error, Page, ReadModel};
 
 /// All rows of a read model, by table.
 pub type Dump = BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>;
@@ -20,17 +20,17 @@ pub type Dump = BTreeMap<&'static str, Vec<(Vec<u8>, Vec<u8>)>>;
 /// # Panics
 /// If the pages aren't in order.
 pub async fn dump(model: &dyn ReadModel, page_len: usize) -> Result<Dump, Error> {
-    let mut dump = Dump::new();
+    let (mut dump, mut page) = (Dump::new(), Page::default());
     for table in model.tables() {
         let rows = dump.entry(*table).or_default();
         loop {
             let after = rows.last().map(|(key, _)| key.clone());
-            let page = model.canonical(table, after.as_deref(), page_len).await?;
+            page = model.canonical(table, after.as_deref(), page_len, page).await?;
             assert!(page.len() <= page_len);
             if page.is_empty() {
                 break;
             }
-            rows.extend(page);
+            rows.extend(page.iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
         }
         assert!(rows.is_sorted_by(|a, b| a.0 < b.0), "{table}");
     }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use parley_domain::{
     ClientMessageId, CursorAdvance, CursorWish, Event, EventId, Fact, Group, GroupId, KeyId,
     MediaDescription, MediaId, MessageId, MessageKind, MessageSent, Position, ProfileChanged, Role,
     RollbackReason, Row, Seq, Timestamp, UserId, advance_cursors, project, project_cursor, project_profile,
 };
 
-use crate::Write;
+use crate::{Source, Write};
 
 /// A wish, in numbers, so that any numbers are one: what, in which group, who, whom, how much.
 pub type Op = (u8, u8, u8, u8, u8);
@@ -32,11 +32,15 @@ impl Entry {
         let plain = |row| Write { row, event: None };
         match self {
             Self::Event(fact, offset) => {
-                let event =
-                    || (Position { partition: 0, offset: *offset }, value_of(fact.group_id, fact.seq));
+                let mut value = value_of(fact.group_id, fact.seq);
+                let tag = value.get_u8();
+                let event = Source { position: Position { partition: 0, offset: *offset }, tag, value };
                 let rows = project(fact).into_iter();
-                rows.map(|row| Write { event: matches!(row, Row::Timeline { .. }).then(event), row })
-                    .collect()
+                rows.map(|row| Write {
+                    event: matches!(row, Row::Timeline { .. }).then(|| event.clone()),
+                    row,
+                })
+                .collect()
             }
             Self::Ack(group, advance) => project_cursor(*group, advance).into_iter().map(plain).collect(),
             Self::Profile(profile) => vec![plain(project_profile(profile))],
@@ -190,7 +194,7 @@ impl World {
             kind,
             media: (kind != MessageKind::Text).then_some(description),
             key_id: KeyId::from_bytes([0; 16]),
-            sealed: Vec::new(),
+            sealed: Bytes::new(),
             mac: [0; 32],
             text_bytes: 0,
         }

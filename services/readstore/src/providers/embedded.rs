@@ -21,6 +21,7 @@ mod keys;
 mod membership;
 mod model;
 mod receipts;
+mod run;
 mod scan;
 mod staged;
 mod timeline;

@@ -106,7 +106,7 @@ fn send_to(send: &Send) -> proto::Send {
     use proto::send::Media;
     let media = send.media.as_ref().map(|media| match media {
         Ok(found) => Media::Found(events::Media {
-            media_id: found.media_id.as_bytes().to_vec(),
+            media_id: found.media_id.as_bytes().to_vec().into(),
             content_type: found.content_type.clone(),
             content_length: found.content_length,
         }),

@@ -60,7 +60,7 @@ fn events() -> Vec<Event> {
                 content_length: 70_000,
             }),
             key_id: KeyId::from_bytes([0x55; 16]),
-            sealed: vec![1, 2, 3],
+            sealed: vec![1, 2, 3].into(),
             mac: [0x66; 32],
             text_bytes: 5,
         }),

@@ -40,7 +40,7 @@ fn message() -> impl Strategy<Value = MessageSent> {
             kind,
             media,
             key_id: KeyId::from_bytes(key_id),
-            sealed,
+            sealed: sealed.into(),
             mac,
             text_bytes,
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parley_domain::{
     Code, Command, Context, CreateGroup, CursorWish, Decision, Earlier, Event, EventId, Fact, Group, GroupId,
     NotificationKind, Position, ProfileChanged, Rejection, SealedContent, SendMessage, Stamp, Timestamp,
@@ -176,7 +177,7 @@ impl Shard {
             // A repeat is not sealed.
             _ => Ok(SealedContent {
                 key_id: parley_domain::KeyId(Uuid::nil()),
-                sealed: Vec::new(),
+                sealed: Bytes::new(),
                 mac: [0; 32],
                 text_bytes: 0,
             }),
@@ -400,5 +401,5 @@ fn seal(
     let sealed = key.seal(place, content).map_err(|_| cannot_decide())?;
     let text_bytes = send.content.text.as_ref().map_or(0, String::len);
     let text_bytes = u32::try_from(text_bytes).unwrap_or(u32::MAX);
-    Ok(SealedContent { key_id: key.id(), sealed, mac: key.mac(comparable), text_bytes })
+    Ok(SealedContent { key_id: key.id(), sealed: sealed.into(), mac: key.mac(comparable), text_bytes })
 }

@@ -122,7 +122,7 @@ fn sent(seq: Seq, sender: &str, id: &str, sender_nth: u64, message_count: u64) -
         kind: MessageKind::Text,
         media: None,
         key_id: KeyId::from_bytes([1; 16]),
-        sealed: vec![0; 29],
+        sealed: vec![0; 29].into(),
         mac: [0; 32],
         text_bytes: 1,
     };

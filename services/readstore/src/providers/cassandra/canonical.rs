@@ -13,7 +13,7 @@ use super::cluster::Cluster;
 use super::directory::limit_of;
 use super::model::CassandraModel;
 use super::value::{Raw, Value};
-use crate::Error;
+use crate::{Error, Page};
 
 /// Rows of one answer, which may be events of some tens of KiB each.
 const PAGE_ROWS_MAX: usize = 500;
@@ -235,8 +235,10 @@ impl CassandraModel {
         name: &str,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
-        let Some(table) = ALL.iter().find(|table| table.name == name) else { return Ok(Vec::new()) };
+        mut page: Page,
+    ) -> Result<Page, Error> {
+        page.clear();
+        let Some(table) = ALL.iter().find(|table| table.name == name) else { return Ok(page) };
         let scans = self.scans().get_or_try_init(|| Scans::prepare(self.cluster(), self.version())).await?;
         let scan = scans.0.get(table.name).ok_or(DAMAGED)?;
         let limit = limit.min(PAGE_ROWS_MAX);
@@ -256,7 +258,11 @@ impl CassandraModel {
             let values = vec![Value::Big(token), Value::Int(limit_of(limit - rows.len()))];
             rows.extend(self.cluster().rows::<RawRow>(&scan.beyond, values).await?);
         }
-        rows.into_iter().map(|row| pair(table, row)).collect()
+        for row in rows {
+            let (key, value) = pair(table, row)?;
+            page.push(&key, &value);
+        }
+        Ok(page)
     }
 }
 

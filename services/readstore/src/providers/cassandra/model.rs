@@ -10,7 +10,7 @@ use super::canonical::{self, Scans};
 use super::cluster::Cluster;
 use super::statements::Statements;
 use crate::{
-    Checkpoint, CheckpointKey, Directory, Error, EventRow, GroupRow, MembershipRow, MessageKey, Rows,
+    Checkpoint, CheckpointKey, Directory, Error, EventRow, GroupRow, MembershipRow, MessageKey, Page, Rows,
     StatusRow, Timeline, UserGroupRow, Write,
 };
 
@@ -160,8 +160,9 @@ impl Rows for CassandraModel {
         table: &'static str,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
-        self.canonical_page(table, after, limit).await
+        page: Page,
+    ) -> Result<Page, Error> {
+        self.canonical_page(table, after, limit, page).await
     }
 
     fn tables(&self) -> &'static [&'static str] {

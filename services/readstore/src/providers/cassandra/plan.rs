@@ -8,7 +8,7 @@ use scylla::statement::prepared::PreparedStatement;
 use super::statements::Statements;
 use super::steps;
 use super::value::{Value, big};
-use crate::{Error, Write};
+use crate::{Error, Source, Write};
 
 /// Which statement.
 pub(super) type Pick = fn(&Statements) -> &PreparedStatement;
@@ -148,7 +148,7 @@ impl Plan {
                 Ok(())
             }
             Row::Profile(profile) => {
-                self.add_profile(profile, write.event.map(|(position, _)| position.offset));
+                self.add_profile(profile, write.event.map(|event| event.position.offset));
                 Ok(())
             }
             Row::Origin { .. }
@@ -164,7 +164,8 @@ impl Plan {
 
     fn add_event(&mut self, write: Write) -> Result<(), Error> {
         let Row::Timeline { group_id, seq, message_count, .. } = write.row else { return Ok(()) };
-        let (position, event) = write.event.ok_or(Error::Damaged("a timeline row without its event"))?;
+        let Source { position, tag, value } =
+            write.event.ok_or(Error::Damaged("a timeline row without its event"))?;
         self.now.insert(group_id, (seq, message_count));
         let bucket = timeline_bucket(seq);
         let partition = i32::try_from(position.partition).unwrap_or(i32::MAX);
@@ -175,7 +176,7 @@ impl Plan {
             Value::Int(partition),
             Value::seq(position.offset),
             Value::seq(message_count),
-            Value::Blob(event),
+            Value::Blob([[tag].as_slice(), &value].concat().into()),
             Value::seq(seq),
         ];
         self.put(Home::Timeline(group_id, bucket), |all| &all.put_event, values);

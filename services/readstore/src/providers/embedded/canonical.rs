@@ -3,10 +3,7 @@
 use super::codec::decode_checkpoints;
 use super::engine::View;
 use super::keys::{Key, Table};
-use crate::{Checkpoint, CheckpointKey, Error};
-
-/// A key and its value.
-type Raw = (Vec<u8>, Vec<u8>);
+use crate::{Checkpoint, CheckpointKey, Error, Page};
 
 /// The names of the tables. A page of one has keys without the table's byte.
 pub(super) const TABLES: &[&str] = &[
@@ -48,20 +45,18 @@ impl View {
         name: &str,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<Raw>, Error> {
-        let mut rows = Vec::new();
-        let Some(table) = table(name) else { return Ok(rows) };
+        mut page: Page,
+    ) -> Result<Page, Error> {
+        page.clear();
+        let Some(table) = table(name) else { return Ok(page) };
         let all = Key::of(table);
         // The first key behind `after` is `after` and a zero byte.
         let from = after.map_or_else(|| all.clone(), |after| all.clone().bytes(after).tag(0));
-        let mut scan = self.scan(&from, all.past())?;
-        while rows.len() < limit
-            && let Some((key, value)) = scan.head()
-        {
-            rows.push((key.get(1..).unwrap_or_default().to_vec(), value.to_vec()));
-            scan.advance()?;
+        for pair in self.range(from.as_slice(), all.past().as_slice()).take(limit) {
+            let (key, value) = pair?;
+            page.push(key.get(1..).unwrap_or_default(), &value);
         }
-        Ok(rows)
+        Ok(page)
     }
 
     pub(super) fn checkpoints(&self) -> Result<Vec<(CheckpointKey, Checkpoint)>, Error> {

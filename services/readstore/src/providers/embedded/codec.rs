@@ -3,7 +3,6 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{BorrowDecode, Encode};
-use bytes::Bytes;
 use parley_domain::{Epoch, Position, Seq, Timestamp, Validity};
 
 use crate::{Checkpoint, Error};
@@ -89,8 +88,8 @@ pub(super) fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, 
 }
 
 /// A number as bytes.
-pub(super) fn encode_u64(number: u64) -> Vec<u8> {
-    number.to_be_bytes().to_vec()
+pub(super) fn encode_u64(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
 }
 
 /// A number from its bytes.
@@ -99,8 +98,8 @@ pub(super) fn decode_u64(bytes: &[u8]) -> Result<u64, Error> {
 }
 
 /// A time as bytes.
-pub(super) fn encode_time(at: Timestamp) -> Vec<u8> {
-    at.as_millis().to_be_bytes().to_vec()
+pub(super) fn encode_time(at: Timestamp) -> [u8; 8] {
+    at.as_millis().to_be_bytes()
 }
 
 /// A time from its bytes.
@@ -136,14 +135,15 @@ pub(super) struct EventHeader {
     pub(super) position: Position,
 }
 
-/// An event with its header.
-pub(super) fn encode_event(header: &EventHeader, value: &Bytes) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(21 + value.len());
-    bytes.push(u8::from(header.is_message));
-    bytes.extend_from_slice(&header.message_count.to_be_bytes());
-    bytes.extend_from_slice(&header.position.partition.to_be_bytes());
-    bytes.extend_from_slice(&header.position.offset.to_be_bytes());
-    bytes.extend_from_slice(value);
+/// How long an [`EventHeader`] is, in bytes.
+const HEADER_LEN: usize = 21;
+
+/// The header of an event as bytes, behind which the event's come.
+pub(super) fn encode_header(header: &EventHeader) -> [u8; HEADER_LEN] {
+    let mut bytes = [u8::from(header.is_message); HEADER_LEN];
+    bytes[1..9].copy_from_slice(&header.message_count.to_be_bytes());
+    bytes[9..13].copy_from_slice(&header.position.partition.to_be_bytes());
+    bytes[13..].copy_from_slice(&header.position.offset.to_be_bytes());
     bytes
 }
 

@@ -15,8 +15,9 @@ use super::Options;
 use super::codec::{check_meta, encode_meta};
 use super::files::io_error;
 use super::keys::{Key, Table};
+use super::run::{Merged, RowOf, Run};
 use super::scan::{Pair, Scan};
-use super::staged::{Run, Staged, StagedRow, merge_all};
+use super::staged::Staged;
 use super::walk::Walk;
 use crate::Error;
 
@@ -194,16 +195,15 @@ impl Drop for Engine {
 /// Writes what is on its way to the database, or what was gathered if nothing is. Synced when it returns.
 fn store_leaving(staged: &RwLock<Arc<Staged>>, stored: &Keyspace) -> Result<(), Error> {
     let runs = Arc::make_mut(&mut staged.write()).leave();
-    let rows = merge_all(runs.iter().map(|run| Run::clone(run)).collect());
-    drop(runs);
-    if !rows.is_empty() {
+    if !runs.is_empty() {
         wait_for_merges(stored);
         let mut table = stored.start_ingestion().map_err(engine_error)?;
-        for StagedRow { pair: (key, value), .. } in rows {
+        for (key, value) in Merged::new(&runs).map(RowOf::pair) {
             table.write(key, value).map_err(engine_error)?;
         }
         table.finish().map_err(engine_error)?;
     }
+    drop(runs);
     Arc::make_mut(&mut staged.write()).has_left();
     Ok(())
 }
@@ -226,7 +226,7 @@ impl View {
     /// The value of a key.
     pub(super) fn get(&self, key: &Key) -> Result<Option<UserValue>, Error> {
         if let Some(value) = self.staged.get(key.as_slice()) {
-            return Ok(Some(value.clone()));
+            return Ok(Some(value));
         }
         self.snapshot.get(&self.rows, key.as_slice()).map_err(engine_error)
     }

@@ -66,14 +66,24 @@ pub(super) struct Key(Vec<u8>);
 
 impl Key {
     pub(super) fn of(table: Table) -> Self {
-        let mut bytes = Vec::with_capacity(64);
-        bytes.push(table as u8);
-        Self(bytes)
+        Self::behind(Vec::with_capacity(64), table)
     }
 
     /// A key of a table whose keys begin with a group.
     pub(super) fn in_group(table: Table, group: GroupId) -> Self {
-        Self::of(table).bytes(&leading(group))
+        Self::of(table).leading(group)
+    }
+
+    /// A key that is written behind other bytes.
+    pub(super) fn behind(bytes: Vec<u8>, table: Table) -> Self {
+        Self(bytes).tag(table as u8)
+    }
+
+    /// The group with which a table's keys begin: the random half of its id first.
+    pub(super) fn leading(self, group: GroupId) -> Self {
+        let mut bytes = *group.as_bytes();
+        bytes.rotate_left(GROUP_LEN / 2);
+        self.bytes(&bytes)
     }
 
     /// A group further back.
@@ -130,22 +140,12 @@ impl Key {
     }
 }
 
-/// A group's id with the random half first.
-fn leading(group: GroupId) -> [u8; GROUP_LEN] {
-    let mut bytes = *group.as_bytes();
-    bytes.rotate_left(GROUP_LEN / 2);
-    bytes
-}
-
 /// Where the steps of a member's cursor begin that are at `seq` or beyond, written into a buffer that is used again for
 /// each of 100,000 members.
 pub(super) fn seek_cursor(buffer: &mut Vec<u8>, group: GroupId, user: &[u8], tag: u8, seq: Seq) {
     buffer.clear();
-    buffer.push(Table::Cursors as u8);
-    buffer.extend_from_slice(&leading(group));
-    buffer.extend_from_slice(user);
-    buffer.extend_from_slice(&[USER_END, tag]);
-    buffer.extend_from_slice(&seq.to_be_bytes());
+    let key = Key::behind(std::mem::take(buffer), Table::Cursors).leading(group);
+    *buffer = key.bytes(user).tag(USER_END).tag(tag).seq(seq).into_bytes();
 }
 
 /// A row of [`Table::Members`].

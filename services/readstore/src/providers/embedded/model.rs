@@ -9,9 +9,10 @@ use parley_domain::{Epoch, GroupId, MediaId, ProfileChanged, ReceiptCounts, Seq,
 use tokio::sync::Mutex;
 
 use super::engine::{Closed, Engine, View};
+use super::run::Unsorted;
 use super::{Options, apply, canonical};
 use crate::{
-    Checkpoint, CheckpointKey, Directory, Error, EventRow, GroupRow, MembershipRow, MessageKey, Rows,
+    Checkpoint, CheckpointKey, Directory, Error, EventRow, GroupRow, MembershipRow, MessageKey, Page, Rows,
     StatusRow, Timeline, UserGroupRow, Write,
 };
 
@@ -25,9 +26,17 @@ pub(super) type Checkpoints = BTreeMap<CheckpointKey, Checkpoint>;
 pub struct EmbeddedModel {
     version: u64,
     engine: Arc<Engine>,
-    /// Held while a batch is written, also when whoever asked for it is gone: so a late batch never overtakes. All
-    /// checkpoints, once they were read: those of many partitions are written as one row.
-    writing: Arc<Mutex<Option<Checkpoints>>>,
+    /// Held while a batch is written, also when whoever asked for it is gone: so a late batch never overtakes.
+    writing: Arc<Mutex<Writing>>,
+}
+
+/// What one batch leaves to the next.
+#[derive(Default)]
+struct Writing {
+    /// All checkpoints, once they were read: those of many partitions are written as one row.
+    checkpoints: Option<Checkpoints>,
+    /// Memory for rows.
+    rows: Unsorted,
 }
 
 impl std::fmt::Debug for EmbeddedModel {
@@ -195,16 +204,19 @@ impl Rows for EmbeddedModel {
         writes: Vec<Write>,
         checkpoints: Vec<(CheckpointKey, Checkpoint)>,
     ) -> Result<(), Error> {
-        let mut known = Arc::clone(&self.writing).lock_owned().await;
+        let mut writing = Arc::clone(&self.writing).lock_owned().await;
         let engine = Arc::clone(&self.engine);
         blocking(move || {
             // Gone until the batch is written, so that what isn't is read again.
+            let Writing { checkpoints: known, rows } = &mut *writing;
             let mut all = match known.take() {
                 Some(all) => all,
                 None => engine.view().checkpoints()?.into_iter().collect(),
             };
             all.extend(checkpoints.iter().copied());
-            engine.write(apply::pairs(&writes, &checkpoints, &all)?)?;
+            // What a batch left that couldn't be made rows of.
+            rows.clear();
+            engine.write(apply::sorted(rows, &writes, &checkpoints, &all)?)?;
             *known = Some(all);
             Ok(())
         })
@@ -220,9 +232,10 @@ impl Rows for EmbeddedModel {
         table: &'static str,
         after: Option<&[u8]>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        page: Page,
+    ) -> Result<Page, Error> {
         let after = after.map(<[u8]>::to_vec);
-        self.read_long(move |view| view.canonical(table, after.as_deref(), limit)).await
+        self.read_long(move |view| view.canonical(table, after.as_deref(), limit, page)).await
     }
 
     fn tables(&self) -> &'static [&'static str] {

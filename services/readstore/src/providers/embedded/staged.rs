@@ -4,70 +4,14 @@
 //! batch stays what it is, a sorted run, and is merged with those before it. They need no journal either: what a crash takes
 //! away is projected again.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
-use fjall::{UserKey, UserValue};
+use fjall::UserValue;
 
-use super::scan::Pair;
+use super::run::{RowOf, Run, Wanted, merge};
 
 /// A run that is longer is merged no further, so that no merge takes long.
 const MERGED_ROWS_MAX: usize = 32 * 1024;
-/// What a row takes beside its bytes: itself, and twice a count of holders and what the allocator adds.
-const ROW_OVERHEAD_BYTES: usize = size_of::<StagedRow>() + 32;
-
-/// Rows in rising order of their keys, each key once.
-pub(super) type Run = Vec<StagedRow>;
-
-/// A row in memory.
-#[derive(Debug, Clone)]
-pub(super) struct StagedRow {
-    /// The key's first bytes as numbers that are in the same order: enough for the table, the group and what follows. Comparing
-    /// keys would follow two pointers to where no cache has anything.
-    order: [u64; 3],
-    pub(super) pair: Pair,
-}
-
-impl StagedRow {
-    pub(super) fn new(key: &[u8], value: &[u8]) -> Self {
-        Self { order: order(key), pair: (UserKey::new(key), UserValue::new(value)) }
-    }
-
-    /// How this row's key compares with another's.
-    pub(super) fn cmp_key(&self, other: &Self) -> Ordering {
-        self.order.cmp(&other.order).then_with(|| self.pair.0.cmp(&other.pair.0))
-    }
-
-    /// Whether this row's key is before another.
-    pub(super) fn is_before(&self, other: &Wanted<'_>) -> bool {
-        self.order.cmp(&other.order).then_with(|| (*self.pair.0).cmp(other.key)).is_lt()
-    }
-}
-
-/// A key that is looked for in runs.
-#[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    order: [u64; 3],
-    key: &'a [u8],
-}
-
-impl<'a> Wanted<'a> {
-    pub(super) fn new(key: &'a [u8]) -> Self {
-        Self { order: order(key), key }
-    }
-}
-
-fn order(key: &[u8]) -> [u64; 3] {
-    let mut bytes = [0; 24];
-    for (to, from) in bytes.iter_mut().zip(key) {
-        *to = *from;
-    }
-    let mut order = [0; 3];
-    for (number, some) in order.iter_mut().zip(bytes.as_chunks().0) {
-        *number = u64::from_be_bytes(*some);
-    }
-    order
-}
 
 /// What isn't in the database yet.
 #[derive(Clone, Default)]
@@ -82,11 +26,11 @@ pub(super) struct Staged {
 impl Staged {
     /// Takes a run, which counts before all that came earlier.
     pub(super) fn push(&mut self, mut run: Run) {
-        self.gathered_bytes += run.iter().map(bytes_of).sum::<usize>();
+        self.gathered_bytes += run.bytes();
         let is_mergeable =
             |older: &mut Arc<Run>, run: &Run| older.len() < MERGED_ROWS_MAX && older.len() < 2 * run.len();
         while let Some(older) = self.gathered.pop_if(|older| is_mergeable(older, &run)) {
-            run = merge(Arc::unwrap_or_clone(older), run);
+            run = merge(&older, &run);
         }
         self.gathered.push(Arc::new(run));
     }
@@ -121,54 +65,10 @@ impl Staged {
     }
 
     /// The newest value of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&UserValue> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<UserValue> {
         let wanted = Wanted::new(key);
-        self.newest_first().find_map(|run| {
-            let place = run.partition_point(|row| row.is_before(&wanted));
-            run.get(place).filter(|row| *row.pair.0 == *key).map(|row| &row.pair.1)
-        })
+        self.newest_first().find_map(|run| run.find(&wanted)).map(RowOf::value)
     }
-}
-
-fn bytes_of(row: &StagedRow) -> usize {
-    row.pair.0.len() + row.pair.1.len() + ROW_OVERHEAD_BYTES
-}
-
-/// Runs as one, given the oldest first.
-pub(super) fn merge_all(mut runs: Vec<Run>) -> Run {
-    // Neighbours first, so that no row is moved more often than need be.
-    while runs.len() > 1 {
-        let mut merged = Vec::with_capacity(runs.len().div_ceil(2));
-        let mut rest = runs.into_iter();
-        while let Some(older) = rest.next() {
-            merged.push(match rest.next() {
-                Some(newer) => merge(older, newer),
-                None => older,
-            });
-        }
-        runs = merged;
-    }
-    runs.pop().unwrap_or_default()
-}
-
-/// Both runs; of equal keys the newer one counts.
-fn merge(older: Run, newer: Run) -> Run {
-    let mut merged = Vec::with_capacity(older.len() + newer.len());
-    let (mut older, mut newer) = (older.into_iter().peekable(), newer.into_iter().peekable());
-    while let (Some(old), Some(new)) = (older.peek(), newer.peek()) {
-        let order = old.cmp_key(new);
-        if order.is_lt() {
-            merged.extend(older.next());
-            continue;
-        }
-        if order.is_eq() {
-            older.next();
-        }
-        merged.extend(newer.next());
-    }
-    merged.extend(older);
-    merged.extend(newer);
-    merged
 }
 
 #[cfg(test)]
@@ -177,10 +77,12 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::run::Merged;
     use super::*;
 
     fn run(pairs: &BTreeMap<u8, u8>) -> Run {
-        pairs.iter().map(|(key, value)| StagedRow::new(&[*key], &[*value])).collect()
+        let pairs: Vec<_> = pairs.iter().map(|(key, value)| ([*key], [*value])).collect();
+        Run::from_pairs(pairs.iter().map(|(key, value)| (key.as_slice(), value.as_slice())))
     }
 
     proptest! {
@@ -196,33 +98,20 @@ mod tests {
                 all.extend(batch);
                 let held = staged.clone();
                 if what_next == 0 {
-                    let leaving = staged.leave().iter().map(|run| (**run).clone()).collect();
-                    left.extend(merge_all(leaving).iter().map(|row| (row.pair.0[0], row.pair.1[0])));
+                    left.extend(Merged::new(&staged.leave()).map(|row| (row.key()[1], row.value()[0])));
                     prop_assert!(staged.is_leaving() || all.is_empty());
                 }
                 if what_next == 1 && staged.is_leaving() {
                     staged.has_left();
                 }
-                for key in 0..40 {
-                    let here = staged.get(&[key]).map(|value| value[0]);
-                    prop_assert_eq!(here.or_else(|| left.get(&key).copied()), all.get(&key).copied());
-                    let then = held.get(&[key]).map(|value| value[0]);
-                    prop_assert_eq!(then.or_else(|| left.get(&key).copied()), all.get(&key).copied());
+                for number in 0..40 {
+                    let key = [b'x', number];
+                    let here = staged.get(&key).map(|value| value[0]);
+                    prop_assert_eq!(here.or_else(|| left.get(&number).copied()), all.get(&number).copied());
+                    let then = held.get(&key).map(|value| value[0]);
+                    prop_assert_eq!(then.or_else(|| left.get(&number).copied()), all.get(&number).copied());
                 }
             }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn rows_are_in_the_order_of_their_keys(
-            (left, right) in (prop::collection::vec(0u8..3, 0..30), prop::collection::vec(0u8..3, 0..30)),
-            shared in 0usize..30,
-        ) {
-            let right = [left.get(..shared).unwrap_or(&left), &right].concat();
-            let (a, b) = (StagedRow::new(&left, &[]), StagedRow::new(&right, &[]));
-            prop_assert_eq!(a.cmp_key(&b), left.cmp(&right));
-            prop_assert_eq!(a.is_before(&Wanted::new(&right)), left < right);
         }
     }
 
@@ -230,7 +119,7 @@ mod tests {
     fn runs_are_few_however_small_the_batches() {
         let mut staged = Staged::default();
         for number in 0..10_000u32 {
-            staged.push(vec![StagedRow::new(&number.to_be_bytes(), &[0; 100])]);
+            staged.push(Run::from_pairs([(number.to_be_bytes().as_slice(), [0; 100].as_slice())]));
         }
         assert!(staged.newest_first().count() <= 15, "{}", staged.newest_first().count());
         assert!((1_000_000..3_000_000).contains(&staged.gathered_bytes()), "{}", staged.gathered_bytes());

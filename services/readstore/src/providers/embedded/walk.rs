@@ -1,12 +1,11 @@
 //! Walking over rows in memory and in the database as if they were one, from either end.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
-use fjall::UserKey;
-
 use super::engine::engine_error;
+use super::run::{RowOf, Run, Wanted};
 use super::scan::Pair;
-use super::staged::{Run, StagedRow, Wanted};
 use crate::Error;
 
 /// The end of a range from which it is read.
@@ -25,24 +24,17 @@ struct Part {
 
 impl Part {
     fn new(run: &Arc<Run>, from: &[u8], end: &[u8]) -> Option<Self> {
-        let place = |bound: &[u8]| {
-            let bound = Wanted::new(bound);
-            run.partition_point(|row| row.is_before(&bound))
-        };
+        let place = |bound: &[u8]| run.place(0, run.len(), &Wanted::new(bound));
         let (from, end) = (place(from), place(end));
         (from < end).then(|| Self { run: Arc::clone(run), from, end })
     }
 
-    fn rest(&self) -> &[StagedRow] {
-        self.run.get(self.from..self.end).unwrap_or_default()
-    }
-
-    fn at(&self, end: End) -> Option<&Pair> {
-        let row = match end {
-            End::First => self.rest().first(),
-            End::Last => self.rest().last(),
+    fn at(&self, end: End) -> Option<RowOf<'_>> {
+        let place = match end {
+            End::First => self.from,
+            End::Last => self.end.checked_sub(1)?,
         };
-        row.map(|row| &row.pair)
+        (self.from < self.end).then(|| self.run.at(place)).flatten()
     }
 
     fn pass(&mut self, end: End) {
@@ -55,14 +47,13 @@ impl Part {
     /// Goes forward to the first pair that isn't before `key`: the further away the longer the steps, so that a short way costs
     /// little in a long run.
     fn seek(&mut self, key: &Wanted<'_>) {
-        let rest = self.rest();
-        let is_before = |place: usize| rest.get(place).is_some_and(|row| row.is_before(key));
+        let is_before =
+            |place: usize| place < self.end && self.run.at(place).is_some_and(|row| row.is_before(key));
         let mut step = 1;
-        while is_before(step) {
+        while is_before(self.from + step) {
             step *= 2;
         }
-        let near = rest.get(step / 2..rest.len().min(step)).unwrap_or_default();
-        self.from += step / 2 + near.partition_point(|row| row.is_before(key));
+        self.from = self.run.place(self.from + step / 2, self.end.min(self.from + step), key);
     }
 }
 
@@ -96,6 +87,8 @@ pub(super) struct Walk {
     /// The newest first, each with something left when it was made.
     parts: Vec<Part>,
     stored: Stored,
+    /// Numbers of the parts that have the row of a step.
+    found: Vec<usize>,
 }
 
 impl Walk {
@@ -106,7 +99,8 @@ impl Walk {
         stored: fjall::Iter,
     ) -> Self {
         let parts = newest_first.filter_map(|run| Part::new(run, from, end)).collect();
-        Self { parts, stored: Stored { rest: stored, first: None, last: None } }
+        let stored = Stored { rest: stored, first: None, last: None };
+        Self { parts, stored, found: Vec::new() }
     }
 
     /// Goes forward to the first pair that isn't before `key`, given the database's from there.
@@ -120,26 +114,37 @@ impl Walk {
 
     fn step(&mut self, end: End) -> Result<Option<Pair>, Error> {
         let stored = self.stored.at(end)?;
-        let is_nearer = |key: &UserKey, than: &UserKey| match end {
-            End::First => key < than,
-            End::Last => key > than,
+        let is_nearer = |order: Ordering| match end {
+            End::First => order.is_lt(),
+            End::Last => order.is_gt(),
         };
-        let mut found: Option<&Pair> = None;
-        for pair in self.parts.iter().filter_map(|part| part.at(end)) {
-            if found.is_none_or(|(key, _)| is_nearer(&pair.0, key)) {
-                found = Some(pair);
+        let mut found: Option<RowOf<'_>> = None;
+        self.found.clear();
+        for (number, part) in self.parts.iter().enumerate() {
+            let Some(row) = part.at(end) else { continue };
+            let order = found.map(|nearest| row.cmp_key(nearest));
+            if order.is_none_or(is_nearer) {
+                found = Some(row);
+                self.found.clear();
+                self.found.push(number);
+            } else if order.is_some_and(Ordering::is_eq) {
+                self.found.push(number);
             }
         }
-        // Of equal keys the one in memory is the newer.
-        let found = found.filter(|(key, _)| stored.as_ref().is_none_or(|(there, _)| !is_nearer(there, key)));
-        let Some(found) = found.cloned() else { return Ok(stored.take()) };
-        stored.take_if(|(key, _)| *key == found.0);
-        for part in &mut self.parts {
-            if part.at(end).is_some_and(|(key, _)| *key == found.0) {
+        let Some(row) = found else { return Ok(stored.take()) };
+        match stored.as_ref().map(|(there, _)| (**there).cmp(row.key())) {
+            Some(order) if is_nearer(order) => return Ok(stored.take()),
+            // Of equal keys the one in memory is the newer.
+            Some(Ordering::Equal) => *stored = None,
+            Some(_) | None => {}
+        }
+        let pair = row.pair();
+        for number in &self.found {
+            if let Some(part) = self.parts.get_mut(*number) {
                 part.pass(end);
             }
         }
-        Ok(Some(found))
+        Ok(Some(pair))
     }
 }
 
@@ -171,17 +176,18 @@ mod tests {
 
     type Map = BTreeMap<u8, u8>;
 
-    /// Behind the byte of no table.
-    fn key(number: u8) -> [u8; 2] {
-        [1, number]
+    /// Behind what an engine has there itself.
+    fn key(number: u8) -> [u8; 3] {
+        [b'x', 1, number]
     }
 
     fn run(pairs: &Map) -> Run {
-        pairs.iter().map(|(number, value)| StagedRow::new(&key(*number), &[*value])).collect()
+        let pairs: Vec<_> = pairs.iter().map(|(number, value)| ([1, *number], [*value])).collect();
+        Run::from_pairs(pairs.iter().map(|(key, value)| (key.as_slice(), value.as_slice())))
     }
 
     fn plain(pair: Option<Result<Pair, Error>>) -> Option<(u8, u8)> {
-        pair.map(|pair| pair.map(|(key, value)| (key[1], value[0])).unwrap())
+        pair.map(|pair| pair.map(|(key, value)| (key[2], value[0])).unwrap())
     }
 
     proptest! {

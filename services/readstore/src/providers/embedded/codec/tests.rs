@@ -39,10 +39,11 @@ fn golden() {
             Checkpoint { offset: 12, validity: Validity { claim: Some(10), next_index: 1 } },
         )])
         .unwrap()),
-        hex(&encode_event(
-            &EventHeader { is_message: true, message_count: 2, position },
-            &Bytes::from_static(b"xyz"),
-        )),
+        hex(&[
+            &encode_header(&EventHeader { is_message: true, message_count: 2, position }),
+            b"xyz".as_slice(),
+        ]
+        .concat()),
         hex(&encode_u64(258)),
         hex(&encode_time(Timestamp(-2))),
         hex(&encode_meta(Epoch::from_bytes([0xab; 16]))),
@@ -59,7 +60,7 @@ fn what_was_encoded_decodes() {
     assert_eq!(decode_checkpoints(&encode_checkpoints(&checkpoints).unwrap()).unwrap(), checkpoints);
     let position = Position { partition: 3, offset: 9 };
     let header = EventHeader { is_message: false, message_count: 2, position };
-    let event = encode_event(&header, &Bytes::from_static(b"xyz"));
+    let event = [&encode_header(&header), b"xyz".as_slice()].concat();
     assert_eq!(decode_event(&event).unwrap(), (header, b"xyz".as_slice()));
 }
 
