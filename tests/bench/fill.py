@@ -14,13 +14,14 @@ from tokens import token, uuid7
 
 #: Messages on their way, and of these how many are sent in one go.
 IN_FLIGHT, AT_ONCE = 1_024, 128
-#: How long an answer may take.
+#: How long nothing may be accepted.
 WAIT_S = 60.0
-ACCEPTED, REFUSED = b'{"event":"group_message_accepted"', b'{"event":"error"'
-#: Why a server refuses messages for now: it is asked again after a pause.
-BUSY, BUSY_PAUSE_S = b'"code":"busy"', 1.0
-#: Nobody's text holds the beginning of a frame, but a frame may be cut where one read ends.
-OVERLAP = len(ACCEPTED) - 1
+#: What is counted: answers by their beginnings, and why a server refuses messages for now. Nobody's text holds any of it.
+ACCEPTED, REFUSED, BUSY = b'{"event":"group_message_accepted"', b'{"event":"error"', b'"code":"busy"'
+#: After which pause it is asked again.
+BUSY_PAUSE_S = 1.0
+#: A frame may be cut where one read ends.
+OVERLAP = max(map(len, (ACCEPTED, REFUSED, BUSY))) - 1
 #: A pong that nobody asked for (RFC 6455, section 5.5.3): so pings, which aren't looked for, are answered.
 PONG = b"\x8a\x80\0\0\0\0"
 
@@ -58,12 +59,11 @@ def masked(text: bytes) -> bytes:
     return struct.pack("!BBH4x", 0x81, 0x80 | 126, len(text)) + text
 
 
-def count(found: bytes, rest: bytes) -> tuple[int, int, bytes]:
-    """Answers in what was read behind the rest of what was read before: accepted, refused, and the rest of this."""
-    both = rest + found
-    accepted, refused = both.count(ACCEPTED), both.count(REFUSED)
-    # What begins in the overlap is counted once it is whole.
-    return accepted, refused, both[-OVERLAP:]
+def count(found: bytes, rest: bytes) -> tuple[int, int, int, bytes]:
+    """What was read behind the rest of what was read before: accepted, refused, of these for being busy, and the rest of this."""
+    # Only what ends in what was found: the rest was looked at before.
+    accepted, refused, busy = ((rest[1 - len(what) :] + found).count(what) for what in (ACCEPTED, REFUSED, BUSY))
+    return accepted, refused, busy, (rest + found)[-OVERLAP:]
 
 
 def fill(server: Server, user: str, group: str, messages: int, text: str) -> None:
@@ -73,7 +73,7 @@ def fill(server: Server, user: str, group: str, messages: int, text: str) -> Non
     at = template.index(b'"client_message_id": "') + len(b'"client_message_id": "')
     begin, number_at = template[:at], len(made) - 12
     end = template[at + len(made) :]
-    sent = accepted = busy = 0
+    sent = accepted = refused = busy = 0
     rest, last = b"", time.monotonic()
     with _open(server, user) as client:
         while accepted < messages:
@@ -83,18 +83,19 @@ def fill(server: Server, user: str, group: str, messages: int, text: str) -> Non
                 ids = (f"{made[:number_at]}{number:012x}".encode() for number in some)
                 client.sendall(PONG + b"".join(masked(begin + one + end) for one in ids))
                 sent = some.stop
+            if time.monotonic() - last > WAIT_S:
+                raise BenchError(f"only {accepted} of {messages} messages were accepted")
             try:
                 found = client.recv(1 << 20)
-            except TimeoutError as error:
-                raise BenchError(f"silence after {accepted} of {messages} messages") from error
-            more, refused, rest = count(found, rest)
-            accepted += more
-            if not found or (refused and BUSY not in found):
+            except TimeoutError:
+                continue
+            more, no, too_busy, rest = count(found, rest)
+            accepted, busy = accepted + more, busy + too_busy
+            # Why the last one was refused may be in what comes next.
+            if not found or refused > busy:
                 raise BenchError(f"refused after {accepted} messages: {found[-300:]!r}")
-            if refused:
-                busy += refused
+            refused += no
+            if too_busy:
                 time.sleep(BUSY_PAUSE_S)
             if more:
                 last = time.monotonic()
-            if time.monotonic() - last > WAIT_S:
-                raise BenchError(f"only {accepted} of {messages} messages were accepted")

@@ -1,6 +1,6 @@
 """Frames that fill a group, and how their answers are counted."""
 
-from fill import ACCEPTED, REFUSED, count, masked
+from fill import ACCEPTED, BUSY, REFUSED, count, masked
 
 
 def test_a_frame_says_how_long_it_is() -> None:
@@ -8,9 +8,11 @@ def test_a_frame_says_how_long_it_is() -> None:
 
 
 def test_answers_are_counted_once_wherever_a_read_ends() -> None:
-    answers = (ACCEPTED + b',"id":"s","data":{}}') * 3
+    accepted, refused = ACCEPTED + b',"id":"s","data":{}}', REFUSED + b',"data":{' + BUSY + b"}}"
+    answers = accepted + refused + accepted * 2 + refused
     for cut in range(len(answers) + 1):
-        first, _, rest = count(answers[:cut], b"")
-        second, refused, _ = count(answers[cut:], rest)
-        assert (first + second, refused) == (3, 0), cut
-    assert count(ACCEPTED + REFUSED, b"")[:2] == (1, 1)
+        for again in range(cut, min(cut + 40, len(answers) + 1)):
+            first = count(answers[:cut], b"")
+            second = count(answers[cut:again], first[3])
+            third = count(answers[again:], second[3])
+            assert [sum(those) for those in zip(first[:3], second[:3], third[:3], strict=True)] == [3, 2, 2], (cut, again)

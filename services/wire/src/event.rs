@@ -161,8 +161,8 @@ pub fn encode_fact(fact: &Fact) -> Bytes {
 fn encode_message(header: Option<proto::EventHeader>, message: &MessageSent) -> proto::MessageSent {
     proto::MessageSent {
         header,
-        client_message_id: message.client_message_id.to_string(),
-        sender: message.sender.to_string(),
+        client_message_id: message.client_message_id.as_str().to_owned(),
+        sender: message.sender.as_str().to_owned(),
         sender_nth: message.sender_nth,
         r#type: match message.kind {
             MessageKind::Text => proto::MessageType::Text,
@@ -347,7 +347,7 @@ pub struct CursorsAdvanced {
 #[must_use]
 pub fn encode_cursors(cursors: &CursorsAdvanced) -> Bytes {
     let advances = cursors.advances.iter().map(|advance| proto::CursorAdvance {
-        user: advance.user.to_string(),
+        user: advance.user.as_str().to_owned(),
         delivered_seq: advance.delivered,
         read_seq: advance.read,
         notified_seq: advance.notified.unwrap_or(0),

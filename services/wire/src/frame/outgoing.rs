@@ -348,8 +348,8 @@ impl MessageBody {
             epoch,
             position: position.into(),
             message_id: message.message_id.0,
-            client_message_id: message.client_message_id.to_string(),
-            sender: message.sender.to_string(),
+            client_message_id: message.client_message_id.as_str().to_owned(),
+            sender: message.sender.as_str().to_owned(),
             kind: match message.kind {
                 parley_domain::MessageKind::Text => "text",
                 parley_domain::MessageKind::Image => "image",
