@@ -19,6 +19,7 @@ mod engine;
 mod files;
 mod keys;
 mod membership;
+mod merged;
 mod model;
 mod receipts;
 mod run;

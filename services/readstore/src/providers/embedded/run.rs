@@ -4,9 +4,6 @@
 //! nothing, and moving one while runs are sorted and merged moves 40 bytes.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::collections::binary_heap::PeekMut;
-use std::sync::Arc;
 
 use byteview::ByteView;
 
@@ -26,7 +23,7 @@ type Order = ([u64; 3], u8);
 
 /// A row: where its key lies, and behind that its value.
 #[derive(Debug, Clone, Copy)]
-struct StagedRow {
+pub(super) struct StagedRow {
     /// Both parts of an [`Order`], apart so that nothing is filled up behind them.
     numbers: [u64; 3],
     byte: u8,
@@ -41,23 +38,28 @@ impl StagedRow {
         (self.numbers, self.byte)
     }
 
+    /// The same row in a run that has other pieces before its own.
+    pub(super) fn behind(self, pieces: u32) -> Self {
+        Self { piece: self.piece + pieces, ..self }
+    }
+
     fn len(&self) -> usize {
         usize::from(self.key_len) + self.value_len as usize
     }
 }
 
 /// Rows in rising order of their keys, each key once.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Run {
-    pieces: Vec<ByteView>,
-    rows: Vec<StagedRow>,
+    pub(super) pieces: Vec<ByteView>,
+    pub(super) rows: Vec<StagedRow>,
 }
 
 /// A row of a run.
 #[derive(Clone, Copy)]
 pub(super) struct RowOf<'a> {
-    run: &'a Run,
-    row: &'a StagedRow,
+    pub(super) run: &'a Run,
+    pub(super) row: &'a StagedRow,
 }
 
 /// A key that is looked for in runs.
@@ -134,11 +136,6 @@ impl Run {
     /// The row at a place.
     pub(super) fn at(&self, place: usize) -> Option<RowOf<'_>> {
         self.rows.get(place).map(|row| self.of(row))
-    }
-
-    /// All rows.
-    pub(super) fn iter(&self) -> impl Iterator<Item = RowOf<'_>> {
-        self.rows.iter().map(|row| self.of(row))
     }
 
     /// The place of the first row from one place up to another that isn't before a key; else the latter.
@@ -258,7 +255,8 @@ impl Unsorted {
     }
 }
 
-/// A piece of so many bytes with the given rows in it, which are told that they lie there.
+/// A piece of so many bytes with the given rows in it, which are told that they lie there. `bytes` finds so many of a row's
+/// bytes where it lay before.
 fn piece_of<'a>(
     rows: &mut [StagedRow],
     number: usize,
@@ -273,7 +271,7 @@ fn piece_of<'a>(
         if let Some(to) = to.get_mut(start..end) {
             to.copy_from_slice(bytes(row, row.len()));
         }
-        // There are no more of them than a run has pieces, and they are no longer than a piece and a row.
+        // Neither can be more than it was before: rows lay in pieces as long as these.
         row.piece = u32::try_from(number).unwrap_or(u32::MAX);
         row.start = u32::try_from(start).unwrap_or(u32::MAX);
         start = end;
@@ -282,96 +280,13 @@ fn piece_of<'a>(
     piece
 }
 
-/// The rows of some runs in the order of their keys; of equal keys the newest.
-pub(super) struct Merged<'a>(BinaryHeap<Head<'a>>);
-
-/// The next row of a run.
-struct Head<'a> {
-    row: RowOf<'a>,
-    place: usize,
-    /// How new the run is.
-    number: usize,
-}
-
-impl<'a> Merged<'a> {
-    /// Of runs that are given the oldest first.
-    pub(super) fn new(runs: &'a [Arc<Run>]) -> Self {
-        let heads = runs.iter().enumerate();
-        Self(heads.filter_map(|(number, run)| Some(Head { row: run.at(0)?, place: 0, number })).collect())
-    }
-
-    fn take(&mut self) -> Option<RowOf<'a>> {
-        let mut head = self.0.peek_mut()?;
-        let row = head.row;
-        head.place += 1;
-        match row.run.at(head.place) {
-            Some(next) => head.row = next,
-            None => drop(PeekMut::pop(head)),
-        }
-        Some(row)
-    }
-}
-
-impl<'a> Iterator for Merged<'a> {
-    type Item = RowOf<'a>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let row = self.take()?;
-        while self.0.peek().is_some_and(|head| head.row.cmp_key(row).is_eq()) {
-            self.take();
-        }
-        Some(row)
-    }
-}
-
-impl Ord for Head<'_> {
-    /// The greatest is the next one: the first key, of the newest run.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.row.cmp_key(self.row).then_with(|| self.number.cmp(&other.number))
-    }
-}
-
-impl PartialOrd for Head<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Head<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Head<'_> {}
-
-/// Both runs; of equal keys the newer one counts.
-pub(super) fn merge(older: &Run, newer: &Run) -> Run {
-    let pieces: Vec<ByteView> = older.pieces.iter().chain(&newer.pieces).cloned().collect();
-    // No more than there is memory for, each of a kilobyte.
-    #[allow(clippy::cast_possible_truncation, reason = "there are fewer pieces than 2^32")]
-    let shift = older.pieces.len() as u32;
-    let moved = |row: RowOf<'_>| StagedRow { piece: row.row.piece + shift, ..*row.row };
-    let mut rows = Vec::with_capacity(older.len() + newer.len());
-    let (mut old, mut new) = (0, 0);
-    while let (Some(one), Some(other)) = (older.at(old), newer.at(new)) {
-        let order = one.cmp_key(other);
-        if order.is_lt() {
-            rows.push(*one.row);
-            old += 1;
-            continue;
-        }
-        rows.push(moved(other));
-        new += 1;
-        old += usize::from(order.is_eq());
-    }
-    rows.extend(older.rows.get(old..).unwrap_or_default());
-    rows.extend(newer.iter().skip(new).map(moved));
-    Run { pieces, rows }
-}
-
 #[cfg(test)]
 impl Run {
+    /// All rows.
+    pub(super) fn iter(&self) -> impl Iterator<Item = RowOf<'_>> {
+        self.rows.iter().map(|row| self.of(row))
+    }
+
     /// Rows of given keys, which stand behind the byte of a table, and values.
     pub(super) fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Self {
         let mut rows = Unsorted::default();
@@ -383,22 +298,52 @@ impl Run {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
     use super::*;
 
-    type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+    pub(in super::super) type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+    pub(in super::super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
-    fn plain(row: RowOf<'_>) -> (Vec<u8>, Vec<u8>) {
+    /// Some keys and values, of which keys may be the same.
+    pub(in super::super) fn pairs() -> impl Strategy<Value = Pairs> {
+        // Long beginnings that are the same, so that what is kept beside the place doesn't tell them apart.
+        let key =
+            (prop::sample::select(vec![0usize, 3, 22, 23, 24, 40]), prop::collection::vec(0u8..3, 0..4));
+        let key = key.prop_map(|(same, rest)| [vec![1; same], rest].concat());
+        prop::collection::vec((key, prop::collection::vec(any::<u8>(), 0..30)), 0..40)
+    }
+
+    pub(in super::super) fn run(pairs: &Pairs) -> Run {
+        Run::from_pairs(pairs.iter().map(|(key, value)| (key.as_slice(), value.as_slice())))
+    }
+
+    /// A row as it was given.
+    pub(in super::super) fn plain(row: RowOf<'_>) -> (Vec<u8>, Vec<u8>) {
         let (key, value) = row.pair();
         (key[1..].to_vec(), value.to_vec())
     }
 
-    fn shown(run: &Run) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(in super::super) fn shown(run: &Run) -> Pairs {
         run.iter().map(plain).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_last_of_equal_keys_counts_and_the_order_is_that_of_keys((given, looked_for) in (pairs(), pairs())) {
+            let (run, all) = (run(&given), given.into_iter().collect::<Map>());
+            prop_assert_eq!(shown(&run), all.clone().into_iter().collect::<Pairs>());
+            for (key, _) in looked_for {
+                let behind = [&[Table::Meta as u8], key.as_slice()].concat();
+                let found = run.find(&Wanted::new(&behind)).map(|row| row.value().to_vec());
+                prop_assert_eq!(found, all.get(&key).cloned());
+                let place = run.place(0, run.len(), &Wanted::new(&behind));
+                prop_assert_eq!(place, all.range(..key).count());
+            }
+        }
     }
 
     #[test]
@@ -412,43 +357,6 @@ mod tests {
             let wanted = [1u8, 2, 3].map(|key| (vec![key], [vec![round], vec![key; 30]].concat()));
             assert_eq!(shown(&run), wanted);
             assert!(rows.rows.is_empty() && rows.pieces.len() == 1);
-        }
-    }
-
-    fn pairs() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
-        // Long beginnings that are the same, so that what is kept beside the place doesn't tell them apart.
-        let key =
-            (prop::sample::select(vec![0usize, 3, 22, 23, 24, 40]), prop::collection::vec(0u8..3, 0..4));
-        let key = key.prop_map(|(same, rest)| [vec![1; same], rest].concat());
-        prop::collection::vec((key, prop::collection::vec(any::<u8>(), 0..30)), 0..40)
-    }
-
-    proptest! {
-        #[test]
-        fn the_last_of_equal_keys_counts_and_the_order_is_that_of_keys(
-            (older, newer) in (pairs(), pairs()),
-            (key, then) in (pairs(), pairs()),
-        ) {
-            let run = |pairs: &Vec<(Vec<u8>, Vec<u8>)>| Run::from_pairs(pairs.iter().map(|(key, value)| (&**key, &**value)));
-            let (one, other) = (run(&older), run(&newer));
-            let mut all: Map = older.into_iter().collect();
-            prop_assert_eq!(shown(&one), all.clone().into_iter().collect::<Vec<_>>());
-            all.extend(newer);
-            let merged = merge(&one, &other);
-            prop_assert_eq!(shown(&merged), all.clone().into_iter().collect::<Vec<_>>());
-            let last = run(&then);
-            let three = [Arc::new(one), Arc::new(other), Arc::new(last)];
-            let mut with_last = all.clone();
-            with_last.extend(then);
-            let found: Vec<_> = Merged::new(&three).map(plain).collect();
-            prop_assert_eq!(found, with_last.into_iter().collect::<Vec<_>>());
-            for (key, _) in key {
-                let behind = [&[Table::Meta as u8], key.as_slice()].concat();
-                let found = merged.find(&Wanted::new(&behind)).map(|row| row.value().to_vec());
-                prop_assert_eq!(found, all.get(&key).cloned());
-                let place = merged.place(0, merged.len(), &Wanted::new(&behind));
-                prop_assert_eq!(place, all.range(..key).count());
-            }
         }
     }
 

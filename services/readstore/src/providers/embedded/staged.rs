@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use fjall::UserValue;
 
-use super::run::{RowOf, Run, Wanted, merge};
+use super::merged::merge;
+use super::run::{RowOf, Run, Wanted};
 
 /// A run that is longer is merged no further, so that no merge takes long.
 const MERGED_ROWS_MAX: usize = 32 * 1024;
@@ -77,7 +78,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::run::Merged;
+    use super::super::merged::Merged;
     use super::*;
 
     fn run(pairs: &BTreeMap<u8, u8>) -> Run {
