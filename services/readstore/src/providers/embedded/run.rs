@@ -4,6 +4,7 @@
 //! nothing, and moving one while runs are sorted and merged moves 40 bytes.
 
 use std::cmp::Ordering;
+use std::ops::Deref;
 
 use byteview::ByteView;
 
@@ -45,6 +46,16 @@ impl StagedRow {
 
     fn len(&self) -> usize {
         usize::from(self.key_len) + self.value_len as usize
+    }
+
+    /// The row's first bytes in the pieces in which it lies.
+    fn bytes<'a>(&self, pieces: &'a [impl Deref<Target = [u8]>], len: usize) -> &'a [u8] {
+        let start = self.start as usize;
+        pieces.get(self.piece as usize).and_then(|piece| piece.get(start..start + len)).unwrap_or_default()
+    }
+
+    fn key<'a>(&self, pieces: &'a [impl Deref<Target = [u8]>]) -> &'a [u8] {
+        self.bytes(pieces, usize::from(self.key_len))
     }
 }
 
@@ -91,7 +102,7 @@ fn order(key: &[u8]) -> Order {
 impl<'a> RowOf<'a> {
     /// The row's key.
     pub(super) fn key(self) -> &'a [u8] {
-        self.run.key(self.row)
+        self.row.key(&self.run.pieces)
     }
 
     /// The row's value.
@@ -153,12 +164,6 @@ impl Run {
         RowOf { run: self, row }
     }
 
-    fn key(&self, row: &StagedRow) -> &[u8] {
-        let start = row.start as usize;
-        let piece = self.pieces.get(row.piece as usize);
-        piece.and_then(|piece| piece.get(start..start + usize::from(row.key_len))).unwrap_or_default()
-    }
-
     /// Some bytes of a piece, without a copy unless they are few.
     fn part(&self, piece: u32, start: usize, len: usize) -> fjall::Slice {
         self.pieces
@@ -212,13 +217,8 @@ impl Unsorted {
     /// The rows as a run, in which they lie in their order; of several with one key the last one. None are left here.
     pub(super) fn sorted(&mut self) -> Run {
         let pieces = &self.pieces;
-        let bytes = |row: &StagedRow, len: usize| {
-            let start = row.start as usize;
-            pieces.get(row.piece as usize).and_then(|piece| piece.get(start..start + len)).unwrap_or_default()
-        };
         let cmp_key = |one: &StagedRow, other: &StagedRow| {
-            let key = |row: &StagedRow| bytes(row, usize::from(row.key_len));
-            one.order().cmp(&other.order()).then_with(|| key(one).cmp(key(other)))
+            one.order().cmp(&other.order()).then_with(|| one.key(pieces).cmp(other.key(pieces)))
         };
         // The sort is stable, so of equal keys the later one ends up behind; dedup_by keeps the first of them and is given the
         // later one first.
@@ -238,7 +238,7 @@ impl Unsorted {
                 (count, len) = (count + 1, len + row.len());
             }
             let (those, others) = std::mem::take(&mut rest).split_at_mut(count);
-            run.pieces.push(piece_of(those, run.pieces.len(), len, bytes));
+            run.pieces.push(piece_of(those, run.pieces.len(), len, pieces));
             rest = others;
         }
         self.clear();
@@ -255,21 +255,15 @@ impl Unsorted {
     }
 }
 
-/// A piece of so many bytes with the given rows in it, which are told that they lie there. `bytes` finds so many of a row's
-/// bytes where it lay before.
-fn piece_of<'a>(
-    rows: &mut [StagedRow],
-    number: usize,
-    len: usize,
-    bytes: impl Fn(&StagedRow, usize) -> &'a [u8],
-) -> ByteView {
+/// A piece of so many bytes with the given rows in it, which are told that they lie there and no longer in `before`.
+fn piece_of(rows: &mut [StagedRow], number: usize, len: usize, before: &[Vec<u8>]) -> ByteView {
     let mut piece = ByteView::with_size(len);
     let Some(mut to) = piece.get_mut() else { return piece };
     let mut start = 0;
     for row in rows {
         let end = start + row.len();
         if let Some(to) = to.get_mut(start..end) {
-            to.copy_from_slice(bytes(row, row.len()));
+            to.copy_from_slice(row.bytes(before, row.len()));
         }
         // Neither can be more than it was before: rows lay in pieces as long as these.
         row.piece = u32::try_from(number).unwrap_or(u32::MAX);
