@@ -196,8 +196,8 @@ fn try_rows(stored: &StoredRecord, writes: &mut Vec<Write>) -> Result<(), event:
     match stored.at.topic {
         Topic::Events => {
             let kind = &stored.record.kind;
-            let fact = event::decode_fact(kind, value.clone())?;
             let tag = event::tag(kind).ok_or_else(|| event::DecodeError::UnknownType(kind.to_string()))?;
+            let fact = event::decode_tagged(tag, value.clone())?;
             writes.extend(project(&fact).into_iter().map(|row| {
                 let source = || Source { position, tag, value: value.clone() };
                 Write { event: matches!(row, Row::Timeline { .. }).then(source), row }

@@ -80,10 +80,7 @@ pub fn untagged(mut bytes: Bytes) -> Result<Fact, DecodeError> {
         return Err(DecodeError::Field("tag"));
     }
     let value = bytes.split_off(1);
-    let tag = bytes.first().copied().unwrap_or(u8::MAX);
-    let ce_type =
-        FACT_TYPES.get(usize::from(tag)).ok_or_else(|| DecodeError::UnknownType(format!("tag {tag}")))?;
-    decode_fact(ce_type, value)
+    decode_tagged(bytes.first().copied().unwrap_or(u8::MAX), value)
 }
 
 fn header(fact: &Fact) -> Option<proto::EventHeader> {
@@ -208,20 +205,28 @@ fn fixed<const N: usize>(bytes: &[u8], field: &'static str) -> Result<[u8; N], D
 /// # Errors
 /// [`DecodeError`].
 pub fn decode_fact(ce_type: &str, value: Bytes) -> Result<Fact, DecodeError> {
-    let tag = FACT_TYPES.iter().position(|known| *known == ce_type);
+    let tag = tag(ce_type).ok_or_else(|| DecodeError::UnknownType(ce_type.to_owned()))?;
+    decode_tagged(tag, value)
+}
+
+/// Decodes a fact of the type of a [`tag`].
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_tagged(tag: u8, value: Bytes) -> Result<Fact, DecodeError> {
     let (header, event) = match tag {
-        Some(0) => decode_created(proto::GroupCreated::decode(value)?)?,
-        Some(1) => {
+        0 => decode_created(proto::GroupCreated::decode(value)?)?,
+        1 => {
             let m = proto::MembersAdded::decode(value)?;
             let (actor, users) = (user(&m.actor)?, users(&m.users)?);
             (m.header, Event::MembersAdded { actor, users, member_count: m.member_count })
         }
-        Some(2) => {
+        2 => {
             let m = proto::MembersRemoved::decode(value)?;
             let (actor, users) = (user(&m.actor)?, users(&m.users)?);
             (m.header, Event::MembersRemoved { actor, users, member_count: m.member_count })
         }
-        Some(3) => {
+        3 => {
             let m = proto::RoleChanged::decode(value)?;
             let role = match m.role() {
                 proto::Role::Owner => Role::Owner,
@@ -231,23 +236,23 @@ pub fn decode_fact(ce_type: &str, value: Bytes) -> Result<Fact, DecodeError> {
             };
             (m.header, Event::RoleChanged { actor: user(&m.actor)?, user: user(&m.user)?, role })
         }
-        Some(4) => {
+        4 => {
             let m = proto::OwnerTransferred::decode(value)?;
             (m.header, Event::OwnerTransferred { actor: user(&m.actor)?, owner: user(&m.owner)? })
         }
-        Some(5) => {
+        5 => {
             let m = proto::GroupUpdated::decode(value)?;
             let event =
                 Event::GroupUpdated { actor: user(&m.actor)?, name: m.name, description: m.description };
             (m.header, event)
         }
-        Some(6) => {
+        6 => {
             let m = proto::GroupDissolved::decode(value)?;
             (m.header, Event::GroupDissolved { actor: user(&m.actor)? })
         }
-        Some(7) => decode_message(proto::MessageSent::decode(value)?)?,
-        Some(8) => decode_rolled_back(proto::MessageRolledBack::decode(value)?)?,
-        _ => return Err(DecodeError::UnknownType(ce_type.to_owned())),
+        7 => decode_message(proto::MessageSent::decode(value)?)?,
+        8 => decode_rolled_back(proto::MessageRolledBack::decode(value)?)?,
+        _ => return Err(DecodeError::UnknownType(format!("tag {tag}"))),
     };
     fact(header, event)
 }
