@@ -9,9 +9,9 @@ use parley_domain::{Event, Fact, GroupId, Position, Seq, Timestamp, Verdict};
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
 use parley_keys::Breaker;
 use parley_readstore::{Checkpoint, CheckpointKey};
+use parley_wire::seldom::Seldom;
 use parley_wire::trace::{self, SpanKind};
 use parley_wire::{clock, event};
-use tokio::time::Instant;
 
 use crate::edge::Shared;
 use crate::hub::Channel;
@@ -37,7 +37,7 @@ pub(crate) struct Delivery {
     /// One message that needs a key mustn't hold up all the others.
     keys_breaker: Breaker,
     /// When it was last said that an event can't be delivered live.
-    logged: Option<Instant>,
+    trouble: Seldom,
     /// Records read from the log, whether or not anybody here wants them.
     read: metrics::Counter,
     delivered: metrics::Counter,
@@ -72,7 +72,7 @@ impl Delivery {
             kept: VecDeque::new(),
             kept_bytes: 0,
             keys_breaker: Breaker::default(),
-            logged: None,
+            trouble: Seldom::default(),
             read: metrics::counter!("parley_delivery_records_read_total"),
             delivered: metrics::counter!("parley_deliveries_total"),
             latency: metrics::histogram!("parley_delivery_seconds"),
@@ -178,7 +178,7 @@ impl Delivery {
         };
         // Who should have got it is behind now, and replay tries on; so only now and then is it worth a line.
         if let Err(error) = outcome
-            && replay::is_worth_a_line(&mut self.logged)
+            && self.trouble.is_due()
         {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

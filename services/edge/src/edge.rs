@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use parley_domain::{Code, GroupId, Rejection, UserId};
+use parley_wire::seldom::Seldom;
 use parley_wire::service::{Reply, Request, Wish};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) joins: Joins,
     pub(crate) log_tier: LogTier,
     /// When it was last logged that replays are held up.
-    pub(crate) replay_trouble: parking_lot::Mutex<Option<tokio::time::Instant>>,
+    pub(crate) replay_trouble: parking_lot::Mutex<Seldom>,
     limiter: Option<DefaultKeyedRateLimiter<UserId>>,
 }
 

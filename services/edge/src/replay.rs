@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use parley_domain::{GroupId, Seq};
 use parley_wire::event;
-use tokio::time::Instant;
 
 use crate::edge::Shared;
 use crate::hub::{Channel, Step, SubscriptionId, Taken};
@@ -26,8 +25,6 @@ const LAG_WAIT: Duration = Duration::from_secs(1);
 const PAGE_EVENTS: usize = 256;
 /// Wait before a replay that a store holds up is tried again.
 const RETRY: Duration = Duration::from_millis(250);
-/// How often it is logged that replays are held up, or that events can't be delivered.
-const TROUBLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// Something that a session has yet to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -267,19 +264,10 @@ async fn open(
     }
 }
 
-/// Whether trouble that was logged then, if ever, is to be logged again now.
-pub(crate) fn is_worth_a_line(logged: &mut Option<Instant>) -> bool {
-    let is_worth_it = logged.is_none_or(|at| at.elapsed() >= TROUBLE_LOGGED_EVERY);
-    if is_worth_it {
-        *logged = Some(Instant::now());
-    }
-    is_worth_it
-}
-
 /// A replay that can't go on is tried again until it can, so only now and then is it worth a line.
 fn held_up(shared: &Shared, session: &Session, error: &(dyn std::error::Error + 'static)) {
     metrics::counter!("parley_replays_held_up_total").increment(1);
-    if is_worth_a_line(&mut shared.replay_trouble.lock()) {
+    if shared.replay_trouble.lock().is_due() {
         tracing::error!(error, session = %session.id, "an event can't be replayed; trying on");
     }
 }

@@ -15,6 +15,7 @@ pub mod event;
 pub mod frame;
 pub mod rest;
 pub mod rpc;
+pub mod seldom;
 pub mod service;
 pub mod time;
 pub mod trace;

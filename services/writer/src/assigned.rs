@@ -11,16 +11,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use parley_eventlog::{Assignment, ReadError};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use parley_wire::seldom::Seldom;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use owned::Owned;
 
 use crate::options::{Engines, Options, StartError};
-use crate::shard::{Ended, Opening, RETRY_MS, Shard, fold};
+use crate::shard::{Claiming, Ended, Opening, RETRY_MS, Shard, fold};
 
 /// How long who lost a partition waits to be told that it isn't his. Then he claims it again: if it is another's all the same that
 /// one claims it back, and both have lost a second.
@@ -42,10 +44,8 @@ struct Task {
     tracker: TaskTracker,
     release: Release,
     /// One task a partition, ended by its token.
-    shards: JoinSet<u32>,
-    stops: HashMap<u32, CancellationToken>,
-    /// Nobody waits any more for what is being taken over.
-    ended: CancellationToken,
+    tasks: JoinSet<()>,
+    owners: HashMap<u32, (Id, CancellationToken)>,
 }
 
 impl AssignedWriter {
@@ -65,9 +65,8 @@ impl AssignedWriter {
             owned: owned.clone(),
             tracker: TaskTracker::new(),
             release,
-            shards: JoinSet::new(),
-            stops: HashMap::new(),
-            ended: CancellationToken::new(),
+            tasks: JoinSet::new(),
+            owners: HashMap::new(),
         };
         let task = tokio::spawn(task.run(assignments, stop.clone()));
         (owned, Self { task, stop })
@@ -90,78 +89,70 @@ impl Task {
             tokio::select! {
                 () = stop.cancelled() => break,
                 changed = assignments.changed() => if changed.is_err() { break },
-                Some(ended) = self.shards.join_next(), if !self.shards.is_empty() => {
-                    if let Err(error) = ended {
-                        tracing::error!(error = &error as &dyn std::error::Error, "the owner of a partition panicked");
-                    }
+                // Nobody told it to, so it panicked. `parley` itself doesn't outlive that; who embeds a writer might.
+                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
+                    self.ended(ended);
+                    tokio::time::sleep(Duration::from_millis(rand::random_range(RETRY_MS))).await;
                 }
             }
         }
         self.follow(Assignment::default()).await;
-        self.ended.cancel();
         self.tracker.close();
         self.tracker.wait().await;
     }
 
     /// Gives up what isn't assigned any more, says so, and takes over what is new.
     async fn follow(&mut self, assignment: Assignment) {
-        let taken_away: Vec<u32> = self
-            .stops
-            .keys()
-            .filter(|partition| !assignment.partitions.contains(partition))
-            .copied()
-            .collect();
-        for partition in &taken_away {
-            if let Some(stop) = self.stops.remove(partition) {
+        for (partition, (_, stop)) in &self.owners {
+            if !assignment.partitions.contains(partition) {
                 stop.cancel();
             }
         }
-        let mut waiting = taken_away.len();
-        while waiting > 0
-            && let Some(ended) = self.shards.join_next().await
+        while self.owners.values().any(|(_, stop)| stop.is_cancelled())
+            && let Some(ended) = self.tasks.join_next_with_id().await
         {
-            waiting -= usize::from(ended.is_ok_and(|partition| taken_away.contains(&partition)));
+            self.ended(ended);
         }
         (self.release)(assignment.generation);
-        let is_new = |partition: &u32| !self.stops.contains_key(partition);
+        let is_new = |partition: &u32| !self.owners.contains_key(partition);
         let new: Vec<u32> = assignment.partitions.iter().copied().filter(is_new).collect();
         if new.is_empty() {
             return;
         }
         tracing::info!(partitions = ?new, generation = assignment.generation, "taking partitions over");
         let options = Options { generation: assignment.generation, ..self.options.clone() };
-        let mut senders = HashMap::new();
+        let claiming = Claiming::default();
+        let mut senders = Vec::new();
         for partition in &new {
             let (tx, rx) = tokio::sync::oneshot::channel();
-            senders.insert(*partition, tx);
+            senders.push(tx);
             let stop = CancellationToken::new();
-            self.stops.insert(*partition, stop.clone());
             let one = One {
                 partition: *partition,
                 options: options.clone(),
                 engines: self.engines.clone(),
                 owned: self.owned.clone(),
                 tracker: self.tracker.clone(),
-                stop,
+                stop: stop.clone(),
             };
-            self.shards.spawn(one.run(rx));
+            let task = self.tasks.spawn(one.run(rx, claiming.clone()));
+            self.owners.insert(*partition, (task.id(), stop));
         }
         // All that are new in one pass: a claim and a read of the log each would take many times as long.
-        let (engines, tracker, ended) = (self.engines.clone(), self.tracker.clone(), self.ended.clone());
+        let (engines, tracker) = (self.engines.clone(), self.tracker.clone());
         self.tracker.spawn(async move {
             let sets: Vec<Vec<u32>> = new.iter().map(|partition| vec![*partition]).collect();
+            let nobody_waits = join_all(senders.iter_mut().map(oneshot::Sender::closed));
             let folded = tokio::select! {
-                () = ended.cancelled() => return,
-                folded = fold(&options, &engines, &sets, Opening::Meanwhile) => folded,
+                _ = nobody_waits => return,
+                folded = fold(&options, &engines, &sets, Opening::Meanwhile, claiming) => folded,
             };
             match folded {
                 Ok(states) => {
-                    for (partition, state) in new.into_iter().zip(states) {
+                    for ((partition, sender), state) in new.into_iter().zip(senders).zip(states) {
                         let (options, engines) = (options.clone(), engines.clone());
                         let shard = Shard::new(options, engines, vec![partition], tracker.clone(), state);
-                        if let Some(sender) = senders.remove(&partition) {
-                            drop(sender.send(shard)); // it may have been taken away meanwhile
-                        }
+                        drop(sender.send(shard)); // it may have been taken away meanwhile
                     }
                 }
                 Err(error) => tracing::error!(
@@ -170,6 +161,25 @@ impl Task {
                 ),
             }
         });
+    }
+
+    /// The owner of a partition has ended, told to or not.
+    fn ended(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        let Some(partition) =
+            self.owners.iter().find_map(|(partition, (task, _))| (*task == id).then_some(*partition))
+        else {
+            return;
+        };
+        self.owners.remove(&partition);
+        if let Err(error) = ended {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, partition, "the owner of a partition panicked: taking it over anew");
+            self.owned.remove(partition);
+        }
     }
 }
 
@@ -184,24 +194,25 @@ struct One {
 }
 
 impl One {
-    async fn run(self, first: tokio::sync::oneshot::Receiver<Shard>) -> u32 {
+    /// Owns the partition, given the shard that is being taken over, until it is told to stop.
+    async fn run(self, first: oneshot::Receiver<Shard>, claiming: Claiming) {
         let mut shard = tokio::select! {
-            () = self.stop.cancelled() => None,
+            () = self.is_to_go(&claiming) => None,
             shard = first => shard.ok(),
         };
         loop {
             if self.stop.is_cancelled() {
-                return self.partition;
+                return;
             }
             let mut serving = match shard.take() {
                 Some(shard) => shard,
                 None => match self.take_over().await {
                     Some(shard) => shard,
-                    None => return self.partition,
+                    None => return,
                 },
             };
             if self.serve(&mut serving).await == Ended::Stopped {
-                return self.partition;
+                return;
             }
             let is_lost = self.is_lost(&serving).await;
             drop(serving); // all that it knew of the partition
@@ -235,9 +246,15 @@ impl One {
         ended
     }
 
+    /// Returns once it was told to stop and no claim of the partition is on its way.
+    async fn is_to_go(&self, claiming: &Claiming) {
+        self.stop.cancelled().await;
+        claiming.is_over().await;
+    }
+
     /// Takes the partition over, however often that has to be tried; `None`: it was taken away.
     async fn take_over(&self) -> Option<Shard> {
-        let mut logged = false;
+        let mut trouble = Seldom::default();
         loop {
             let wait = Duration::from_millis(rand::random_range(RETRY_MS));
             tokio::select! {
@@ -245,14 +262,15 @@ impl One {
                 () = tokio::time::sleep(wait) => {}
             }
             let (options, engines) = (self.options.clone(), self.engines.clone());
-            let taking = Shard::take_over(options, engines, vec![self.partition], self.tracker.clone());
+            let (claiming, tracker) = (Claiming::default(), self.tracker.clone());
+            let taking = Shard::take_over(options, engines, vec![self.partition], tracker, claiming.clone());
             let taken: Result<Shard, StartError> = tokio::select! {
-                () = self.stop.cancelled() => return None,
+                () = self.is_to_go(&claiming) => return None,
                 taken = taking => taken,
             };
             match taken {
                 Ok(shard) => return Some(shard),
-                Err(error) if !std::mem::replace(&mut logged, true) => tracing::error!(
+                Err(error) if trouble.is_due() => tracing::error!(
                     error = &error as &dyn std::error::Error,
                     partition = self.partition,
                     "a partition can't be taken over; trying on"

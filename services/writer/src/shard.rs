@@ -2,10 +2,12 @@
 
 mod claim;
 mod decide;
+mod failing;
 mod fold;
 mod held;
 mod keep;
 mod lane;
+mod notices;
 mod prepare;
 mod take_over;
 
@@ -15,13 +17,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::FuturesOrdered;
-use parley_domain::{
-    Code, CursorWish, Group, GroupId, Membership, NotificationKind, ProfileChanged, Rejection, Seq,
-};
+use parley_domain::{CursorWish, Group, GroupId, ProfileChanged, Seq};
 use parley_eventlog::{AppendError, ReadError, Topic, TopicPartition};
 use parley_keys::Breaker;
-use parley_wire::clock;
-use parley_wire::service::{GroupSummary, Notice, Reply, ReplyTo, Request, outcome_unknown};
+use parley_wire::seldom::Seldom;
+use parley_wire::service::{ReplyTo, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,13 +33,12 @@ use crate::options::{Engines, Options, Plant};
 use held::{Beyond, Held};
 use keep::Storing;
 
+pub(crate) use claim::Claiming;
 pub(crate) use fold::{Opening, fold};
 pub(crate) use lane::Lane;
 
 /// How long a shard waits before it tries to take its partitions over again.
 pub(crate) const RETRY_MS: std::ops::Range<u64> = 200..1_000;
-/// How long after a group was made its creator's notice may still be missing, as far as a new owner can tell.
-const NOTIFY_LATE_MS: i64 = 60_000;
 
 /// A request in a shard's queue.
 pub(crate) enum Queued {
@@ -85,7 +84,7 @@ pub(crate) struct Shard {
     held: Vec<Held>,
     keys_breaker: Breaker,
     reads_breaker: Breaker,
-    unusable_logged: Option<Instant>,
+    unusable: Seldom,
     storing: Option<Storing>,
     /// How many of the state's `folded_records` the last try to keep a snapshot was of.
     tried_records: u64,
@@ -283,160 +282,5 @@ impl Shard {
             Answer::Plain(reply_to, result) => reply_to.answer(result),
             Answer::AfterNotice(reply_to, notice) => self.notify_then_answer(notice, reply_to),
         }
-    }
-
-    /// Refuses what hangs on a flight, for an error of its append or because it can't be told whether its answers hold.
-    fn refuse(&self, flight: Flight, error: Option<&AppendError>) {
-        let may_be_kept = match error {
-            Some(AppendError::Unknown(_)) | None => !flight.expected.is_empty(),
-            Some(_) => false,
-        };
-        refuse(flight.answers, &self.refusal(may_be_kept));
-    }
-
-    /// The answer to what wasn't answered otherwise. Only what can't be in the log may be put to another owner again: who hands a
-    /// group over twice is told that it isn't his.
-    fn refusal(&self, may_be_kept: bool) -> Result<Reply, Rejection> {
-        match (may_be_kept, self.is_one_of_many()) {
-            (true, _) => Err(outcome_unknown()),
-            (false, true) => Ok(Reply::NotOwner),
-            (false, false) => Err(unavailable()),
-        }
-    }
-
-    /// Whether there are other writers, to whom the edges may turn.
-    fn is_one_of_many(&self) -> bool {
-        self.options.generation > 0
-    }
-
-    /// Groups that were made just before their partition was taken over: their creators' notices may be missing.
-    fn remember_to_notify(&mut self) {
-        let since = clock::now().plus_millis(-NOTIFY_LATE_MS);
-        let at = Instant::now() + Duration::from_millis(self.options.notify_after_ms);
-        let groups = self.state.groups.values().filter_map(|slot| slot.group.as_ref());
-        let late = groups.filter(|group| self.options.generation > 0 && group.created_at > since);
-        self.to_notify.extend(late.map(|group| ((at, group.id), ())));
-    }
-
-    fn notify_then_answer(&mut self, notice: Notice, reply_to: ReplyTo) {
-        self.to_notify.retain(|(_, group), ()| *group != notice.group.group_id);
-        let notices = self.engines.notices.clone();
-        self.tracker.spawn(async move {
-            let all = notice.users.len();
-            let online = notices.notify(notice).await.len();
-            let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-            let reply = Reply::Notified { online: count(online), pending: count(all.saturating_sub(online)) };
-            reply_to.answer(Ok(reply));
-        });
-    }
-
-    fn notify_overdue(&mut self) {
-        let now = Instant::now();
-        while let Some(entry) = self.to_notify.first_entry().filter(|entry| entry.key().0 <= now) {
-            let ((_, group), ()) = entry.remove_entry();
-            // Who acknowledged it at connecting isn't told again.
-            if let Some(notice) = self.creation_notice(group, |membership| !membership.notified) {
-                let notices = self.engines.notices.clone();
-                self.tracker.spawn(async move { drop(notices.notify(notice).await) });
-            }
-        }
-    }
-
-    /// The notice to `those` who are members since the creation, the creator not among them.
-    fn creation_notice(&self, group: GroupId, those: impl Fn(&Membership) -> bool) -> Option<Notice> {
-        let group =
-            self.state.groups.get(&group)?.group.as_ref().filter(|group| group.dissolved.is_none())?;
-        let told = group.members.iter().filter(|(user, membership)| {
-            membership.is_current()
-                && membership.stay.joined == 1
-                && **user != group.creator
-                && those(membership)
-        });
-        Some(Notice {
-            group: summary(group),
-            kind: NotificationKind::Created,
-            added_by: group.creator.clone(),
-            seq: 1,
-            at: group.created_at,
-            users: told.map(|(user, _)| user.clone()).collect(),
-        })
-    }
-
-    /// Answers everything that can't be kept.
-    async fn give_up(&mut self, in_flight: &mut InFlight) {
-        // What was decided on top of the failed append is void, whatever the log says of it.
-        while let Some(Landed { flight, outcome, .. }) = in_flight.next().await {
-            let error = outcome.err().unwrap_or_else(|| AppendError::Unknown("after a failure".into()));
-            self.refuse(flight, Some(&error));
-        }
-        for (_, _, reply_to) in std::mem::take(&mut self.deferred) {
-            reply_to.answer(self.refusal(false));
-        }
-        for held in std::mem::take(&mut self.held) {
-            refuse(held.answers, &self.refusal(held.has_records));
-        }
-        // By the time that it were kept the next owner may have kept a newer one.
-        self.storing = None;
-    }
-
-    /// Takes the partitions over again, however long that takes; between tries requests are refused as `unavailable`. `false` if
-    /// it was told to stop before.
-    async fn recover(&mut self, requests: &mut mpsc::Receiver<Queued>, stop: &CancellationToken) -> bool {
-        let mut logged = false;
-        loop {
-            let fresh = Self::fold(&self.options, &self.engines, &self.owned);
-            match fresh.await {
-                Ok(state) => {
-                    (self.state, self.tried_records) = (state, 0);
-                    return true;
-                }
-                Err(error) if !logged => {
-                    logged = true;
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "the partitions can't be claimed; trying on"
-                    );
-                }
-                Err(_) => {}
-            }
-            let wait = Duration::from_millis(rand::random_range(RETRY_MS));
-            let until = Instant::now() + wait;
-            loop {
-                tokio::select! {
-                    () = tokio::time::sleep_until(until) => break,
-                    queued = requests.recv() => match queued {
-                        Some(queued) => queued.into_reply_to().answer(Err(unavailable())),
-                        None => return false,
-                    },
-                    () = stop.cancelled(), if !requests.is_closed() => requests.close(),
-                }
-            }
-        }
-    }
-}
-
-fn unavailable() -> Rejection {
-    Rejection::new(Code::Unavailable, "the log takes no writes now: nothing was stored, try again")
-        .retry_after(1_000)
-}
-
-fn refuse(answers: Vec<Answer>, result: &Result<Reply, Rejection>) {
-    for answer in answers {
-        let (Answer::Plain(reply_to, _) | Answer::AfterNotice(reply_to, _)) = answer;
-        reply_to.answer(result.clone());
-    }
-}
-
-fn summary(group: &Group) -> GroupSummary {
-    GroupSummary {
-        group_id: group.id,
-        name: group.name.clone(),
-        description: group.description.clone(),
-        owner: group.owner.clone(),
-        created_by: group.creator.clone(),
-        created_at: group.created_at,
-        updated_at: group.updated_at,
-        member_count: group.member_count,
-        head: group.head,
     }
 }

@@ -16,8 +16,9 @@ use parley_wire::trace::{self, SpanKind, TraceContext};
 use parley_wire::{clock, code};
 use uuid::Uuid;
 
+use super::notices::summary;
 use super::prepare::{Fetched, cannot_decide, comparable, sent_key};
-use super::{Deferred, Queued, Shard, Slot, summary};
+use super::{Deferred, Queued, Shard, Slot};
 use crate::dedupe::Sent;
 use crate::flight::{Answer, Flight};
 use crate::options::Plant;

@@ -10,7 +10,7 @@ use parley_wire::event;
 use tokio::time::Instant;
 
 use super::State;
-use super::claim::claim_all;
+use super::claim::{Claiming, claim_all};
 use super::lane::Lane;
 use crate::dedupe::{Dedupe, Sent};
 use crate::options::{Engines, Options, StartError};
@@ -22,8 +22,9 @@ const FOLD_RECORDS_MAX: usize = 4_096;
 /// Snapshots loaded at the same time.
 const SNAPSHOTS_AT_ONCE: usize = 8;
 
-/// How long the object store may take for all of them; what has no snapshot by then is folded from the beginning.
+/// How long the object store may take for one of them, and for all; what has no snapshot by then is folded from the beginning.
 const LOAD_WAIT: Duration = Duration::from_secs(5);
+const LOAD_ALL_WAIT: Duration = Duration::from_secs(20);
 /// How long the log may give nothing though claims of ours lie further on. Then what is to be folded together fails, and each
 /// partition is tried by itself: one that can't be read mustn't keep the others without an owner.
 const NEXT_WAIT: Duration = Duration::from_secs(10);
@@ -39,9 +40,34 @@ pub(crate) enum Opening {
 
 /// Why a fold ends early.
 enum Failed {
-    /// The snapshot of this partition isn't of this log.
-    Snapshot(u32),
+    /// The snapshot of this partition isn't of this log, and what showed it.
+    Snapshot(u32, Mismatch),
     Start(StartError),
+}
+
+/// What shows that a snapshot isn't of a log.
+#[derive(Debug, Clone, Copy)]
+enum Mismatch {
+    /// The log doesn't reach from where the snapshot ends.
+    NotThere,
+    /// The snapshot knows records behind our claim, which is the newest record of all.
+    BehindTheClaim(u64),
+    /// Another record lies where the snapshot ends.
+    OtherRecord(u64),
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotThere => f.write_str("the log has no record where the snapshot ends"),
+            Self::BehindTheClaim(offset) => {
+                write!(f, "the snapshot reaches to {offset}, behind a claim that is newer")
+            }
+            Self::OtherRecord(offset) => {
+                write!(f, "another record lies at {offset}, where the snapshot ends")
+            }
+        }
+    }
 }
 
 /// What can be got ready while the claims are on their way.
@@ -76,10 +102,15 @@ pub(crate) async fn fold(
     engines: &Engines,
     sets: &[Vec<u32>],
     opening: Opening,
+    claiming: Claiming,
 ) -> Result<Vec<State>, StartError> {
     let begun = Instant::now();
     let all: Vec<u32> = sets.iter().flatten().copied().collect();
-    let claiming = async { claim_all(options, engines, &all).await.map_err(StartError::Claim) };
+    let until_claimed = claiming.until_dropped();
+    let claiming = async {
+        let _until_claimed = until_claimed;
+        claim_all(options, engines, &all).await.map_err(StartError::Claim)
+    };
     let opening_readers = async { Ok(ready(options, engines, sets, true).await) };
     let (lanes, mut ready) = match opening {
         Opening::Meanwhile => tokio::try_join!(claiming, opening_readers)?,
@@ -105,8 +136,8 @@ pub(crate) async fn fold(
                 return Ok(states);
             }
             Err(Failed::Start(error)) => return Err(error),
-            Err(Failed::Snapshot(partition)) => {
-                tracing::warn!(partition, "a snapshot disagrees with the log: none is used");
+            Err(Failed::Snapshot(partition, mismatch)) => {
+                tracing::warn!(partition, %mismatch, "a snapshot disagrees with the log: none is used");
             }
         }
         ready = self::ready(options, engines, sets, false).await;
@@ -120,10 +151,13 @@ async fn ready(
     sets: &[Vec<u32>],
     is_trusted: bool,
 ) -> Result<Ready, Failed> {
-    let until = Instant::now() + LOAD_WAIT;
+    let all_until = Instant::now() + LOAD_ALL_WAIT;
     // Only a partition that makes a set of its own has one.
     let load = async |owned: &Vec<u32>| match owned[..] {
-        [partition] if is_trusted => snapshot::load(engines, partition, options.recent_ids_max, until).await,
+        [partition] if is_trusted => {
+            let until = all_until.min(Instant::now() + LOAD_WAIT);
+            snapshot::load(engines, partition, options.recent_ids_max, until).await
+        }
         _ => None,
     };
     let loads: Vec<_> = sets.iter().map(load).collect();
@@ -136,7 +170,7 @@ async fn ready(
         if let ReadError::OutOfRange { at, .. } = &error
             && is_trusted
         {
-            return Failed::Snapshot(at.partition);
+            return Failed::Snapshot(at.partition, Mismatch::NotThere);
         }
         error.into()
     })?;
@@ -158,8 +192,10 @@ impl Ready {
         // The claim comes after all that a true snapshot knows. Where it doesn't, nothing may ever come to be read.
         for (at, reading) in [&self.events, &self.acks].into_iter().flat_map(|open| &open.readings) {
             let claim = lanes.get(at).map_or(0, Lane::claim);
-            if reading.known.is_some_and(|(offset, _)| offset >= claim) {
-                return Err(Failed::Snapshot(at.partition));
+            if let Some((offset, _)) = reading.known
+                && offset >= claim
+            {
+                return Err(Failed::Snapshot(at.partition, Mismatch::BehindTheClaim(offset)));
             }
         }
         // Cursors name events, so the events come first: between topics the log has no order.
@@ -217,7 +253,8 @@ impl Open {
                 let end = lanes.get(&stored.at).map_or(0, Lane::next_offset);
                 if let Some(known) = reading.known.take() {
                     if known != (stored.offset, stored.record.id) {
-                        return Err(Failed::Snapshot(stored.at.partition));
+                        let mismatch = Mismatch::OtherRecord(known.0);
+                        return Err(Failed::Snapshot(stored.at.partition, mismatch));
                     }
                 } else if admit(&mut reading.validity, &stored) == Verdict::Valid
                     && let Some(state) = states.get_mut(reading.state)

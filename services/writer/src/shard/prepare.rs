@@ -4,7 +4,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -13,15 +12,12 @@ use parley_keys::DataKey;
 use parley_readstore::{MessageKey, ReadStore};
 use parley_wire::event;
 use parley_wire::service::{Send, Wish};
-use tokio::time::Instant;
 
 use super::{Queued, Shard};
 use crate::dedupe::{Sent, SentKey};
 
 /// Messages that are looked up at once.
 const LOOK_UPS_AT_ONCE_MAX: usize = 64;
-/// How often it is logged that keys or rows can't be used.
-const UNUSABLE_LOGGED_EVERY: Duration = Duration::from_secs(60);
 
 /// What was fetched.
 #[derive(Default)]
@@ -178,9 +174,7 @@ impl Shard {
 
     /// A key that the ring can't unwrap, or a damaged row: somebody's messages are refused until an operator mends it.
     fn log_unusable(&mut self, error: &(dyn std::error::Error + 'static)) {
-        let now = Instant::now();
-        if self.unusable_logged.is_none_or(|at| now.duration_since(at) >= UNUSABLE_LOGGED_EVERY) {
-            self.unusable_logged = Some(now);
+        if self.unusable.is_due() {
             tracing::error!(error, "a message can't be decided on");
         }
     }

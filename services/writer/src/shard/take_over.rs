@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use parley_eventlog::TopicPartition;
 use parley_keys::Breaker;
+use parley_wire::seldom::Seldom;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::claim::claim_all;
+use super::claim::{Claiming, claim_all};
 use super::fold::{Opening, fold};
 use super::lane::Lane;
 use super::{InFlight, Shard, State};
@@ -21,8 +22,9 @@ impl Shard {
         engines: Engines,
         owned: Vec<u32>,
         tracker: TaskTracker,
+        claiming: Claiming,
     ) -> Result<Self, StartError> {
-        let state = Self::fold(&options, &engines, &owned).await?;
+        let state = Self::fold(&options, &engines, &owned, claiming).await?;
         Ok(Self::new(options, engines, owned, tracker, state))
     }
 
@@ -44,7 +46,7 @@ impl Shard {
             held: Vec::new(),
             keys_breaker: Breaker::default(),
             reads_breaker: Breaker::default(),
-            unusable_logged: None,
+            unusable: Seldom::default(),
             storing: None,
             tried_records: 0,
         };
@@ -57,8 +59,9 @@ impl Shard {
         options: &Options,
         engines: &Engines,
         owned: &[u32],
+        claiming: Claiming,
     ) -> Result<State, StartError> {
-        let states = fold(options, engines, &[owned.to_vec()], Opening::Afterwards).await?;
+        let states = fold(options, engines, &[owned.to_vec()], Opening::Afterwards, claiming).await?;
         states.into_iter().next().ok_or(StartError::Superseded)
     }
 

@@ -1,18 +1,19 @@
 //! Engines that hesitate, fail or count.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parley_domain::{Epoch, PartitionCount};
 use parley_eventlog::{
-    Appending, Bound, EventLog, ReadError, Record, StoredRecord, Tail, Topic, TopicPartition,
+    AppendError, Appending, Bound, EventLog, ReadError, Record, StoredRecord, Tail, Topic, TopicPartition,
 };
 use parley_media::providers::directory::DirectoryBlobs;
 use parley_media::{Blobs, Error as MediaError};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 /// An object store that takes a blob for each permit, unless it is down, and gives none before its gate is open.
 pub(crate) struct SlowBlobs {
@@ -62,17 +63,47 @@ impl Blobs for SlowBlobs {
     }
 }
 
-/// A log that counts what is read of it, and can't tell its ends while it is blind.
+/// A log that counts what is read of it, can't tell its ends while it is blind, and panics or keeps back answers if it is told to.
 pub(crate) struct CountingLog {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) read: Arc<AtomicUsize>,
     pub(crate) is_blind: Arc<AtomicBool>,
+    /// How many of the next appends and tails panic.
+    pub(crate) panics: Mutex<(usize, usize)>,
+    /// What appends gave, while nobody is told.
+    pub(crate) kept_back: Mutex<Option<Vec<KeptBack>>>,
 }
+
+/// An answer that is kept back, and who waits for it.
+pub(crate) type KeptBack = (Appending, oneshot::Sender<Result<Vec<u64>, AppendError>>);
 
 impl CountingLog {
     pub(crate) fn of(log: Arc<dyn EventLog>) -> Arc<Self> {
-        Arc::new(Self { log, read: Arc::default(), is_blind: Arc::default() })
+        let (read, is_blind) = (Arc::default(), Arc::default());
+        Arc::new(Self { log, read, is_blind, panics: Mutex::default(), kept_back: Mutex::default() })
     }
+
+    /// Waits for an answer that is kept back.
+    pub(crate) async fn until_kept_back(&self) {
+        while self.kept_back.lock().unwrap().as_ref().is_none_or(Vec::is_empty) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Tells who waits what was kept back, and keeps nothing back any more.
+    pub(crate) async fn tell(&self) {
+        let kept_back = self.kept_back.lock().unwrap().take();
+        for (appending, waits) in kept_back.into_iter().flatten() {
+            drop(waits.send(appending.await.unwrap()));
+        }
+    }
+}
+
+/// Counts down; whether there was anything to count.
+fn is_one_of(left: &mut usize) -> bool {
+    let is_one = *left > 0;
+    *left = left.saturating_sub(1);
+    is_one
 }
 
 struct CountingTail {
@@ -91,7 +122,17 @@ impl EventLog for CountingLog {
     }
 
     fn append(&self, records: Vec<(TopicPartition, Record)>) -> Appending {
-        self.log.append(records)
+        let panics = is_one_of(&mut self.panics.lock().unwrap().0);
+        assert!(!panics, "an append that panics, as this test wants");
+        let appending = self.log.append(records);
+        match &mut *self.kept_back.lock().unwrap() {
+            None => appending,
+            Some(kept_back) => {
+                let (tx, rx) = oneshot::channel();
+                kept_back.push((appending, tx));
+                rx
+            }
+        }
     }
 
     fn is_fenced(&self, topic: Topic) -> bool {
@@ -106,6 +147,8 @@ impl EventLog for CountingLog {
     }
 
     async fn tail(&self, from: Vec<(TopicPartition, u64)>) -> Result<Box<dyn Tail>, ReadError> {
+        let panics = is_one_of(&mut self.panics.lock().unwrap().1);
+        assert!(!panics, "a tail that panics, as this test wants");
         Ok(Box::new(CountingTail { tail: self.log.tail(from).await?, read: self.read.clone() }))
     }
 

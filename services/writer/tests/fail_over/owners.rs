@@ -1,6 +1,7 @@
 //! Who may answer, and what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use parley_eventlog::Assignment;
 use parley_keys::EmbeddedKeyStore;
 use parley_keys::faults::Switched;
 use parley_wire::service::{Reply, Request, Wish};
-use parley_writer::{Engines, Options};
+use parley_writer::{AssignedWriter, Engines, Options};
 
 use crate::doubles::CountingLog;
 use crate::support::{PATIENCE, Writer, create, engines, engines_with, group, place, send, seq_of, user};
@@ -171,4 +172,57 @@ async fn a_repeat_is_known_beside_messages_that_make_its_id_forgotten() {
     let answers: Vec<_> = answers.into_iter().map(seq_of).collect();
     assert_eq!(answers, [(3, false), (4, false), (5, false), (6, false), (2, true)]);
     writer.task.shut_down().await;
+}
+
+/// Whether its owner panics while it serves, or what takes the partition over then does too: nobody else need do anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_whose_owner_panics_is_taken_over_anew() {
+    for tails in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let engines = engines(dir.path());
+        let log = CountingLog::of(engines.log.clone());
+        let engines = Engines { log: log.clone(), ..engines };
+        let writer = Writer::start("one", &engines, 1_000);
+        let terms = writer.assign_all(1).await;
+        writer.ask(&terms, create(group(1))).await.unwrap();
+        *log.panics.lock().unwrap() = (1, tails);
+        let lost = writer.ask(&terms, send(group(1), "ann", "one")).await;
+        assert_eq!(lost.unwrap_err().code, Code::OutcomeUnknown);
+        let mut owned = writer.owned.watch();
+        let anew = owned
+            .wait_for(|now| now.get(&place(group(1))).is_some_and(|term| *term > terms[&place(group(1))]));
+        let terms = tokio::time::timeout(PATIENCE, anew).await.expect("taken over").unwrap().clone();
+        assert_eq!(*log.panics.lock().unwrap(), (0, 0), "it panicked as it should");
+        assert_eq!(seq_of(writer.ask(&terms, send(group(1), "ann", "one")).await), (2, false));
+        // Assignments are still followed.
+        writer.assignment.send_replace(Assignment { generation: 2, partitions: Default::default() });
+        tokio::time::timeout(PATIENCE, owned.wait_for(BTreeMap::is_empty)).await.unwrap().unwrap();
+        writer.task.shut_down().await;
+    }
+}
+
+/// Else the claim could land behind that of the next owner, who would lose what he has in flight.
+#[tokio::test]
+async fn a_partition_is_released_only_once_no_claim_is_on_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = engines(dir.path());
+    let log = CountingLog::of(engines.log.clone());
+    let engines = Engines { log: log.clone(), ..engines };
+    *log.kept_back.lock().unwrap() = Some(Vec::new());
+    let (released, mut releases) = tokio::sync::mpsc::unbounded_channel();
+    let (assignment, watch) = tokio::sync::watch::channel(Assignment::default());
+    let release = move |generation| released.send(generation).unwrap_or_default();
+    let (_, writer) = AssignedWriter::start(Options::default(), engines, watch, Arc::new(release));
+    assignment.send_replace(Assignment { generation: 1, partitions: [0, 1].into() });
+    tokio::time::timeout(PATIENCE, log.until_kept_back()).await.unwrap();
+    while releases.try_recv().is_ok() {}
+    assignment.send_replace(Assignment { generation: 2, partitions: Default::default() });
+    // All that could happen now does: this test has one thread.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(releases.try_recv().is_err(), "the claims are on their way");
+    log.tell().await;
+    assert_eq!(tokio::time::timeout(PATIENCE, releases.recv()).await.unwrap(), Some(2));
+    writer.shut_down().await;
 }
