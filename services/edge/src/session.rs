@@ -12,6 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use parley_domain::{Code, GroupId, Rejection, Timestamp, UserId};
 use parley_wire::clock;
@@ -126,11 +129,18 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
             outbox.close(close);
             std::future::pending::<()>().await;
         };
-        let keeping_time = reader.keep_time();
+        let keeping_time = async {
+            reader.keep_time().await;
+            Ended::silently()
+        };
+        // These are looked at only when they themselves are woken, not with each frame that is read: every look at what they
+        // wait for takes a lock, some of them one that all connections share.
+        let mut seldom: FuturesUnordered<BoxFuture<'_, Ended>> =
+            [outbox.write_all(stall_wait).boxed(), keeping_time.boxed()].into_iter().collect();
         tokio::select! {
-            ended = outbox.write_all(stall_wait) => ended,
+            biased; // a client that never stops sending must not keep them from their turn
+            Some(ended) = seldom.next() => ended,
             () = reading => Ended::silently(),
-            () = keeping_time => Ended::silently(),
         }
     };
     let session: Option<Arc<Session>> = session.into_inner();
