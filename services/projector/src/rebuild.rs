@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::apply::{Applier, Scope, Step};
 use crate::projector::waits;
 
-/// Rows that are read in one go. Few in tests, so that they have many pages.
-const PAGE_ROWS: usize = if cfg!(test) { 7 } else { 1_024 };
+/// Rows that are read in one go: to begin reading costs as much as some hundred of them. Few in tests, so that they have many pages.
+const PAGE_ROWS: usize = if cfg!(test) { 7 } else { 4_096 };
 /// How long the live projectors stand still at a time while rows are compared; reads wait that long, and much longer, for
 /// what their clients were told of.
 const HALT: Duration = Duration::from_secs(1);

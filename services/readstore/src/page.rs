@@ -24,6 +24,12 @@ impl Page {
         self.ends.push((key_end, self.bytes.len()));
     }
 
+    /// How much the rows take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// How many rows.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -68,6 +74,7 @@ mod tests {
         rows.iter().for_each(|(key, value)| page.push(key, value));
         assert!(page.iter().eq(rows));
         assert_eq!((page.len(), page.last(), page.get(4)), (4, Some(rows[3]), None));
+        assert_eq!(page.bytes(), 8);
         page.clear();
         assert_eq!(page, Page::default());
     }
