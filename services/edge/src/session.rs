@@ -135,11 +135,11 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         };
         // These are looked at only when they themselves are woken, not with each frame that is read: every look at what they
         // wait for takes a lock, some of them one that all connections share.
-        let mut seldom: FuturesUnordered<BoxFuture<'_, Ended>> =
+        let mut rarely_woken: FuturesUnordered<BoxFuture<'_, Ended>> =
             [outbox.write_all(stall_wait).boxed(), keeping_time.boxed()].into_iter().collect();
         tokio::select! {
             biased; // a client that never stops sending must not keep them from their turn
-            Some(ended) = seldom.next() => ended,
+            Some(ended) = rarely_woken.next() => ended,
             () = reading => Ended::silently(),
         }
     };

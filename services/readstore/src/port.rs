@@ -264,8 +264,9 @@ pub trait Rows: Send + Sync {
     /// The checkpoints that were written last.
     async fn checkpoints(&self) -> Result<Vec<(CheckpointKey, Checkpoint)>, Error>;
 
-    /// Canonical rows of one table in key order after `after`, at most `limit`, and none only at the end of the table; checkpoints and
-    /// the like are no rows. For comparing two versions of a read model. `page` is one that was read before, of which only the memory is used.
+    /// Canonical rows of one table in key order after `after`: at most `limit`, perhaps fewer, and none only at the end of the table.
+    /// Checkpoints and the like are no rows. For comparing two versions of a read model. `page` is one that was read before, of which
+    /// only the memory is used.
     async fn canonical(
         &self,
         table: &'static str,

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 /// How often trouble that lasts is worth a line.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// When a trouble that is met again and again was last logged: at once, then once a minute. So what changes about its causes
-/// is seen too, and the log stays readable.
+/// Limits the lines about trouble that is met again and again: one the first time, then one a minute. So what changes about its
+/// causes is seen too, and the log stays readable.
 #[derive(Debug, Default)]
 pub struct Seldom(Option<Instant>);
 
 impl Seldom {
-    /// Whether the trouble is to be logged now; then it was.
+    /// Whether to log now. If so, it counts as logged.
     pub fn is_due(&mut self) -> bool {
         self.is_due_at(Instant::now())
     }

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 pub use owned::Owned;
 
 use crate::options::{Engines, Options, StartError};
-use crate::shard::{Claiming, Ended, Opening, RETRY_MS, Shard, fold};
+use crate::shard::{Ended, Opening, RETRY_MS, Shard, fold};
 
 /// How long who lost a partition waits to be told that it isn't his. Then he claims it again: if it is another's all the same that
 /// one claims it back, and both have lost a second.
@@ -46,6 +46,7 @@ struct Task {
     /// One task a partition, ended by its token.
     tasks: JoinSet<()>,
     owners: HashMap<u32, (Id, CancellationToken)>,
+    panics: Seldom,
 }
 
 impl AssignedWriter {
@@ -67,6 +68,7 @@ impl AssignedWriter {
             release,
             tasks: JoinSet::new(),
             owners: HashMap::new(),
+            panics: Seldom::default(),
         };
         let task = tokio::spawn(task.run(assignments, stop.clone()));
         (owned, Self { task, stop })
@@ -92,7 +94,15 @@ impl Task {
                 // Nobody told it to, so it panicked. `parley` itself doesn't outlive that; who embeds a writer might.
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => {
                     self.ended(ended);
-                    tokio::time::sleep(Duration::from_millis(rand::random_range(RETRY_MS))).await;
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        changed = assignments.changed() => if changed.is_err() { break },
+                        () = tokio::time::sleep(Duration::from_millis(rand::random_range(RETRY_MS))) => {}
+                    }
+                    // Of one cause there may be many.
+                    while let Some(ended) = self.tasks.try_join_next_with_id() {
+                        self.ended(ended);
+                    }
                 }
             }
         }
@@ -121,7 +131,7 @@ impl Task {
         }
         tracing::info!(partitions = ?new, generation = assignment.generation, "taking partitions over");
         let options = Options { generation: assignment.generation, ..self.options.clone() };
-        let claiming = Claiming::default();
+        let claimed = CancellationToken::new();
         let mut senders = Vec::new();
         for partition in &new {
             let (tx, rx) = tokio::sync::oneshot::channel();
@@ -135,17 +145,18 @@ impl Task {
                 tracker: self.tracker.clone(),
                 stop: stop.clone(),
             };
-            let task = self.tasks.spawn(one.run(rx, claiming.clone()));
+            let task = self.tasks.spawn(one.run(rx, claimed.clone()));
             self.owners.insert(*partition, (task.id(), stop));
         }
         // All that are new in one pass: a claim and a read of the log each would take many times as long.
         let (engines, tracker) = (self.engines.clone(), self.tracker.clone());
+        let claiming = claimed.drop_guard();
         self.tracker.spawn(async move {
             let sets: Vec<Vec<u32>> = new.iter().map(|partition| vec![*partition]).collect();
             let nobody_waits = join_all(senders.iter_mut().map(oneshot::Sender::closed));
             let folded = tokio::select! {
                 _ = nobody_waits => return,
-                folded = fold(&options, &engines, &sets, Opening::Meanwhile, claiming) => folded,
+                folded = fold(&options, &engines, &sets, Opening::Meanwhile, Some(claiming)) => folded,
             };
             match folded {
                 Ok(states) => {
@@ -176,9 +187,11 @@ impl Task {
         };
         self.owners.remove(&partition);
         if let Err(error) = ended {
-            let error = &error as &dyn std::error::Error;
-            tracing::error!(error, partition, "the owner of a partition panicked: taking it over anew");
             self.owned.remove(partition);
+            if self.panics.is_due() {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, partition, "the owner of a partition panicked");
+            }
         }
     }
 }
@@ -195,9 +208,9 @@ struct One {
 
 impl One {
     /// Owns the partition, given the shard that is being taken over, until it is told to stop.
-    async fn run(self, first: oneshot::Receiver<Shard>, claiming: Claiming) {
+    async fn run(self, first: oneshot::Receiver<Shard>, claimed: CancellationToken) {
         let mut shard = tokio::select! {
-            () = self.is_to_go(&claiming) => None,
+            () = self.is_to_go(&claimed) => None,
             shard = first => shard.ok(),
         };
         loop {
@@ -247,9 +260,9 @@ impl One {
     }
 
     /// Returns once it was told to stop and no claim of the partition is on its way.
-    async fn is_to_go(&self, claiming: &Claiming) {
+    async fn is_to_go(&self, claimed: &CancellationToken) {
         self.stop.cancelled().await;
-        claiming.is_over().await;
+        claimed.cancelled().await;
     }
 
     /// Takes the partition over, however often that has to be tried; `None`: it was taken away.
@@ -262,10 +275,11 @@ impl One {
                 () = tokio::time::sleep(wait) => {}
             }
             let (options, engines) = (self.options.clone(), self.engines.clone());
-            let (claiming, tracker) = (Claiming::default(), self.tracker.clone());
-            let taking = Shard::take_over(options, engines, vec![self.partition], tracker, claiming.clone());
+            let (claimed, tracker) = (CancellationToken::new(), self.tracker.clone());
+            let claiming = Some(claimed.clone().drop_guard());
+            let taking = Shard::take_over(options, engines, vec![self.partition], tracker, claiming);
             let taken: Result<Shard, StartError> = tokio::select! {
-                () = self.is_to_go(&claiming) => return None,
+                () = self.is_to_go(&claimed) => return None,
                 taken = taking => taken,
             };
             match taken {

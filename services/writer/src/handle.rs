@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::options::{Engines, Options, StartError};
-use crate::shard::{Claiming, Queued, Shard};
+use crate::shard::{Queued, Shard};
 
 /// How long a profile may take to become durable before its outcome is called unknown.
 const PROFILE_WAIT: Duration = Duration::from_secs(10);
@@ -45,14 +45,7 @@ impl Writer {
                 (0..partitions.get()).filter(|partition| *partition as usize % count == shard).collect();
             let (tx, rx) = mpsc::channel(options.queue_requests_max);
             shards.push((
-                Shard::take_over(
-                    options.clone(),
-                    engines.clone(),
-                    owned,
-                    tracker.clone(),
-                    Claiming::default(),
-                )
-                .await?,
+                Shard::take_over(options.clone(), engines.clone(), owned, tracker.clone(), None).await?,
                 rx,
             ));
             senders.push(tx);

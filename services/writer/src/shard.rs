@@ -33,7 +33,6 @@ use crate::options::{Engines, Options, Plant};
 use held::{Beyond, Held};
 use keep::Storing;
 
-pub(crate) use claim::Claiming;
 pub(crate) use fold::{Opening, fold};
 pub(crate) use lane::Lane;
 

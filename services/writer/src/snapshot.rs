@@ -4,8 +4,10 @@
 mod codec;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use parley_domain::{Epoch, EventId, GroupId, Validity};
 use parley_eventlog::{Topic, TopicPartition};
 use tokio::time::Instant;
@@ -67,23 +69,61 @@ pub(crate) async fn store(engines: Engines, partition: u32, bytes: Bytes) -> boo
     }
 }
 
+/// How long the object store may say nothing while snapshots are loaded together, and how long all may take. A store that is away
+/// then costs the first once, and one that is slow gets its time.
+const SILENCE: Duration = Duration::from_secs(5);
+const LOAD_ALL_WAIT: Duration = Duration::from_secs(20);
+
+/// The patience with the object store of those that load together.
+pub(crate) struct Patience {
+    answered: Mutex<Instant>,
+    end: Instant,
+}
+
+impl Patience {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Self { answered: Mutex::new(now), end: now + LOAD_ALL_WAIT }
+    }
+
+    fn ends_at(&self) -> Instant {
+        self.end.min(*self.answered.lock() + SILENCE)
+    }
+
+    /// Waits for an answer of the store; `None`: the patience has ended.
+    async fn wait_for<T>(&self, answer: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(answer);
+        loop {
+            let until = self.ends_at();
+            match tokio::time::timeout_at(until, &mut answer).await {
+                Ok(answer) => {
+                    *self.answered.lock() = Instant::now();
+                    return Some(answer);
+                }
+                Err(_) if self.ends_at() > until => {} // others were answered meanwhile
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
 /// The newest snapshot of a partition, if there is one that can be read, and in time.
 pub(crate) async fn load(
     engines: &Engines,
     partition: u32,
     recent_ids_max: usize,
-    until: Instant,
+    patience: &Patience,
 ) -> Option<Found> {
     let blobs = engines.snapshots.as_ref()?;
     let name = name(engines.log.epoch(), partition);
-    let bytes = match tokio::time::timeout_at(until, blobs.get(&name)).await {
-        Ok(Ok(bytes)) => bytes?,
-        Ok(Err(error)) => {
+    let bytes = match patience.wait_for(blobs.get(&name)).await {
+        Some(Ok(bytes)) => bytes?,
+        Some(Err(error)) => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, partition, "no snapshot: folding the log from its beginning");
             return None;
         }
-        Err(_) => {
+        None => {
             tracing::warn!(partition, "the snapshot takes too long: folding the log from its beginning");
             return None;
         }
@@ -97,4 +137,28 @@ pub(crate) async fn load(
     };
     let places = TOPICS.into_iter().zip(decoded.places).collect();
     Some(Found { places, groups: decoded.groups, dedupe: decoded.dedupe })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers after so many seconds, one after another, and how many of them were waited for; the seconds that took.
+    async fn wait_for_all(answers: &[u64]) -> (usize, u64) {
+        let (begun, patience) = (Instant::now(), Patience::new());
+        let answer = async |seconds: &u64| {
+            let answer = tokio::time::sleep(Duration::from_secs(*seconds));
+            usize::from(patience.wait_for(answer).await.is_some())
+        };
+        let answered = futures::future::join_all(answers.iter().map(answer)).await;
+        (answered.iter().sum(), begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_silent_is_waited_for_once_and_a_slow_one_longer() {
+        assert_eq!(wait_for_all(&[60; 8]).await, (0, 5), "it is silent");
+        assert_eq!(wait_for_all(&[4, 8, 12, 16]).await, (4, 16), "each answer shows that it is there");
+        assert_eq!(wait_for_all(&[4, 8, 14, 16]).await, (2, 13), "it has fallen silent");
+        assert_eq!(wait_for_all(&[4, 8, 12, 16, 19, 23]).await, (5, 20), "all together have a limit");
+    }
 }

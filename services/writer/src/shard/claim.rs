@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use parley_domain::{EventId, Stamp};
 use parley_eventlog::{AppendError, Bound, ReadError, Record, Topic, TopicPartition};
 use parley_wire::{clock, event};
-use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 use super::State;
@@ -14,23 +13,6 @@ use crate::options::{Engines, Options};
 
 /// Records looked at in one go for claims of others.
 const LOOK_RECORDS_MAX: usize = 1_000;
-
-/// Until when claims are on their way to the log: a partition mustn't be handed to the next owner meanwhile, or the claim may land
-/// behind his, and he loses what he has in flight. Who claims holds what [`Self::until_dropped`] gives; clones are one.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Claiming(CancellationToken);
-
-impl Claiming {
-    /// What is to be dropped once no claim is on its way any more.
-    pub(super) fn until_dropped(&self) -> DropGuard {
-        self.0.clone().drop_guard()
-    }
-
-    /// Returns when no claim is on its way any more.
-    pub(crate) async fn is_over(&self) {
-        self.0.cancelled().await;
-    }
-}
 
 /// Claims partitions of every topic that is under the claim rule.
 pub(super) async fn claim_all(

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::claim::Claiming;
 use super::{InFlight, Queued, RETRY_MS, Shard};
 use crate::flight::{Answer, Flight, Landed};
 
@@ -58,30 +57,32 @@ impl Shard {
     }
 
     /// Takes the partitions over again, however long that takes; between tries requests are refused as `unavailable`. `false` if
-    /// it was told to stop before; then all are.
+    /// it was told to stop before, or nobody is left who could ask; then whatever was queued is refused too.
+    ///
+    /// A claim may be on its way when it is told to stop. No next owner suffers from that: shards that run so have the log alone.
     pub(super) async fn recover(
         &mut self,
         requests: &mut mpsc::Receiver<Queued>,
         stop: &CancellationToken,
     ) -> bool {
-        let is_over = tokio::select! {
+        let has_recovered = tokio::select! {
             () = stop.cancelled() => false,
-            is_over = self.recover_in_the_end(requests) => is_over,
+            has_recovered = self.try_until_recovered(requests) => has_recovered,
         };
-        if !is_over {
+        if !has_recovered {
             requests.close();
             while let Some(queued) = requests.recv().await {
                 queued.into_reply_to().answer(Err(unavailable()));
             }
         }
-        is_over
+        has_recovered
     }
 
-    /// As [`Self::recover`]; `false` if there is nobody left who could ask.
-    async fn recover_in_the_end(&mut self, requests: &mut mpsc::Receiver<Queued>) -> bool {
+    /// `false` if nobody is left who could ask.
+    async fn try_until_recovered(&mut self, requests: &mut mpsc::Receiver<Queued>) -> bool {
         let mut trouble = Seldom::default();
         loop {
-            match Self::fold(&self.options, &self.engines, &self.owned, Claiming::default()).await {
+            match Self::fold(&self.options, &self.engines, &self.owned, None).await {
                 Ok(state) => {
                     (self.state, self.tried_records) = (state, 0);
                     return true;

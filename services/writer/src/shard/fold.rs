@@ -8,9 +8,10 @@ use parley_domain::{Event, EventId, Group, Position, Validity, Verdict};
 use parley_eventlog::{Bound, ReadError, StoredRecord, Tail, Topic, TopicPartition, admit};
 use parley_wire::event;
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 
 use super::State;
-use super::claim::{Claiming, claim_all};
+use super::claim::claim_all;
 use super::lane::Lane;
 use crate::dedupe::{Dedupe, Sent};
 use crate::options::{Engines, Options, StartError};
@@ -22,9 +23,6 @@ const FOLD_RECORDS_MAX: usize = 4_096;
 /// Snapshots loaded at the same time.
 const SNAPSHOTS_AT_ONCE: usize = 8;
 
-/// How long the object store may take for one of them, and for all; what has no snapshot by then is folded from the beginning.
-const LOAD_WAIT: Duration = Duration::from_secs(5);
-const LOAD_ALL_WAIT: Duration = Duration::from_secs(20);
 /// How long the log may give nothing though claims of ours lie further on. Then what is to be folded together fails, and each
 /// partition is tried by itself: one that can't be read mustn't keep the others without an owner.
 const NEXT_WAIT: Duration = Duration::from_secs(10);
@@ -50,8 +48,8 @@ enum Failed {
 enum Mismatch {
     /// The log doesn't reach from where the snapshot ends.
     NotThere,
-    /// The snapshot knows records behind our claim, which is the newest record of all.
-    BehindTheClaim(u64),
+    /// The snapshot ends after our claim, which is newer than any snapshot.
+    PastTheClaim { snapshot: u64, claim: u64 },
     /// Another record lies where the snapshot ends.
     OtherRecord(u64),
 }
@@ -60,8 +58,8 @@ impl std::fmt::Display for Mismatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotThere => f.write_str("the log has no record where the snapshot ends"),
-            Self::BehindTheClaim(offset) => {
-                write!(f, "the snapshot reaches to {offset}, behind a claim that is newer")
+            Self::PastTheClaim { snapshot, claim } => {
+                write!(f, "the snapshot ends at offset {snapshot}, after our own claim at {claim}")
             }
             Self::OtherRecord(offset) => {
                 write!(f, "another record lies at {offset}, where the snapshot ends")
@@ -97,24 +95,26 @@ struct Open {
 ///
 /// Whether a snapshot is of this log shows at the first record that is read. If one isn't, the log was restored from a copy
 /// most likely, and the others aren't either: then all is folded from the beginning.
+///
+/// `claiming` is dropped once no claim is on its way any more. Until then the partitions mustn't be handed to the next owner: the
+/// claim could land after his, and he would lose what he has in flight.
 pub(crate) async fn fold(
     options: &Options,
     engines: &Engines,
     sets: &[Vec<u32>],
     opening: Opening,
-    claiming: Claiming,
+    claiming: Option<DropGuard>,
 ) -> Result<Vec<State>, StartError> {
     let begun = Instant::now();
     let all: Vec<u32> = sets.iter().flatten().copied().collect();
-    let until_claimed = claiming.until_dropped();
-    let claiming = async {
-        let _until_claimed = until_claimed;
+    let claims = async {
+        let _claiming = claiming;
         claim_all(options, engines, &all).await.map_err(StartError::Claim)
     };
     let opening_readers = async { Ok(ready(options, engines, sets, true).await) };
     let (lanes, mut ready) = match opening {
-        Opening::Meanwhile => tokio::try_join!(claiming, opening_readers)?,
-        Opening::Afterwards => (claiming.await?, opening_readers.await?),
+        Opening::Meanwhile => tokio::try_join!(claims, opening_readers)?,
+        Opening::Afterwards => (claims.await?, opening_readers.await?),
     };
     let ready_ms = begun.elapsed().as_millis();
     loop {
@@ -151,12 +151,11 @@ async fn ready(
     sets: &[Vec<u32>],
     is_trusted: bool,
 ) -> Result<Ready, Failed> {
-    let all_until = Instant::now() + LOAD_ALL_WAIT;
+    let patience = snapshot::Patience::new();
     // Only a partition that makes a set of its own has one.
     let load = async |owned: &Vec<u32>| match owned[..] {
         [partition] if is_trusted => {
-            let until = all_until.min(Instant::now() + LOAD_WAIT);
-            snapshot::load(engines, partition, options.recent_ids_max, until).await
+            snapshot::load(engines, partition, options.recent_ids_max, &patience).await
         }
         _ => None,
     };
@@ -195,7 +194,10 @@ impl Ready {
             if let Some((offset, _)) = reading.known
                 && offset >= claim
             {
-                return Err(Failed::Snapshot(at.partition, Mismatch::BehindTheClaim(offset)));
+                return Err(Failed::Snapshot(
+                    at.partition,
+                    Mismatch::PastTheClaim { snapshot: offset, claim },
+                ));
             }
         }
         // Cursors name events, so the events come first: between topics the log has no order.

@@ -7,22 +7,23 @@ use parley_eventlog::TopicPartition;
 use parley_keys::Breaker;
 use parley_wire::seldom::Seldom;
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
-use super::claim::{Claiming, claim_all};
+use super::claim::claim_all;
 use super::fold::{Opening, fold};
 use super::lane::Lane;
 use super::{InFlight, Shard, State};
 use crate::options::{Engines, Options, StartError};
 
 impl Shard {
-    /// Takes some partitions over as one shard.
+    /// Takes some partitions over as one shard. `claiming` as for [`fold`].
     pub(crate) async fn take_over(
         options: Options,
         engines: Engines,
         owned: Vec<u32>,
         tracker: TaskTracker,
-        claiming: Claiming,
+        claiming: Option<DropGuard>,
     ) -> Result<Self, StartError> {
         let state = Self::fold(&options, &engines, &owned, claiming).await?;
         Ok(Self::new(options, engines, owned, tracker, state))
@@ -54,12 +55,12 @@ impl Shard {
         shard
     }
 
-    /// Claims partitions, and then folds what lies before the claims.
+    /// Claims partitions, and then folds what lies before the claims. `claiming` as for [`fold`].
     pub(super) async fn fold(
         options: &Options,
         engines: &Engines,
         owned: &[u32],
-        claiming: Claiming,
+        claiming: Option<DropGuard>,
     ) -> Result<State, StartError> {
         let states = fold(options, engines, &[owned.to_vec()], Opening::Afterwards, claiming).await?;
         states.into_iter().next().ok_or(StartError::Superseded)

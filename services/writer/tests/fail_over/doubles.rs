@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parley_domain::{Epoch, PartitionCount};
+use parley_domain::{Epoch, PartitionCount, Stamp};
 use parley_eventlog::{
     AppendError, Appending, Bound, EventLog, ReadError, Record, StoredRecord, Tail, Topic, TopicPartition,
 };
 use parley_media::providers::directory::DirectoryBlobs;
 use parley_media::{Blobs, Error as MediaError};
 use tokio::sync::{Semaphore, oneshot, watch};
+
+use crate::support::PATIENCE;
 
 /// An object store that takes a blob for each permit, unless it is down, and gives none before its gate is open.
 pub(crate) struct SlowBlobs {
@@ -63,14 +65,15 @@ impl Blobs for SlowBlobs {
     }
 }
 
-/// A log that counts what is read of it, can't tell its ends while it is blind, and panics or keeps back answers if it is told to.
+/// A log that counts what is read of it, can't tell its ends while it is blind, and panics, or keeps back what became of claims, if it
+/// is told to.
 pub(crate) struct CountingLog {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) read: Arc<AtomicUsize>,
     pub(crate) is_blind: Arc<AtomicBool>,
     /// How many of the next appends and tails panic.
     pub(crate) panics: Mutex<(usize, usize)>,
-    /// What appends gave, while nobody is told.
+    /// What appending claims gave, while nobody is told.
     pub(crate) kept_back: Mutex<Option<Vec<KeptBack>>>,
 }
 
@@ -83,11 +86,19 @@ impl CountingLog {
         Arc::new(Self { log, read, is_blind, panics: Mutex::default(), kept_back: Mutex::default() })
     }
 
-    /// Waits for an answer that is kept back.
-    pub(crate) async fn until_kept_back(&self) {
-        while self.kept_back.lock().unwrap().as_ref().is_none_or(Vec::is_empty) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    /// From now on nobody is told what becomes of claims.
+    pub(crate) fn keep_back(&self) {
+        *self.kept_back.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// Waits until so many answers are kept back.
+    pub(crate) async fn until_kept_back(&self, answers: usize) {
+        let waiting = async {
+            while self.kept_back.lock().unwrap().as_ref().is_none_or(|kept_back| kept_back.len() < answers) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("in time");
     }
 
     /// Tells who waits what was kept back, and keeps nothing back any more.
@@ -124,14 +135,15 @@ impl EventLog for CountingLog {
     fn append(&self, records: Vec<(TopicPartition, Record)>) -> Appending {
         let panics = is_one_of(&mut self.panics.lock().unwrap().0);
         assert!(!panics, "an append that panics, as this test wants");
+        let is_claim = records.iter().any(|(_, record)| record.stamp == Stamp::Claim);
         let appending = self.log.append(records);
         match &mut *self.kept_back.lock().unwrap() {
-            None => appending,
-            Some(kept_back) => {
+            Some(kept_back) if is_claim => {
                 let (tx, rx) = oneshot::channel();
                 kept_back.push((appending, tx));
                 rx
             }
+            Some(_) | None => appending,
         }
     }
 

@@ -9,7 +9,7 @@ use parley_domain::{Code, Rejection};
 use parley_eventlog::Assignment;
 use parley_keys::EmbeddedKeyStore;
 use parley_keys::faults::Switched;
-use parley_wire::service::{Reply, Request, Wish};
+use parley_wire::service::{Reply, Request, Wish, call};
 use parley_writer::{AssignedWriter, Engines, Options};
 
 use crate::doubles::CountingLog;
@@ -201,28 +201,57 @@ async fn a_partition_whose_owner_panics_is_taken_over_anew() {
     }
 }
 
-/// Else the claim could land behind that of the next owner, who would lose what he has in flight.
+/// Else the claim could land after that of the next owner, who would lose what he has in flight: the claim of the first fold, of all
+/// partitions, or those with which each is tried by itself where the first fold panics.
 #[tokio::test]
 async fn a_partition_is_released_only_once_no_claim_is_on_its_way() {
+    for (tails, claims) in [(0, 1), (1, 3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let engines = engines(dir.path());
+        let log = CountingLog::of(engines.log.clone());
+        let engines = Engines { log: log.clone(), ..engines };
+        *log.panics.lock().unwrap() = (0, tails);
+        log.keep_back();
+        let (released, mut releases) = tokio::sync::mpsc::unbounded_channel();
+        let (assignment, watch) = tokio::sync::watch::channel(Assignment::default());
+        let release = move |generation| released.send(generation).unwrap_or_default();
+        let (_, writer) = AssignedWriter::start(Options::default(), engines, watch, Arc::new(release));
+        assignment.send_replace(Assignment { generation: 1, partitions: [0, 1].into() });
+        log.until_kept_back(claims).await;
+        while releases.try_recv().is_ok() {}
+        assignment.send_replace(Assignment { generation: 2, partitions: Default::default() });
+        // All that a release could come from runs on this thread, and does.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        assert!(releases.try_recv().is_err(), "claims are on their way");
+        log.tell().await;
+        assert_eq!(tokio::time::timeout(PATIENCE, releases.recv()).await.unwrap(), Some(2));
+        writer.shut_down().await;
+    }
+}
+
+/// The only writer of a log, which another one has taken from it all the same, is told to stop before the log says what became of its
+/// claims: it refuses what was queued, and stops.
+#[tokio::test]
+async fn a_writer_that_is_told_to_stop_while_it_takes_over_again_stops() {
     let dir = tempfile::tempdir().unwrap();
     let engines = engines(dir.path());
     let log = CountingLog::of(engines.log.clone());
-    let engines = Engines { log: log.clone(), ..engines };
-    *log.kept_back.lock().unwrap() = Some(Vec::new());
-    let (released, mut releases) = tokio::sync::mpsc::unbounded_channel();
-    let (assignment, watch) = tokio::sync::watch::channel(Assignment::default());
-    let release = move |generation| released.send(generation).unwrap_or_default();
-    let (_, writer) = AssignedWriter::start(Options::default(), engines, watch, Arc::new(release));
-    assignment.send_replace(Assignment { generation: 1, partitions: [0, 1].into() });
-    tokio::time::timeout(PATIENCE, log.until_kept_back()).await.unwrap();
-    while releases.try_recv().is_ok() {}
-    assignment.send_replace(Assignment { generation: 2, partitions: Default::default() });
-    // All that could happen now does: this test has one thread.
-    for _ in 0..1_000 {
-        tokio::task::yield_now().await;
-    }
-    assert!(releases.try_recv().is_err(), "the claims are on their way");
-    log.tell().await;
-    assert_eq!(tokio::time::timeout(PATIENCE, releases.recv()).await.unwrap(), Some(2));
-    writer.shut_down().await;
+    let options = |name: &str| Options { instance: name.into(), ..Options::default() };
+    let counted = Engines { log: log.clone(), ..engines.clone() };
+    let (handle, writer) = parley_writer::Writer::start(options("one"), counted).await.unwrap();
+    let (_, other) = parley_writer::Writer::start(options("other"), engines).await.unwrap();
+    log.keep_back();
+    let asked = call(&handle, create(group(1)), PATIENCE).await;
+    assert_eq!(asked.unwrap_err().code, Code::OutcomeUnknown, "it isn't the owner any more");
+    log.until_kept_back(1).await;
+    let queued = call(&handle, create(group(2)), PATIENCE);
+    let stopping = async {
+        tokio::task::yield_now().await; // that is queued first
+        tokio::time::timeout(PATIENCE, writer.shut_down()).await.expect("it stops");
+    };
+    let (queued, ()) = tokio::join!(queued, stopping);
+    assert_eq!(queued.unwrap_err().code, Code::Unavailable);
+    other.shut_down().await;
 }

@@ -22,7 +22,7 @@ pub(super) const TABLES: &[&str] = &[
 ];
 
 /// A page that has as many bytes gets no further row.
-const PAGE_BYTES: usize = if cfg!(test) { 256 } else { 1024 * 1024 };
+const PAGE_BYTES: usize = 1024 * 1024;
 
 fn table(name: &str) -> Option<Table> {
     Some(match name {
@@ -74,5 +74,47 @@ impl View {
             checkpoints.extend(those.into_iter().map(|(partition, at)| ((*topic, partition), at)));
         }
         Ok(checkpoints)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parley_domain::Epoch;
+    use tempfile::TempDir;
+
+    use super::super::Options;
+    use super::super::engine::Engine;
+    use super::super::run::Unsorted;
+    use super::*;
+
+    #[test]
+    fn pages_are_bounded_in_rows_and_in_bytes_and_leave_nothing_out() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("v1");
+        let engine = Engine::create(&path, Epoch::from_bytes([7; 16]), &Options::default()).unwrap();
+        let (value, mut rows) = (vec![1; PAGE_BYTES / 3], Unsorted::default());
+        for number in 0..10 {
+            rows.put(Table::Media, |key| key.bytes(&[number]), &[&value]).unwrap();
+        }
+        engine.write(rows.sorted()).unwrap();
+        let lengths = |limit| {
+            let (mut keys, mut lengths, mut page) = (Vec::new(), Vec::new(), Page::default());
+            loop {
+                let after = keys.last().map(|key| [*key]);
+                page = engine
+                    .view()
+                    .canonical("media", after.as_ref().map(<[u8; 1]>::as_slice), limit, page)
+                    .unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                lengths.push(page.len());
+                keys.extend(page.iter().map(|(key, _)| key[0]));
+            }
+            assert_eq!(keys, (0..10).collect::<Vec<u8>>());
+            lengths
+        };
+        assert_eq!(lengths(100), [3, 3, 3, 1]);
+        assert_eq!(lengths(2), [2; 5]);
     }
 }
