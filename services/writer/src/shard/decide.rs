@@ -275,7 +275,7 @@ impl Shard {
             )),
             Some(_) => None,
         };
-        flight.answers.push(match (refused, self.creation_notice(group_id, |_| true)) {
+        flight.answers.push(match (refused, self.creation_notice(group_id)) {
             (None, Some(notice)) => Answer::AfterNotice(reply_to, notice),
             (refused, _) => Answer::Plain(reply_to, Err(refused.unwrap_or_else(Rejection::group_not_found))),
         });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parley_domain::{Group, GroupId, Membership, NotificationKind};
+use parley_domain::{Group, GroupId, NotificationKind};
 use parley_wire::clock;
 use parley_wire::service::{GroupSummary, Notice, Reply, ReplyTo};
 use tokio::time::Instant;
@@ -38,27 +38,21 @@ impl Shard {
         let now = Instant::now();
         while let Some(entry) = self.to_notify.first_entry().filter(|entry| entry.key().0 <= now) {
             let ((_, group), ()) = entry.remove_entry();
-            // Who acknowledged it at connecting isn't told again.
-            if let Some(notice) = self.creation_notice(group, |membership| !membership.notified) {
+            // Also who acknowledged it already: that was a session that came after the creation, and one that was there before
+            // knows nothing of the group yet.
+            if let Some(notice) = self.creation_notice(group) {
                 let notices = self.engines.notices.clone();
                 self.tracker.spawn(async move { drop(notices.notify(notice).await) });
             }
         }
     }
 
-    /// The notice to `those` who are members since the creation, the creator not among them.
-    pub(super) fn creation_notice(
-        &self,
-        group: GroupId,
-        those: impl Fn(&Membership) -> bool,
-    ) -> Option<Notice> {
+    /// The notice to those who are members since the creation, the creator not among them.
+    pub(super) fn creation_notice(&self, group: GroupId) -> Option<Notice> {
         let group =
             self.state.groups.get(&group)?.group.as_ref().filter(|group| group.dissolved.is_none())?;
         let told = group.members.iter().filter(|(user, membership)| {
-            membership.is_current()
-                && membership.stay.joined == 1
-                && **user != group.creator
-                && those(membership)
+            membership.is_current() && membership.stay.joined == 1 && **user != group.creator
         });
         Some(Notice {
             group: summary(group),

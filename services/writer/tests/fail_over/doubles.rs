@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use parley_domain::{Epoch, PartitionCount, Stamp};
+use parley_domain::{Epoch, PartitionCount, Stamp, UserId};
 use parley_eventlog::{
     AppendError, Appending, Bound, EventLog, ReadError, Record, StoredRecord, Tail, Topic, TopicPartition,
 };
 use parley_media::providers::directory::DirectoryBlobs;
 use parley_media::{Blobs, Error as MediaError};
-use tokio::sync::{Semaphore, oneshot, watch};
+use parley_wire::service::{Notice, Notices};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::support::PATIENCE;
 
@@ -107,6 +108,17 @@ impl CountingLog {
         for (appending, waits) in kept_back.into_iter().flatten() {
             drop(waits.send(appending.await.unwrap()));
         }
+    }
+}
+
+/// Notices that are passed on to a test.
+pub(crate) struct PassedOn(pub(crate) mpsc::UnboundedSender<Notice>);
+
+#[async_trait]
+impl Notices for PassedOn {
+    async fn notify(&self, notice: Notice) -> Vec<UserId> {
+        self.0.send(notice).unwrap_or_default();
+        Vec::new()
     }
 }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parley_domain::{Code, Rejection};
+use parley_domain::{Code, CursorWish, Rejection};
 use parley_eventlog::Assignment;
 use parley_keys::EmbeddedKeyStore;
 use parley_keys::faults::Switched;
 use parley_wire::service::{Reply, Request, Wish, call};
 use parley_writer::{AssignedWriter, Engines, Options};
 
-use crate::doubles::CountingLog;
+use crate::doubles::{CountingLog, PassedOn};
 use crate::support::{PATIENCE, Writer, create, engines, engines_with, group, place, send, seq_of, user};
 
 /// Nothing that a client could take for the truth.
@@ -254,4 +254,22 @@ async fn a_writer_that_is_told_to_stop_while_it_takes_over_again_stops() {
     let (queued, ()) = tokio::join!(queued, stopping);
     assert_eq!(queued.unwrap_err().code, Code::Unavailable);
     other.shut_down().await;
+}
+
+/// One that connects after the creation is told of it and acknowledges that, for its user. The user's other session, which was there
+/// before, is told by the server all the same.
+#[tokio::test]
+async fn the_server_tells_a_member_of_a_new_group_also_if_one_of_its_sessions_acknowledged_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tx, mut notices) = tokio::sync::mpsc::unbounded_channel();
+    let engines = Engines { notices: Arc::new(PassedOn(tx)), ..engines(dir.path()) };
+    let options = Options { notify_after_ms: 500, ..Options::default() };
+    let (handle, writer) = parley_writer::Writer::start(options, engines).await.unwrap();
+    call(&handle, create(group(1)), PATIENCE).await.unwrap();
+    let wish = CursorWish { user: user("bob"), delivered: 0, read: 0, notified: true };
+    let wish = Wish::AdvanceCursors(vec![wish]);
+    call(&handle, Request { group_id: group(1), actor: user("bob"), wish }, PATIENCE).await.unwrap();
+    let notice = tokio::time::timeout(PATIENCE, notices.recv()).await.expect("told").unwrap();
+    assert_eq!(notice.users.iter().collect::<Vec<_>>(), [&user("bob")]);
+    writer.shut_down().await;
 }
