@@ -121,6 +121,7 @@ async fn only_the_creator_may_notify() {
 async fn a_creator_who_never_notifies_is_stood_in_for_and_connecting_members_need_not_wait() {
     let server = Server::start().await;
     let mut bob = server.client("bob").await;
+    let mut cems_other = server.client("cem").await;
     let group = server.rest("ann").await.group("Crew", &["bob", "cem"]).await;
     let mut cem = server.client("cem").await;
     let cems = cem.expect("a_group_created").await;
@@ -134,6 +135,8 @@ async fn a_creator_who_never_notifies_is_stood_in_for_and_connecting_members_nee
         (&json!(group), &json!("ann"))
     );
     cem.nothing(is_notification).await;
+    // The session that was there before the group is told, whatever the later one acknowledged.
+    assert_eq!(cems_other.expect("a_group_created").await["data"], cems["data"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
