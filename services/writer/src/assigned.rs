@@ -7,7 +7,7 @@
 
 mod owned;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ struct Task {
     release: Release,
     /// One task a partition, ended by its token.
     tasks: JoinSet<()>,
-    owners: HashMap<u32, (Id, CancellationToken)>,
+    owners: HashMap<Id, (u32, CancellationToken)>,
     panics: Seldom,
 }
 
@@ -113,7 +113,7 @@ impl Task {
 
     /// Gives up what isn't assigned any more, says so, and takes over what is new.
     async fn follow(&mut self, assignment: Assignment) {
-        for (partition, (_, stop)) in &self.owners {
+        for (partition, stop) in self.owners.values() {
             if !assignment.partitions.contains(partition) {
                 stop.cancel();
             }
@@ -124,7 +124,8 @@ impl Task {
             self.ended(ended);
         }
         (self.release)(assignment.generation);
-        let is_new = |partition: &u32| !self.owners.contains_key(partition);
+        let owned: HashSet<u32> = self.owners.values().map(|(partition, _)| *partition).collect();
+        let is_new = |partition: &u32| !owned.contains(partition);
         let new: Vec<u32> = assignment.partitions.iter().copied().filter(is_new).collect();
         if new.is_empty() {
             return;
@@ -134,7 +135,7 @@ impl Task {
         let claimed = CancellationToken::new();
         let mut senders = Vec::new();
         for partition in &new {
-            let (tx, rx) = tokio::sync::oneshot::channel();
+            let (tx, rx) = oneshot::channel();
             senders.push(tx);
             let stop = CancellationToken::new();
             let one = One {
@@ -146,7 +147,7 @@ impl Task {
                 stop: stop.clone(),
             };
             let task = self.tasks.spawn(one.run(rx, claimed.clone()));
-            self.owners.insert(*partition, (task.id(), stop));
+            self.owners.insert(task.id(), (*partition, stop));
         }
         // All that are new in one pass: a claim and a read of the log each would take many times as long.
         let (engines, tracker) = (self.engines.clone(), self.tracker.clone());
@@ -180,12 +181,7 @@ impl Task {
             Ok((id, ())) => *id,
             Err(error) => error.id(),
         };
-        let Some(partition) =
-            self.owners.iter().find_map(|(partition, (task, _))| (*task == id).then_some(*partition))
-        else {
-            return;
-        };
-        self.owners.remove(&partition);
+        let Some((partition, _)) = self.owners.remove(&id) else { return };
         if let Err(error) = ended {
             self.owned.remove(partition);
             if self.panics.is_due() {

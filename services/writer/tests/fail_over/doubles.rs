@@ -14,6 +14,7 @@ use parley_eventlog::{
 use parley_media::providers::directory::DirectoryBlobs;
 use parley_media::{Blobs, Error as MediaError};
 use parley_wire::service::{Notice, Notices};
+use parley_writer::Engines;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::support::PATIENCE;
@@ -82,9 +83,12 @@ pub(crate) struct CountingLog {
 pub(crate) type KeptBack = (Appending, oneshot::Sender<Result<Vec<u64>, AppendError>>);
 
 impl CountingLog {
-    pub(crate) fn of(log: Arc<dyn EventLog>) -> Arc<Self> {
-        let (read, is_blind) = (Arc::default(), Arc::default());
-        Arc::new(Self { log, read, is_blind, panics: Mutex::default(), kept_back: Mutex::default() })
+    /// In front of the log of some engines; and those engines with it.
+    pub(crate) fn before(engines: &Engines) -> (Arc<Self>, Engines) {
+        let (log, read, is_blind) = (engines.log.clone(), Arc::default(), Arc::default());
+        let log =
+            Arc::new(Self { log, read, is_blind, panics: Mutex::default(), kept_back: Mutex::default() });
+        (log.clone(), Engines { log, ..engines.clone() })
     }
 
     /// From now on nobody is told what becomes of claims.

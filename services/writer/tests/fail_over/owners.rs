@@ -124,9 +124,7 @@ async fn while_the_key_store_is_away_only_who_needs_it_is_refused() {
 #[tokio::test]
 async fn what_landed_is_not_asked_for_again_where_the_answer_beside_it_can_not_be_given() {
     let dir = tempfile::tempdir().unwrap();
-    let engines = engines(dir.path());
-    let log = CountingLog::of(engines.log.clone());
-    let engines = Engines { log: log.clone(), ..engines };
+    let (log, engines) = CountingLog::before(&engines(dir.path()));
     let writer = Writer::start("one", &engines, 1_000);
     let terms = writer.assign_all(1).await;
     writer.ask(&terms, create(group(1))).await.unwrap();
@@ -179,9 +177,7 @@ async fn a_repeat_is_known_beside_messages_that_make_its_id_forgotten() {
 async fn a_partition_whose_owner_panics_is_taken_over_anew() {
     for tails in [0, 1] {
         let dir = tempfile::tempdir().unwrap();
-        let engines = engines(dir.path());
-        let log = CountingLog::of(engines.log.clone());
-        let engines = Engines { log: log.clone(), ..engines };
+        let (log, engines) = CountingLog::before(&engines(dir.path()));
         let writer = Writer::start("one", &engines, 1_000);
         let terms = writer.assign_all(1).await;
         writer.ask(&terms, create(group(1))).await.unwrap();
@@ -207,9 +203,7 @@ async fn a_partition_whose_owner_panics_is_taken_over_anew() {
 async fn a_partition_is_released_only_once_no_claim_is_on_its_way() {
     for (tails, claims) in [(0, 1), (1, 3)] {
         let dir = tempfile::tempdir().unwrap();
-        let engines = engines(dir.path());
-        let log = CountingLog::of(engines.log.clone());
-        let engines = Engines { log: log.clone(), ..engines };
+        let (log, engines) = CountingLog::before(&engines(dir.path()));
         *log.panics.lock().unwrap() = (0, tails);
         log.keep_back();
         let (released, mut releases) = tokio::sync::mpsc::unbounded_channel();
@@ -237,9 +231,8 @@ async fn a_partition_is_released_only_once_no_claim_is_on_its_way() {
 async fn a_writer_that_is_told_to_stop_while_it_takes_over_again_stops() {
     let dir = tempfile::tempdir().unwrap();
     let engines = engines(dir.path());
-    let log = CountingLog::of(engines.log.clone());
+    let (log, counted) = CountingLog::before(&engines);
     let options = |name: &str| Options { instance: name.into(), ..Options::default() };
-    let counted = Engines { log: log.clone(), ..engines.clone() };
     let (handle, writer) = parley_writer::Writer::start(options("one"), counted).await.unwrap();
     let (_, other) = parley_writer::Writer::start(options("other"), engines).await.unwrap();
     log.keep_back();

@@ -34,8 +34,8 @@ async fn a_take_over_from_snapshots_knows_everything() {
     let kept = engines.snapshots.as_ref().unwrap().list("", 100).await.unwrap();
     assert!(!kept.is_empty(), "snapshots were kept");
 
-    let log = CountingLog::of(engines.log.clone());
-    let next = Writer::start("second", &Engines { log: log.clone(), ..engines.clone() }, 1_000);
+    let (log, counted) = CountingLog::before(&engines);
+    let next = Writer::start("second", &counted, 1_000);
     let terms = next.assign_all(2).await;
     let read = log.read.load(Ordering::Relaxed);
     assert!(read < 8 * 41 / 2, "the snapshots are used: {read} records read");
@@ -70,9 +70,7 @@ fn slow(dir: &Path, gives: bool) -> (Arc<SlowBlobs>, Engines) {
 async fn a_planned_end_spares_the_next_owner_the_fold() {
     let dir = tempfile::tempdir().unwrap();
     let (blobs, engines) = slow(dir.path(), true);
-    let log = CountingLog::of(engines.log.clone());
-    let read = log.read.clone();
-    let engines = Engines { log, ..engines };
+    let (log, engines) = CountingLog::before(&engines);
     let writer = Writer::start_with(patient(), &engines);
     let terms = writer.assign_all(1).await;
     writer.ask(&terms, create(group(1))).await.unwrap();
@@ -92,9 +90,9 @@ async fn a_planned_end_spares_the_next_owner_the_fold() {
 
     let impatient = Options { parting_wait_ms: 1, ..patient() };
     let next = Writer::start_with(impatient, &engines);
-    let before = read.load(Ordering::Relaxed);
+    let before = log.read.load(Ordering::Relaxed);
     let terms = next.assign_all(3).await;
-    let folded = read.load(Ordering::Relaxed) - before;
+    let folded = log.read.load(Ordering::Relaxed) - before;
     assert!(folded < 50, "{folded} records read, claims and all, where more than 300 lie");
     for (id, seq) in [("m0", 2), ("m299", 301), ("late", 302)] {
         assert_eq!(seq_of(next.ask(&terms, send(group(1), "ann", id)).await), (seq, true));
