@@ -1,6 +1,6 @@
 //! What is published equals the code, covers all of it, and only grows.
 //!
-//! `UPDATE_SCHEMAS=1 cargo test -p parley-tests --test schemas` writes the files anew; what would break readers of older
+//! `UPDATE_SCHEMAS=1 scripts/test schemas` writes the files anew; what would break readers of older
 //! ones is refused all the same.
 
 #![allow(

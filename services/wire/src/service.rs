@@ -266,6 +266,8 @@ pub struct Notice {
     pub at: Timestamp,
     /// Whom to tell.
     pub users: Arc<[UserId]>,
+    /// Only in those of their sessions that aren't subscribed to the group: the server stands in for a creator who said nothing.
+    pub only_unsubscribed: bool,
 }
 
 /// The edges, as an owner of partitions sees them.

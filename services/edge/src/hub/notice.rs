@@ -2,17 +2,11 @@
 
 use async_trait::async_trait;
 use parley_domain::{GroupId, NotificationKind, UserId, notification_id};
-use parley_wire::clock;
 use parley_wire::frame::{NotificationBody, names};
 use parley_wire::service::{Notice, Notices, Peers};
 
 use super::Hub;
 use crate::{body, ws};
-
-/// A notice of a creation that is older is the server's, which stands in for a creator who said nothing for 10 s. That one is only for
-/// sessions that don't know the group yet: one that is subscribed was told at connecting, or asked by itself. Clocks that differ do
-/// no harm: then a session is told once more.
-const STANDS_IN_AFTER_MS: i64 = 9_000;
 
 /// The frame's name.
 pub(crate) fn notification_name(kind: NotificationKind) -> &'static str {
@@ -36,8 +30,6 @@ impl Notices for Hub {
     async fn notify(&self, notice: Notice) -> Vec<UserId> {
         let group = body::of_summary(notice.group.clone(), self.epoch());
         let mut online = Vec::new();
-        let is_of_creation = notice.kind == NotificationKind::Created;
-        let stands_in = is_of_creation && notice.at.plus_millis(STANDS_IN_AFTER_MS) < clock::now();
         for user in notice.users.iter() {
             let sessions = self.sessions_of(user);
             if sessions.is_empty() {
@@ -48,7 +40,7 @@ impl Notices for Hub {
                 NotificationBody { notification_id, group: &group, added_by: notice.added_by.as_str() };
             let frame = ws::text(notification_name(notice.kind), None, &body);
             for session in sessions {
-                if !stands_in || !session.is_subscribed(notice.group.group_id) {
+                if !notice.only_unsubscribed || !session.is_subscribed(notice.group.group_id) {
                     session.outbox.push(frame.clone());
                 }
             }

@@ -161,6 +161,7 @@ pub(super) fn notice_to(notice: &Notice, some: &[UserId]) -> proto::Notice {
         seq: notice.seq,
         at_ms: notice.at.as_millis(),
         users: texts(some),
+        only_unsubscribed: notice.only_unsubscribed,
     }
 }
 
@@ -178,5 +179,6 @@ pub(super) fn notice_from(notice: proto::Notice) -> Result<Notice, BadMessage> {
         seq: notice.seq,
         at: Timestamp(notice.at_ms),
         users: users(&notice.users)?.into(),
+        only_unsubscribed: notice.only_unsubscribed,
     })
 }

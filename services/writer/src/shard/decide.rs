@@ -356,6 +356,7 @@ impl Shard {
                 seq: fact.seq,
                 at: fact.at,
                 users: users.as_slice().into(),
+                only_unsubscribed: false,
             });
         }
     }

@@ -38,9 +38,11 @@ impl Shard {
         let now = Instant::now();
         while let Some(entry) = self.to_notify.first_entry().filter(|entry| entry.key().0 <= now) {
             let ((_, group), ()) = entry.remove_entry();
-            // Also who acknowledged it already: that was a session that came after the creation, and one that was there before
-            // knows nothing of the group yet.
+            // To every session that isn't subscribed, also of those who acknowledged it already: that was a session that came after
+            // the creation, and one that was there before knows nothing of the group yet. One that is subscribed was told at
+            // connecting, or asked by itself.
             if let Some(notice) = self.creation_notice(group) {
+                let notice = Notice { only_unsubscribed: true, ..notice };
                 let notices = self.engines.notices.clone();
                 self.tracker.spawn(async move { drop(notices.notify(notice).await) });
             }
@@ -61,6 +63,7 @@ impl Shard {
             seq: 1,
             at: group.created_at,
             users: told.map(|(user, _)| user.clone()).collect(),
+            only_unsubscribed: false,
         })
     }
 }
