@@ -138,6 +138,15 @@ impl Authenticator {
         self.expected.identify(&token.claims()?, now)
     }
 
+    /// The same for a socket, which lives no longer than its token: within the leeway it would end before it began.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn verify_for_socket(&self, token: &str, now: Timestamp) -> Result<Identity, AuthError> {
+        let identity = self.verify(token, now).await?;
+        if identity.expires_at <= now { Err(AuthError::Expired) } else { Ok(identity) }
+    }
+
     /// Keeps the JWKS fresh until `shutdown`: a URL every 5 min, a file every 10 s, either also when a token
     /// names an unknown `kid`, but then at most every 10 s. A failed refresh keeps the old keys.
     pub async fn run(&self, shutdown: CancellationToken) {

@@ -68,7 +68,9 @@ impl Plan {
     }
 
     fn nothing(after: Seq, reset: Reset) -> Self {
-        Self { from: after.saturating_add(1), to: after, reset: Some(reset), follow: Follow::Nothing }
+        // The greatest number has none after it, and `to` is the one before `from`.
+        let after = after.min(Seq::MAX - 1);
+        Self { from: after + 1, to: after, reset: Some(reset), follow: Follow::Nothing }
     }
 }
 

@@ -294,13 +294,13 @@ impl Connection<'_> {
             let why = "the first frame must be authenticate with a token, if the handshake had no Authorization header";
             return refused(&Rejection::new(Code::Unauthenticated, why));
         };
-        match self.shared.engines.auth.verify(&token, clock::now()).await {
+        match self.shared.engines.auth.verify_for_socket(&token, clock::now()).await {
             Ok(identity) => {
                 let body = Authenticated { expires_at: time::format(identity.expires_at) };
                 self.outbox.push(ws::text(names::AUTHENTICATED, id.as_deref(), &body));
                 Ok(self.enter(identity))
             }
-            Err(error) => refused(&ws::unauthenticated_frame(error)),
+            Err(error) => refused(&error.of_frame()),
         }
     }
 

@@ -12,7 +12,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use parley_wire::code::Close;
 use serde::Serialize;
 
-pub(crate) use handshake::{Halves, ReadHalf, handshake, unauthenticated_frame};
+pub(crate) use handshake::{Halves, ReadHalf, handshake};
 pub use reader::{Inbound, Reader};
 
 /// The longest header of a frame that a server sends.

@@ -53,6 +53,12 @@ fn a_log_cut_anywhere_in_its_last_batch_keeps_the_whole_records() {
         let mut inspection = EmbeddedLog::inspect(bench.dir()).unwrap();
         assert_eq!(inspection.by_ref().map(Result::unwrap).count() as u64, kept, "cut at {len}");
         assert_eq!(fs::read(&file).unwrap(), &whole[..len], "inspecting changes nothing");
+        assert!(
+            matches!(try_open(bench.dir()), Err(OpenError::InUse { .. })),
+            "who reads isn't written under"
+        );
+        let inspected = inspection.report().cloned();
+        drop(inspection);
 
         let (log, report) = open(bench.dir());
         assert_eq!(report.records, kept);
@@ -64,7 +70,7 @@ fn a_log_cut_anywhere_in_its_last_batch_keeps_the_whole_records() {
             assert_eq!(fs::read(&kept_in).unwrap(), &whole[usize::try_from(cut.at).unwrap()..len]);
             fs::remove_file(kept_in).unwrap();
         }
-        assert_eq!(inspection.report(), Some(&expected));
+        assert_eq!(inspected, Some(expected));
         assert_eq!(block_on(append(&log, &[kept])), [kept], "and it goes on from there");
         drop(log);
         assert_eq!(count(bench.dir()), kept + 1);
@@ -232,7 +238,13 @@ fn a_birth_or_rotation_that_was_interrupted_is_finished() {
         fs::write(bench.dir().join(leftover), b"half").unwrap();
     }
     assert_eq!(count(bench.dir()), 0);
-    assert!(fs::read_dir(bench.dir()).unwrap().all(|f| f.unwrap().path().extension().unwrap() != "tmp"));
+    assert!(
+        fs::read_dir(bench.dir()).unwrap().all(|f| f
+            .unwrap()
+            .path()
+            .extension()
+            .is_none_or(|ext| ext != "tmp"))
+    );
     // A segment that was made, with nothing in it yet.
     let mut bench = Bench::with_segments_of(100);
     bench.batches(&[1, 1]);

@@ -52,18 +52,13 @@ impl DataDir {
     /// # Errors
     /// As [`DataDir::lock`], or that there is none.
     pub(crate) fn lock_existing(path: &Path) -> anyhow::Result<Self> {
-        anyhow::ensure!(path.is_dir(), "there is no data directory {}: name one with --data", path.display());
+        must_exist(path)?;
         Self::lock(path)
     }
 
     /// The directory.
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The log's directory.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.path.join("log")
     }
 
     /// The key ring.
@@ -85,6 +80,15 @@ impl DataDir {
     pub(crate) fn media(&self) -> PathBuf {
         self.path.join("media")
     }
+}
+
+/// Whether there is a data directory.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn must_exist(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(path.is_dir(), "there is no data directory {}: name one with --data", path.display());
+    Ok(())
 }
 
 /// Makes a data directory, if it isn't there.

@@ -8,8 +8,8 @@ use parley_domain::PartitionCount;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
 use parley_eventlog::{EventLog, Offsets as _, Topic, TopicPartition};
 use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
-use parley_readstore::ReadStore;
 use parley_readstore::providers::embedded::{EmbeddedReadStore, Options as ReadOptions};
+use parley_readstore::{Error as ReadError, ReadStore};
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -34,18 +34,39 @@ pub(crate) fn media_dir(config: &Config, dir: &DataDir) -> PathBuf {
 
 /// Where the log lies.
 pub(crate) fn log_dir(config: &Config, dir: &DataDir) -> PathBuf {
-    place(&config.log, dir.log())
+    log_place(config, dir.path())
+}
+
+/// The same, of a data directory that isn't held.
+pub(crate) fn log_place(config: &Config, data: &Path) -> PathBuf {
+    place(&config.log, data.join("log"))
+}
+
+/// Where the read models lie.
+pub(crate) fn reads_dir(config: &Config, dir: &DataDir) -> PathBuf {
+    place(&config.reads, dir.reads())
 }
 
 impl Engines {
     /// Opens what is in a data directory; makes what isn't.
     ///
     /// # Errors
-    /// Whatever can't be opened. Read models that can't be are thrown away instead, since the log has everything.
+    /// Whatever can't be opened, and a log that lacks what was known of it. Read models that can't be opened are thrown away instead,
+    /// since the log has everything.
     pub(crate) async fn open(config: &Config, dir: DataDir) -> anyhow::Result<Self> {
         let partitions = PartitionCount::new(config.partitions).unwrap_or(PartitionCount::DEFAULT);
-        let (log, report) = EmbeddedLog::open(LogOptions::new(log_dir(config, &dir), partitions))
-            .context("the log can't be opened")?;
+        let log_dir = log_dir(config, &dir);
+        let (keys_dir, reads_dir) = (dir.key_store(), reads_dir(config, &dir));
+        // Checked first: opening would make an empty log, and every group would be gone without a word.
+        anyhow::ensure!(
+            !EmbeddedKeyStore::is_there(&keys_dir) || EmbeddedLog::is_there(&log_dir)?,
+            "there are data keys in {}, but there is no log in {}: restore it from a backup, or name its place with \
+             log=embedded:DIR; to begin with an empty log, name another data directory with --data",
+            keys_dir.display(),
+            log_dir.display()
+        );
+        let (log, report) =
+            EmbeddedLog::open(LogOptions::new(&log_dir, partitions)).context("the log can't be opened")?;
         tracing::info!(
             records = report.records,
             bytes = report.bytes,
@@ -62,13 +83,13 @@ impl Engines {
             );
         }
         anyhow::ensure!(
-            report.records == 0 || dir.key_store().exists(),
+            report.records == 0 || EmbeddedKeyStore::is_there(&keys_dir),
             "the log has records, but the data keys in {} are missing, and without them no message can be read: restore \
              them from a backup",
-            dir.key_store().display()
+            keys_dir.display()
         );
         let keys = Arc::new(open_keys(open_ring(config, &dir)?, &dir)?);
-        let reads = open_reads(&place(&config.reads, dir.reads()), log.as_ref()).await?;
+        let reads = open_reads(&reads_dir, log.as_ref()).await?;
         Ok(Self { dir, log, keys, reads })
     }
 }
@@ -86,7 +107,7 @@ pub(crate) fn open_ring(config: &Config, dir: &DataDir) -> anyhow::Result<KeyRin
     let path = key_ring(config, dir);
     // A fresh ring would open none of the data keys: every send to the groups that have one would fail.
     anyhow::ensure!(
-        path.exists() || !dir.key_store().exists(),
+        path.exists() || !EmbeddedKeyStore::is_there(&dir.key_store()),
         "the key ring {} is missing, but there are data keys that it wrapped: restore it from a backup, or name it with \
          keys.ring",
         path.display()
@@ -103,18 +124,26 @@ pub(crate) fn open_keys(ring: KeyRing, dir: &DataDir) -> anyhow::Result<Keys> {
     Ok(Keys::new(ring, store))
 }
 
-/// Opens the read models. Those that don't fit the log are thrown away, since it has everything.
+/// Opens the read models. Those that can't be opened are thrown away, since the log has everything: unless it is the log that
+/// lacks something, which must not go by in silence.
 async fn open_reads(dir: &Path, log: &EmbeddedLog) -> anyhow::Result<Arc<dyn ReadStore>> {
     let options = ReadOptions::default();
-    let unfit: anyhow::Error = match EmbeddedReadStore::open(dir, log.epoch(), options) {
-        Ok(reads) => match fits(reads.as_ref(), log).await {
-            Ok(()) => return Ok(reads),
-            Err(error) => error,
-        },
-        Err(error) => error.into(),
+    let unfit = match EmbeddedReadStore::open(dir, log.epoch(), options) {
+        Ok(reads) => {
+            is_whole(reads.as_ref(), log).await?;
+            return Ok(reads);
+        }
+        Err(error @ ReadError::OtherLog { .. }) => {
+            let what = format!(
+                "{} belongs to another log: if this is the right one, remove that directory, and it is built anew",
+                dir.display()
+            );
+            return Err(anyhow::Error::new(error).context(what));
+        }
+        Err(error) => error,
     };
     tracing::warn!(
-        reason = format!("{unfit:#}"),
+        error = &unfit as &dyn std::error::Error,
         "the read models can't be used: they are built anew from the log"
     );
     EmbeddedReadStore::discard(dir).context("the read models can't be thrown away")?;
@@ -122,15 +151,17 @@ async fn open_reads(dir: &Path, log: &EmbeddedLog) -> anyhow::Result<Arc<dyn Rea
     Ok(reads.context("the read models can't be made anew")?)
 }
 
-/// A log that was cut back, or restored from a backup, lacks what the read models were built from.
-async fn fits(reads: &EmbeddedReadStore, log: &EmbeddedLog) -> anyhow::Result<()> {
+/// Read models are built from what is durable. A log that ends before them has lost records that were acknowledged; with the next
+/// ones it would give their places to others.
+async fn is_whole(reads: &EmbeddedReadStore, log: &EmbeddedLog) -> anyhow::Result<()> {
     for ((topic, partition), checkpoint) in reads.live().checkpoints().await? {
         let topic = Topic::ALL.into_iter().find(|known| *known as u8 == topic);
-        let topic = topic.context("they know of a topic that is none of ours")?;
+        let topic = topic.context("the read models know of a topic that is none of ours")?;
         let end = log.end_offset(TopicPartition { topic, partition }).await?;
         anyhow::ensure!(
             checkpoint.offset <= end,
-            "they were built from {}/{partition} up to {}, but the log ends at {end}",
+            "the log lost records that were acknowledged: it ends at {end} in {}/{partition}, where the read models know it up to \
+             {}. Restore it from a backup. If there is none, `parley log accept-loss` makes what is left the truth, in a new epoch",
             topic.name(),
             checkpoint.offset
         );

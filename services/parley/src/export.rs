@@ -28,7 +28,7 @@ use serde_json::Value;
 use crate::admin::{self, Request};
 use crate::config::{self, Config, ConfigArgs};
 use crate::data_dir::DataDir;
-use crate::{cluster, engines, print_line, progress, telemetry};
+use crate::{cluster, data_dir, engines, print_line, progress, telemetry};
 
 pub(crate) use run::{Source, export};
 
@@ -54,6 +54,7 @@ pub(crate) async fn run(args: ExportArgs) -> anyhow::Result<()> {
     let outcome = if config.is_shared() {
         on_kafka(&config, &args, &bar).await?
     } else {
+        data_dir::must_exist(&config.data_dir())?;
         // A server has another working directory.
         let to = made(&args.to)?;
         let request = Request::Export { to: to.clone(), with_content: args.with_content };

@@ -87,7 +87,11 @@ async fn start_all(config: Config, metrics: PrometheusHandle) -> anyhow::Result<
     let address = listener.local_addr()?;
     let apart = match config.http.admin_listen.as_str() {
         "" => None,
-        apart => Some(bind(apart).await?),
+        apart => {
+            let listener = bind(apart).await?;
+            tracing::info!(address = %listener.local_addr()?, "probes and metrics are apart");
+            Some(listener)
+        }
     };
     if config.is_development() && !address.ip().is_loopback() {
         tracing::warn!(%address, "listening beyond this machine with the development key: configure auth.jwks or auth.hs256_secret");

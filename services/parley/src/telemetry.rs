@@ -3,6 +3,7 @@
 pub(crate) mod traces;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use parley_wire::code::Close;
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -107,6 +108,9 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
         .install_recorder()?;
     for name in FROM_THE_START {
         metrics::counter!(name).increment(0);
+    }
+    for close in Close::ALL {
+        metrics::counter!("parley_disconnects_total", "code" => close.code().to_string()).increment(0);
     }
     Ok(handle)
 }

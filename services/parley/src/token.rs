@@ -12,6 +12,9 @@ use parley_wire::clock;
 use crate::config::{self, Config, ConfigArgs};
 use crate::{Usage, data_dir, print_line};
 
+/// A hundred years, so that `exp` stays a year of four digits.
+const TTL_DAYS_MAX: u64 = 36_500;
+
 #[derive(Args)]
 pub(crate) struct TokenArgs {
     #[command(flatten)]
@@ -72,7 +75,11 @@ pub(crate) fn parse_ttl(text: &str) -> Result<Duration, Usage> {
         _ => return Err(bad()),
     };
     let count: u64 = digits.parse().map_err(|_| bad())?;
-    count.checked_mul(seconds).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(bad)
+    let seconds = count.checked_mul(seconds).filter(|seconds| *seconds > 0).ok_or_else(bad)?;
+    if seconds > TTL_DAYS_MAX * 86_400 {
+        return Err(Usage(format!("--ttl {text:?} is too long: at most {TTL_DAYS_MAX}d")));
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 /// Checks a user id.
@@ -109,7 +116,7 @@ mod tests {
         for (text, seconds) in [("30s", 30), ("15m", 900), ("1h", 3_600), ("7d", 604_800)] {
             assert_eq!(parse_ttl(text).unwrap().as_secs(), seconds);
         }
-        for text in ["", "h", "1", "1w", "-1h", "0s", "1.5h", "99999999999999999999d", "1é"] {
+        for text in ["", "h", "1", "1w", "-1h", "0s", "1.5h", "99999999999999999999d", "36501d", "1é"] {
             assert!(parse_ttl(text).is_err(), "{text}");
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parley_domain::{
-    GroupId, MediaId, MessageId, NotificationKind, Position, ProfileChanged, Role, Row, Seq, Timestamp,
-    UserId, Validity,
+    Epoch, GroupId, MediaId, MessageId, NotificationKind, Position, ProfileChanged, Role, Row, Seq,
+    Timestamp, UserId, Validity,
 };
 
 use crate::Page;
@@ -20,7 +20,15 @@ pub enum Error {
     /// Bytes that this program can't have written.
     #[error("a row of the read store is damaged: {0}")]
     Damaged(&'static str),
-    /// The read model belongs to another log or was written by a newer version: rebuild it.
+    /// The read model was built from another log, or from another incarnation of this one.
+    #[error("the read model was built from a log of epoch {found}, but this log's is {epoch}")]
+    OtherLog {
+        /// The read model's.
+        found: Epoch,
+        /// The log's.
+        epoch: Epoch,
+    },
+    /// The read model was written by another version: rebuild it.
     #[error("the read model doesn't fit: {0}; run `parley rebuild`")]
     Unfit(String),
 }

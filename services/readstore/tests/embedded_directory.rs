@@ -257,7 +257,7 @@ async fn a_model_that_does_not_fit_is_an_error_and_can_be_discarded() {
     }
     let other = Epoch::from_bytes([8; 16]);
     let refused = EmbeddedReadStore::open(dir.path(), other, Options::default());
-    assert!(matches!(refused, Err(Error::Unfit(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::OtherLog { .. })), "{refused:?}");
     check(&*open(dir.path()).live(), &world).await.unwrap();
 
     let live = dir.path().join("live");

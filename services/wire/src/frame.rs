@@ -12,5 +12,5 @@ pub use outgoing::{
     Accepted, Acknowledged, Authenticated, CreateNotified, ErrorBody, GoAway, GroupEventBody, GroupRef,
     KindBody, MediaBody, MessageBody, MessageStatus, NotificationAcknowledged, NotificationBody, Pong,
     PositionBody, Resumed, ResumedGroup, StandingBody, Subscribed, Welcome, WireError, encode_behind, names,
-    role_name,
+    role_name, rollback_name,
 };

@@ -1,5 +1,7 @@
 //! What can go wrong. Every message is safe to show and to log: none holds a part of a token or a secret.
 
+use parley_domain::{Code, Rejection};
+
 use super::secret::SECRET_BYTES_MIN;
 use super::source::JWKS_BYTES_MAX;
 use super::{LEEWAY_S_MAX, TOKEN_BYTES_MAX};
@@ -13,6 +15,27 @@ pub enum AuthError {
     /// Good in everything else, its signature first of all, but its time is over (code `token_expired`).
     #[error("the token has expired")]
     Expired,
+}
+
+impl AuthError {
+    /// What a call or a handshake is refused with.
+    pub(crate) fn of_call(self) -> Rejection {
+        match self {
+            Self::Expired => {
+                Rejection::new(Code::TokenExpired, "the token has expired: come again with a fresh one")
+            }
+            Self::Invalid(_) => self.of_frame(),
+        }
+    }
+
+    /// What a token in a frame is refused with: `unauthenticated`, whatever is wrong with it.
+    pub(crate) fn of_frame(self) -> Rejection {
+        let why = match self {
+            Self::Expired => "the token has expired: connect again with a fresh one".to_owned(),
+            Self::Invalid(reason) => format!("the token is not accepted: {reason}"),
+        };
+        Rejection::new(Code::Unauthenticated, why)
+    }
 }
 
 impl From<Reason> for AuthError {

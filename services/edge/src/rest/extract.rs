@@ -46,12 +46,7 @@ impl FromRequestParts<Arc<Shared>> for Caller {
 }
 
 fn refused(error: AuthError) -> Fault {
-    match error {
-        AuthError::Expired => Fault::new(Code::TokenExpired, "the token has expired: get a fresh one"),
-        AuthError::Invalid(reason) => {
-            Fault::new(Code::Unauthenticated, format!("the token is not accepted: {reason}"))
-        }
-    }
+    error.of_call().into()
 }
 
 /// The variable parts of the path, percent-decoded; what they must be is for the handler to say.

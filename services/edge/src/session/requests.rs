@@ -82,7 +82,7 @@ pub(super) async fn handle(
 }
 
 async fn authenticate(shared: &Shared, session: &Session, id: Option<&str>, token: &str) -> Option<Close> {
-    let rejection = match shared.engines.auth.verify(token, clock::now()).await {
+    let rejection = match shared.engines.auth.verify_for_socket(token, clock::now()).await {
         Ok(identity) if identity.user_id == session.user => {
             session.renew(identity.expires_at);
             let body = Authenticated { expires_at: time::format(identity.expires_at) };
@@ -93,7 +93,7 @@ async fn authenticate(shared: &Shared, session: &Session, id: Option<&str>, toke
             Code::Unauthenticated,
             "the token is another user's: open a connection of its own for it",
         ),
-        Err(error) => ws::unauthenticated_frame(error),
+        Err(error) => error.of_frame(),
     };
     session.refuse(id, &ErrorBody::new(&rejection));
     Some(Close::BadToken)

@@ -45,7 +45,7 @@ pub(crate) async fn handshake(State(shared): State<Arc<Shared>>, mut request: Re
     }
     let identity = match identify(&shared, request.headers()).await {
         Ok(identity) => identity,
-        Err(error) => return refuse(StatusCode::UNAUTHORIZED, &unauthenticated_frame(error)),
+        Err(error) => return refuse(StatusCode::UNAUTHORIZED, &error.of_call()),
     };
     if shared.is_draining() || shared.hub.sockets() >= shared.options.limits.sockets {
         let why = "too many connections, or the server is stopping: try again";
@@ -87,20 +87,8 @@ fn check_origin(shared: &Shared, headers: &HeaderMap) -> Result<(), Rejection> {
 
 async fn identify(shared: &Shared, headers: &HeaderMap) -> Result<Option<Identity>, AuthError> {
     match bearer(headers)? {
-        Some(token) => shared.engines.auth.verify(token, clock::now()).await.map(Some),
+        Some(token) => shared.engines.auth.verify_for_socket(token, clock::now()).await.map(Some),
         None => Ok(None),
-    }
-}
-
-/// What a client is told of a token in a frame that isn't taken: `unauthenticated`, whatever is wrong with it.
-pub(crate) fn unauthenticated_frame(error: AuthError) -> Rejection {
-    match error {
-        AuthError::Expired => {
-            Rejection::new(Code::Unauthenticated, "the token has expired: connect again with a fresh one")
-        }
-        AuthError::Invalid(reason) => {
-            Rejection::new(Code::Unauthenticated, format!("the token is not accepted: {reason}"))
-        }
     }
 }
 

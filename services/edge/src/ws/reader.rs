@@ -37,7 +37,7 @@ pub enum Inbound {
     Ping(Bytes),
     /// A pong.
     Pong,
-    /// The client closes, with this code if it gave one; answer with the same.
+    /// The client closes, with this code if it gave one.
     Closed(Option<u16>),
 }
 

@@ -6,7 +6,8 @@
 //!  tail, read ◀──────────── ring of the newest records, in memory ◀────────────────────┤
 //!            ◀──────────── segment files, through a sparse index ◀─────────────────────┘
 //!
-//!  DIR/log.json                            format, epoch, number of partitions: written once
+//!  DIR/log.json                            format, epoch, number of partitions
+//!  DIR/lock                                held by the one process that writes here, or by those that read
 //!  DIR/events-<first ordinal>.log          segments; the last one grows
 //!  DIR/events-<first ordinal>.log.N.torn   what a crash left half written at byte N, cut off and kept
 //! ```
@@ -16,13 +17,14 @@
 //! flagged frame proves that all before it had been durable; that is how recovery tells damage (refuse to open) from
 //! a commit that a crash interrupted (cut off, for nobody was told of it).
 //!
-//! The thread is a plain one, since a sync blocks. Nothing here locks the directory; who opens the log must.
+//! The thread is a plain one, since a sync blocks.
 
 mod committer;
 mod error;
 mod frame;
 mod index;
 mod inspect;
+mod lock;
 mod lookup;
 mod meta;
 mod queue;
@@ -40,6 +42,7 @@ mod torn;
 #[cfg(test)]
 mod faults;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -117,6 +120,8 @@ pub struct EmbeddedLog {
     shared: Arc<Shared>,
     /// Taken by the first one who waits for its end.
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Dropped when the thread has ended.
+    _lock: File,
 }
 
 impl EmbeddedLog {
@@ -125,7 +130,7 @@ impl EmbeddedLog {
     /// A commit at the end that a crash interrupted is cut off and reported.
     ///
     /// # Errors
-    /// [`OpenError::Partitions`] if the log has another number of partitions; [`OpenError::Damaged`] if records are
+    /// [`OpenError::InUse`] if another process has it; [`OpenError::Partitions`] if the log has another number of partitions; [`OpenError::Damaged`] if records are
     /// damaged or missing that had been durable; [`OpenError::Format`] if a newer program wrote it;
     /// [`OpenError::Io`] if the disk fails.
     pub fn open(options: Options) -> Result<(Arc<Self>, RecoveryReport), OpenError> {
@@ -138,6 +143,24 @@ impl EmbeddedLog {
     /// [`OpenError::Missing`] if there is none; the others as for [`EmbeddedLog::open`], here or from the iterator.
     pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection, OpenError> {
         Inspection::open(dir.as_ref())
+    }
+
+    /// Whether there is a log in a directory.
+    ///
+    /// # Errors
+    /// What lies there can't be read or understood.
+    pub fn is_there(dir: impl AsRef<Path>) -> Result<bool, OpenError> {
+        let dir = dir.as_ref();
+        Ok(dir.is_dir() && meta::load(dir)?.is_some())
+    }
+
+    /// Gives a log that nobody holds a new epoch, and returns the former and the new one: what it holds now is the truth from here
+    /// on, and whoever knew more of it is told at its next resume.
+    ///
+    /// # Errors
+    /// [`OpenError::Missing`] if there is none, [`OpenError::InUse`] while a process has it.
+    pub fn begin_epoch(dir: impl AsRef<Path>) -> Result<(Epoch, Epoch), OpenError> {
+        recovery::begin_epoch(dir.as_ref())
     }
 
     /// Opens a log on a disk that tests may have wrapped.
@@ -166,7 +189,8 @@ impl EmbeddedLog {
             .name("parley-log".to_owned())
             .spawn(move || committer.run())
             .map_err(OpenError::io("start the thread of", &options.dir))?;
-        Ok((Arc::new(Self { shared, thread: Mutex::new(Some(thread)) }), recovered.report))
+        let log = Self { shared, thread: Mutex::new(Some(thread)), _lock: recovered.lock };
+        Ok((Arc::new(log), recovered.report))
     }
 
     /// Why the records can't be queued, if so.

@@ -16,6 +16,16 @@ const CLAIM_SECONDS_MAX: u64 = 3_600;
 /// The key that is wrong, and why.
 type Wrong = (String, String);
 
+/// As browsers write it in `Origin`: no path, not even a slash.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return text == "null" };
+    let has_scheme = !scheme.is_empty()
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    has_scheme
+        && !host.is_empty()
+        && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte))
+}
+
 fn is_base_url(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|url| {
         matches!(url.scheme_str(), Some("http" | "https"))
@@ -40,10 +50,10 @@ impl Config {
             return bad("telemetry.format", "must be text or json");
         }
         let Telemetry { otlp, trace_share, .. } = &self.telemetry;
-        if !otlp.is_empty() && !otlp.starts_with("http://") {
+        if !otlp.is_empty() && (!otlp.starts_with("http://") || otlp.contains('@')) {
             return bad(
                 "telemetry.otlp",
-                "must be a URL that begins with http://, of a collector beside this process",
+                "must be a URL that begins with http://, of a collector beside this process, without credentials",
             );
         }
         if !(0.0..=1.0).contains(trace_share) {
@@ -60,6 +70,12 @@ impl Config {
         }
         if !self.http.public_url.is_empty() && !is_base_url(&self.http.public_url) {
             return bad("http.public_url", "must be http:// or https:// with host and port, and no path");
+        }
+        if let Some(origin) = self.http.origins.iter().find(|origin| !is_origin(origin)) {
+            let why = format!(
+                "{origin:?} is no origin: write it as browsers do, https://HOST or https://HOST:PORT"
+            );
+            return bad("http.origins", &why);
         }
         let listens = [
             ("listen", &self.listen),
@@ -83,6 +99,12 @@ impl Config {
         let engines =
             [("log", &self.log, "kafka"), ("reads", &self.reads, "cassandra"), ("media", &self.media, "s3")];
         for (key, url, scheme) in engines {
+            // Not quoted: what stands before the @ is mostly a password.
+            if url.starts_with(scheme) && url.contains('@') {
+                let why = "must hold no credentials: cassandra.user and cassandra.password, or s3.access_key_id and \
+                           s3.secret_access_key, are their place";
+                return Err((key.to_owned(), why.to_owned()));
+            }
             let dir = url.strip_prefix("embedded:");
             let place = url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://"));
             let known = url == "embedded"

@@ -40,13 +40,13 @@ fn each_layer_covers_the_one_below() {
 fn texts_are_read_as_the_type_of_their_key() {
     let set = [
         "limits.sends_per_second=0",
-        r#"http.origins=["https://a","https://b,c"]"#,
+        r#"http.origins=["https://a","https://b:8443"]"#,
         "auth.issuer=7",
         "writer.shards= 3",
     ];
     let config = with(None, &[], &set).unwrap();
     assert_eq!((config.limits.sends_per_second, config.writer.shards), (0, 3));
-    assert_eq!(config.http.origins, ["https://a", "https://b,c"]);
+    assert_eq!(config.http.origins, ["https://a", "https://b:8443"]);
     assert_eq!(config.auth.issuer, "7");
     for (file, set) in [("telemetry.trace_share = 0", vec![]), ("", vec!["telemetry.trace_share=0"])] {
         assert!(with(Some(file), &[], &set).unwrap().telemetry.trace_share.abs() < f64::EPSILON);
@@ -105,6 +105,16 @@ fn what_is_wrong_says_which_key_and_where() {
         (None, &[], &["telemetry.trace_share=much"], &["--set: telemetry.trace_share", "a number"]),
         (None, &[], &["telemetry.trace_share=1.5"], &["--set: telemetry.trace_share", "0 to 1"]),
         (None, &[], &["telemetry.otlp=collector:4317"], &["--set: telemetry.otlp", "http://"]),
+        (
+            None,
+            &[],
+            &["telemetry.otlp=http://me:hunter2@collector:4317"],
+            &["--set: telemetry.otlp", "credentials"],
+        ),
+        (None, &[], &["http.origins=https://a/"], &["--set: http.origins", "browsers"]),
+        (None, &[], &["http.origins=*"], &["--set: http.origins"]),
+        (None, &[], &["log=kafka://me:hunter2@broker"], &["--set: log", "credentials"]),
+        (None, &[], &["media=s3://me:hunter2@host/bucket"], &["--set: media", "s3.secret_access_key"]),
         (None, &[], &["data="], &["--set: data"]),
     ];
     for (file, env, set, expected) in cases {
@@ -112,6 +122,7 @@ fn what_is_wrong_says_which_key_and_where() {
         for part in *expected {
             assert!(error.contains(part), "{part:?} is not in {error:?}");
         }
+        assert!(!error.contains("hunter2"), "{error:?}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! Events and cursors as rows. Pure: a record in, rows out.
 
-use parley_domain::{Event, Fact, MessageKind, RollbackReason, Timestamp, UserId};
+use parley_domain::{Event, Fact, MessageKind, Timestamp, UserId};
 use parley_eventlog::{StoredRecord, Topic};
 use parley_wire::event::CursorsAdvanced;
-use parley_wire::frame::role_name;
+use parley_wire::frame::{role_name, rollback_name};
 
 use super::table::{Cell, Column, Kind, Row};
 
@@ -139,10 +139,7 @@ fn value(fact: &Fact, opened: Opened) -> Value {
                 ..Message::default()
             }),
             rolled_back_seq: Some(*message_seq),
-            reason: Some(match reason {
-                RollbackReason::MediaMissing => "media_missing",
-                RollbackReason::Unprojectable => "unprojectable",
-            }),
+            reason: Some(rollback_name(*reason)),
             ..base
         },
     }

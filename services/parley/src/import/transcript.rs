@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use flate2::read::MultiGzDecoder;
-use parley_domain::UserId;
+use parley_domain::{Limits, UserId};
 use serde::Deserialize;
 use serde_json::error::Category;
 
@@ -81,6 +81,12 @@ fn add(builder: &mut Builder, number: u64, line: &[u8]) -> Result<(), String> {
     }
     let line: Line = serde_json::from_slice(line).map_err(|error| why(&error))?;
     let user = UserId::parse(&line.user).map_err(|error| format!("user: {error}"))?;
+    if line.group.trim().is_empty() || line.group.len() > Limits::NAME_BYTES_MAX {
+        return Err(format!(
+            "group: a name must not be blank, and have at most {} bytes",
+            Limits::NAME_BYTES_MAX
+        ));
+    }
     match (line.kind, line.text) {
         (Kind::Join, _) => builder.join(number, &line.group, user),
         // Every URL library takes these for steps in a path, so there is no call that names them.
@@ -115,12 +121,13 @@ mod tests {
     #[test]
     fn a_bad_line_is_bad_usage_and_named() {
         let good = br#"{"group":"g","kind":"join","user":"u"}"#;
-        let bad: [&[u8]; 9] = [
+        let bad: [&[u8]; 10] = [
             b"{",
             br#"{"group":"g","kind":"x","user":"u"}"#,
             br#"{"group":"g","kind":"message","user":"u"}"#,
             br#"{"group":"g","kind":"join","user":""}"#,
             br#"{"group":"g","kind":"leave","user":".."}"#,
+            br#"{"group":" ","kind":"join","user":"u"}"#,
             br#"{"group":"g","kind":"secret","user":"u"}"#,
             br#""secret""#,
             b"{\"group\":\"g\xff\",\"kind\":\"join\",\"user\":\"u\"}",

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use clap::Args;
 use parley_domain::{Event, Fact, Stamp, Validity, Verdict};
 use parley_eventlog::{StoredRecord, Topic, TopicPartition};
-use parley_wire::frame::role_name;
+use parley_wire::frame::{role_name, rollback_name};
 use parley_wire::{event, time};
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ pub(crate) struct CatArgs {
 }
 
 pub(crate) fn run(args: &CatArgs) -> anyhow::Result<()> {
-    let (_dir, inspection) = inspect(&args.config)?;
+    let inspection = inspect(&args.config)?;
     let group = args.group.map(|group| group.to_string());
     let mut validity: HashMap<TopicPartition, Validity> = HashMap::new();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -158,7 +158,7 @@ fn fact_value(fact: &Fact) -> Value {
             "message_id": message_id.to_string(),
             "message_seq": message_seq,
             "sender": sender.as_str(),
-            "reason": format!("{reason:?}"),
+            "reason": rollback_name(*reason),
         }),
     };
     if let Some(fields) = value.as_object_mut() {

@@ -20,7 +20,7 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let (_dir, mut inspection) = inspect(&args.config)?;
+    let mut inspection = inspect(&args.config)?;
     let mut checker = Checker::new(inspection.partitions());
     for stored in inspection.by_ref() {
         checker.record(&stored?);

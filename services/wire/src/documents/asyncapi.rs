@@ -115,7 +115,7 @@ fn receive(event: &str) -> Value {
 fn close_codes() -> Value {
     let closes = Close::ALL.iter().map(|close| {
         let code = close.code();
-        let reconnect = *close != Close::Normal && code < 3_500;
+        let reconnect = code < 3_500;
         json!({"code": code, "reason": close.reason(), "reconnect": reconnect})
     });
     closes.collect()

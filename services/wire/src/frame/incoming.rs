@@ -1,8 +1,12 @@
 //! What clients send.
 
+use std::marker::PhantomData;
+
 use parley_domain::{GroupId, MessageId, MessageKind, Rejection, Seq};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -87,7 +91,6 @@ pub struct Subscribe {
 
 /// One group of `resume`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(expecting = "an object with group_id, epoch and after_seq")]
 pub struct ResumeFrom {
     /// The group.
     pub group_id: Uuid,
@@ -99,10 +102,9 @@ pub struct ResumeFrom {
 
 #[derive(Deserialize, JsonSchema)]
 struct ResumeData {
-    #[serde(default)]
-    groups: Vec<ResumeFrom>,
-    #[serde(default)]
-    all: bool,
+    #[schemars(with = "Option<Vec<ResumeFrom>>")]
+    groups: Option<Vec<Object<ResumeFrom>>>,
+    all: Option<bool>,
     limit: Option<u64>,
 }
 
@@ -243,6 +245,29 @@ fn is_object(text: &str) -> bool {
     text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{')
 }
 
+/// The same within `data`.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct Map<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Map<T> {
+            type Value = T;
+
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        reader.deserialize_map(Map(PhantomData)).map(Self)
+    }
+}
+
 fn data<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Rejection> {
     if !is_object(text) {
         return Err(Rejection::bad_request("data must be an object"));
@@ -277,12 +302,13 @@ fn client_event(event: &str, text: &str) -> Result<ClientEvent, Rejection> {
         names::UNSUBSCRIBE_FROM_GROUP => ClientEvent::Unsubscribe(group(text)?),
         names::RESUME => {
             let ResumeData { groups, all, limit } = data(text)?;
+            let groups: Vec<_> = groups.unwrap_or_default().into_iter().map(|Object(group)| group).collect();
             if groups.len() > RESUME_GROUPS_MAX {
                 return Err(Rejection::bad_request(format!(
                     "groups names at most {RESUME_GROUPS_MAX} groups: send several frames"
                 )));
             }
-            ClientEvent::Resume { groups, all, limit }
+            ClientEvent::Resume { groups, all: all.unwrap_or_default(), limit }
         }
         names::NOTIFY_CREATE_GROUP => ClientEvent::NotifyCreateGroup(group(text)?),
         names::ACKNOWLEDGE_NOTIFICATION => {

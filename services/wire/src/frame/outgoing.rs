@@ -405,6 +405,15 @@ pub fn role_name(role: Role) -> &'static str {
     }
 }
 
+/// A roll-back's reason as it is written.
+#[must_use]
+pub fn rollback_name(reason: RollbackReason) -> &'static str {
+    match reason {
+        RollbackReason::MediaMissing => "media_missing",
+        RollbackReason::Unprojectable => "unprojectable",
+    }
+}
+
 /// Users that a `group_event` names at most.
 const NAMED_USERS_MAX: usize = 100;
 
@@ -436,10 +445,7 @@ impl GroupEventBody {
             }
             Event::GroupDissolved { actor } => (actor, KindBody::GroupDissolved),
             Event::MessageRolledBack { message_id, sender, reason, .. } => {
-                let reason = match reason {
-                    RollbackReason::MediaMissing => "media_missing",
-                    RollbackReason::Unprojectable => "unprojectable",
-                };
+                let reason = rollback_name(*reason);
                 (sender, KindBody::MessageRolledBack { message_id: message_id.0, reason })
             }
         };

@@ -37,6 +37,25 @@ fn the_parser_takes_what_the_schemas_name() {
     }
 }
 
+/// What isn't there may be written as null, and an array of its fields is no object.
+#[test]
+fn a_resume_takes_null_for_nothing_and_objects_only() {
+    let id = "0190b6f0-5a3c-7def-8123-456789abcdef";
+    for data in [
+        serde_json::json!({"groups": null, "all": null, "limit": null}),
+        serde_json::json!({"groups": null, "all": true}),
+        serde_json::json!({"groups": [{"group_id": id, "epoch": id, "after_seq": 1}]}),
+    ] {
+        let frame = serde_json::json!({"event": names::RESUME, "data": data});
+        assert!(parse(&frame.to_string()).unwrap().event.is_ok(), "{data}");
+    }
+    for data in [serde_json::json!({"groups": [[id, id, 1]]}), serde_json::json!({"groups": [null]})] {
+        let frame = serde_json::json!({"event": names::RESUME, "data": data});
+        let refused = parse(&frame.to_string()).unwrap().event.unwrap_err();
+        assert!(refused.rejection.message.contains("data.groups[0]"), "{}", refused.rejection.message);
+    }
+}
+
 /// Unknown fields are ignored, unknown events and servers' events are not for clients to send.
 #[test]
 fn only_clients_events_are_taken() {

@@ -156,7 +156,7 @@ impl Committer {
         if self.head.len < self.segment_bytes_max || self.head.len == FRAMES_START {
             return Ok(());
         }
-        let header = Header::fresh(self.shared.meta.epoch, self.head.ordinal);
+        let header = Header::fresh(self.shared.meta.first_epoch, self.head.ordinal);
         let path = segment::path(&self.dir, self.head.ordinal);
         self.storage
             .create(&path, &header.encode())

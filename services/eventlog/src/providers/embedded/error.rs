@@ -17,9 +17,15 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
-    /// There is no log in the directory (only from `inspect`, which makes none).
+    /// There is no log in the directory (not from `open`, which makes one).
     #[error("there is no log in {dir}", dir = .dir.display())]
     Missing {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Another process has it.
+    #[error("the log in {dir} is in use by another parley process: stop it first", dir = .dir.display())]
+    InUse {
         /// The directory.
         dir: PathBuf,
     },

@@ -1,11 +1,13 @@
 //! Reads a log that no server holds, without changing anything.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use parley_domain::{Epoch, PartitionCount};
 
 use super::error::OpenError;
+use super::lock;
 use super::meta::{self, Meta};
 use super::scan::{RecoveryReport, Scan};
 use crate::record::StoredRecord;
@@ -17,6 +19,8 @@ pub struct Inspection {
     scan: Option<Scan>,
     report: Option<RecoveryReport>,
     source: Arc<str>,
+    /// As long as somebody reads, nobody writes.
+    _lock: Option<File>,
 }
 
 impl Inspection {
@@ -25,8 +29,10 @@ impl Inspection {
         if !dir.is_dir() {
             return Err(missing());
         }
+        let lock = lock::to_read(dir)?;
         let meta = meta::load(dir)?.ok_or_else(missing)?;
-        Ok(Self { meta, scan: Some(Scan::new(dir, meta)?), report: None, source: Arc::from("") })
+        let scan = Some(Scan::new(dir, meta)?);
+        Ok(Self { meta, scan, report: None, source: Arc::from(""), _lock: lock })
     }
 
     /// The log's incarnation.

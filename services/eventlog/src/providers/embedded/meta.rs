@@ -1,4 +1,4 @@
-//! `log.json`: what a log is. Written once, at its birth.
+//! `log.json`: what a log is. Written at its birth, and where an operator begins a new epoch.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -19,6 +19,8 @@ const FILE: &str = "log.json";
 pub(super) struct Meta {
     /// Its incarnation.
     pub(super) epoch: Epoch,
+    /// The epoch that it was born with, which its segments name.
+    pub(super) first_epoch: Epoch,
     /// Partitions of each topic.
     pub(super) partitions: PartitionCount,
 }
@@ -27,6 +29,9 @@ pub(super) struct Meta {
 struct Text {
     format: u32,
     epoch: uuid::Uuid,
+    /// Only where it isn't `epoch`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_epoch: Option<uuid::Uuid>,
     partitions: u32,
 }
 
@@ -62,7 +67,10 @@ pub(super) fn load(dir: &Path) -> Result<Option<Meta>, OpenError> {
     }
     let text: Text = serde_json::from_slice(&text).map_err(understand)?;
     match PartitionCount::new(text.partitions) {
-        Some(partitions) => Ok(Some(Meta { epoch: Epoch(text.epoch), partitions })),
+        Some(partitions) => {
+            let first_epoch = Epoch(text.first_epoch.unwrap_or(text.epoch));
+            Ok(Some(Meta { epoch: Epoch(text.epoch), first_epoch, partitions }))
+        }
         None => {
             let reason = format!("{} is no number of partitions", text.partitions);
             Err(OpenError::Damaged { file, at: 0, reason })
@@ -83,10 +91,11 @@ fn was_never_born(dir: &Path) -> Result<bool, OpenError> {
     }
 }
 
-/// Writes a new log's description, durably and all at once.
-pub(super) fn create(dir: &Path, meta: Meta) -> Result<(), OpenError> {
+/// Writes a log's description, durably and all at once.
+pub(super) fn store(dir: &Path, meta: Meta) -> Result<(), OpenError> {
     let file = path(dir);
-    let text = Text { format: FORMAT, epoch: meta.epoch.0, partitions: meta.partitions.get() };
+    let first_epoch = (meta.first_epoch != meta.epoch).then_some(meta.first_epoch.0);
+    let text = Text { format: FORMAT, epoch: meta.epoch.0, first_epoch, partitions: meta.partitions.get() };
     let text =
         serde_json::to_vec_pretty(&text).map_err(|source| OpenError::Meta { file: file.clone(), source })?;
     write_whole(&file, &text).map_err(OpenError::io("write", &file))

@@ -1,6 +1,6 @@
 //! Opening a log: what is on the disk becomes what is in memory.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use parley_domain::{Epoch, PartitionCount};
 use super::committer::Head;
 use super::error::OpenError;
 use super::index::{Entry, Index, partition_slot};
+use super::lock;
 use super::meta::{self, Meta};
 use super::ring::Ring;
 use super::scan::{Outcome, RecoveryReport, Scan};
@@ -24,6 +25,7 @@ pub(super) struct Recovered {
     pub(super) head: Head,
     pub(super) disk: Disk,
     pub(super) report: RecoveryReport,
+    pub(super) lock: File,
 }
 
 /// Makes the log, if there is none, and recovers it.
@@ -33,6 +35,7 @@ pub(super) fn recover(
     tail_bytes_max: usize,
 ) -> Result<Recovered, OpenError> {
     make_dir(dir)?;
+    let lock = lock::to_write(dir)?;
     let meta = match meta::load(dir)? {
         Some(meta) => meta,
         None => begin(dir, partitions)?,
@@ -71,7 +74,24 @@ pub(super) fn recover(
         .collect();
     let ring = Ring::new(outcome.ordinal, tail_bytes_max);
     let durable = Durable { ring, ends: outcome.ends, index, segments };
-    Ok(Recovered { meta, durable, head, disk, report: outcome.report })
+    Ok(Recovered { meta, durable, head, disk, report: outcome.report, lock })
+}
+
+fn fresh_epoch() -> Epoch {
+    Epoch(uuid::Uuid::now_v7())
+}
+
+/// Gives a log that nobody holds a new epoch, and returns the former and the new one.
+pub(super) fn begin_epoch(dir: &Path) -> Result<(Epoch, Epoch), OpenError> {
+    let missing = || OpenError::Missing { dir: dir.to_owned() };
+    if !dir.is_dir() {
+        return Err(missing());
+    }
+    let _lock = lock::to_write(dir)?;
+    let former = meta::load(dir)?.ok_or_else(missing)?;
+    let meta = Meta { epoch: fresh_epoch(), ..former };
+    meta::store(dir, meta)?;
+    Ok((former.epoch, meta.epoch))
 }
 
 fn scan(dir: &Path, meta: Meta, index: &mut Index) -> Result<Outcome, OpenError> {
@@ -97,11 +117,12 @@ fn scan(dir: &Path, meta: Meta, index: &mut Index) -> Result<Outcome, OpenError>
 
 /// A new log: its first segment, then its description.
 fn begin(dir: &Path, partitions: PartitionCount) -> Result<Meta, OpenError> {
-    let meta = Meta { epoch: Epoch(uuid::Uuid::now_v7()), partitions };
+    let epoch = fresh_epoch();
+    let meta = Meta { epoch, first_epoch: epoch, partitions };
     let first = segment::path(dir, 0);
     let header = Header::fresh(meta.epoch, 0).encode();
     meta::write_whole(&first, &header).map_err(OpenError::io("write", &first))?;
-    meta::create(dir, meta)?;
+    meta::store(dir, meta)?;
     Ok(meta)
 }
 

@@ -211,7 +211,7 @@ impl Scan {
                 return Err(damaged(fault.to_string()));
             }
         };
-        if header.epoch != self.meta.epoch {
+        if header.log != self.meta.first_epoch {
             return Err(damaged("the segment belongs to another log".to_owned()));
         }
         if header.first_ordinal != first_ordinal {

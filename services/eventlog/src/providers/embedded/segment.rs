@@ -33,19 +33,19 @@ const CHECKED_BYTES: usize = HEADER_BYTES - 4;
 pub(super) struct Header {
     /// Where its frames' checksums start from; random.
     pub(super) salt: u32,
-    /// The log that it belongs to.
-    pub(super) epoch: Epoch,
+    /// The log that it belongs to, by the epoch that this was born with.
+    pub(super) log: Epoch,
     /// The ordinal of its first record.
     pub(super) first_ordinal: u64,
 }
 
 impl Header {
     /// For a new segment, with a random salt.
-    pub(super) fn fresh(epoch: Epoch, first_ordinal: u64) -> Self {
+    pub(super) fn fresh(log: Epoch, first_ordinal: u64) -> Self {
         // The last bytes of a UUIDv7 are random.
         let bytes = uuid::Uuid::now_v7().into_bytes();
         let salt = bytes.last_chunk::<4>().map_or(0, |random| u32::from_le_bytes(*random));
-        Self { salt, epoch, first_ordinal }
+        Self { salt, log, first_ordinal }
     }
 
     /// The bytes as they lie in the file.
@@ -54,7 +54,7 @@ impl Header {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&FORMAT.to_le_bytes());
         out.extend_from_slice(&self.salt.to_le_bytes());
-        out.extend_from_slice(self.epoch.as_bytes());
+        out.extend_from_slice(self.log.as_bytes());
         out.extend_from_slice(&self.first_ordinal.to_le_bytes());
         let crc = crc32fast::hash(&out);
         out.extend_from_slice(&crc.to_le_bytes());
@@ -74,7 +74,7 @@ impl Header {
         let (magic, rest) = bytes.split_first_chunk::<8>()?;
         let (format, rest) = rest.split_first_chunk::<4>()?;
         let (salt, rest) = rest.split_first_chunk::<4>()?;
-        let (epoch, rest) = rest.split_first_chunk::<16>()?;
+        let (log, rest) = rest.split_first_chunk::<16>()?;
         let (first_ordinal, _) = rest.split_first_chunk::<8>()?;
         if *magic != MAGIC {
             return Some(Err(HeaderFault::Magic));
@@ -84,7 +84,7 @@ impl Header {
         }
         Some(Ok(Self {
             salt: u32::from_le_bytes(*salt),
-            epoch: Epoch::from_bytes(*epoch),
+            log: Epoch::from_bytes(*log),
             first_ordinal: u64::from_le_bytes(*first_ordinal),
         }))
     }

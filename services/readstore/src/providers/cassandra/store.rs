@@ -190,10 +190,7 @@ impl Inner {
         let from = self.live.load().version();
         let Some(to) = now.live().filter(|to| *to != from) else { return Ok(()) };
         if now.epoch != self.epoch {
-            return Err(Error::Unfit(format!(
-                "it is of epoch {} now, the log's is {}",
-                now.epoch, self.epoch
-            )));
+            return Err(Error::OtherLog { found: now.epoch, epoch: self.epoch });
         }
         self.cluster.refresh_metadata().await?;
         self.live.store(self.model(to).await?);

@@ -174,7 +174,7 @@ pub(super) fn check_meta(bytes: &[u8], epoch: Epoch) -> Result<(), Error> {
     }
     match Epoch::from_slice(rest) {
         Some(found) if found == epoch => Ok(()),
-        Some(found) => Err(Error::Unfit(format!("it was built from epoch {found}, the log's is {epoch}"))),
+        Some(found) => Err(Error::OtherLog { found, epoch }),
         None => Err(Error::Damaged("the read model's epoch")),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use fjall::compaction::Leveled;
 use fjall::config::{BlockSizePolicy, CompressionPolicy, PartitioningPolicy};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot, UserValue};
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -26,6 +27,9 @@ const ROWS: &str = "rows";
 /// Fjall's own threads, which merge tables. No more: of several one only writes memtables, which we don't have, and hands every
 /// merge that it is given back to the queue, which then is where it finds the next one, for as long as another thread merges.
 const WORKER_THREADS: usize = 1;
+/// So many tables are merged with the next level at once, all of which is written again with them. A reader looks into each of them
+/// until then, which costs it nothing to be measured (filters, and blocks in a cache).
+const TABLES_PER_MERGE: u8 = 16;
 /// So many tables that weren't merged with others yet make whoever writes the next one wait, up to a time. A reader looks into
 /// each of them; but a merge takes ten seconds while the machine is full, and those who wait for rows wait for whoever waits here.
 const UNMERGED_TABLES_MAX: usize = 64;
@@ -99,6 +103,7 @@ impl Engine {
                 .open()?;
             let rows = database.keyspace(ROWS, || {
                 KeyspaceCreateOptions::default()
+                    .compaction_strategy(Arc::new(Leveled::default().with_l0_threshold(TABLES_PER_MERGE)))
                     .data_block_size_policy(BlockSizePolicy::all(8 * 1024))
                     // In one piece they are half a megabyte a table, read and checked for each row that is looked for.
                     .index_block_partitioning_policy(PartitioningPolicy::all(true))

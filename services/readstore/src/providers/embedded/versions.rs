@@ -53,7 +53,7 @@ impl EmbeddedReadStore {
     /// serve.
     ///
     /// # Errors
-    /// [`Error::Unfit`] if the live version was built from another epoch or has another format, [`Error::Engine`] or
+    /// [`Error::OtherLog`] if the live version was built from another epoch, [`Error::Unfit`] if it has another format, [`Error::Engine`] or
     /// [`Error::Damaged`] if it can't be opened, also while another process has it. Nothing is changed then: the caller
     /// may [`discard`](Self::discard) everything and begin anew.
     pub fn open(dir: &Path, epoch: Epoch, options: Options) -> Result<Arc<Self>, Error> {

@@ -83,7 +83,7 @@ fn another_format_or_epoch_does_not_fit() {
     let (ours, other) = (Epoch::from_bytes([1; 16]), Epoch::from_bytes([2; 16]));
     let meta = encode_meta(ours);
     assert!(check_meta(&meta, ours).is_ok());
-    assert!(matches!(check_meta(&meta, other), Err(Error::Unfit(_))));
+    assert!(matches!(check_meta(&meta, other), Err(Error::OtherLog { .. })));
     let newer = [(FORMAT + 1).to_be_bytes().as_slice(), ours.as_bytes(), b"more"].concat();
     assert!(matches!(check_meta(&newer, ours), Err(Error::Unfit(_))));
     assert!(matches!(check_meta(&meta[..10], ours), Err(Error::Damaged(_))));
