@@ -341,6 +341,13 @@ async fn a_full_disk_refuses_sends_keeps_reads_and_recovers() {
     let mut replayed = server.client("ann").await;
     replayed.subscribe(&group, json!({"after_seq": 1})).await;
     assert_eq!(replayed.event_of(&group).await["text"], "before", "replay goes on");
+    // A start is no worse than going on.
+    server.kill().await;
+    server.restart().await;
+    assert_eq!(history(&server, "ann", &group).await[0]["text"], "before", "reads go on after a start, too");
+    let mut ann = server.quiet_client("ann").await;
+    let frame = ann.ask("send_group_message", send(5_000)).await;
+    assert_eq!(frame["data"]["code"], "unavailable", "{frame}");
     std::fs::remove_file(&filler).unwrap();
     let mut tries = 0..300;
     let accepted = loop {

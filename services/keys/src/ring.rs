@@ -112,9 +112,13 @@ impl KeyRing {
     /// # Errors
     /// [`RingError::Io`].
     pub fn rotate(&mut self, path: &Path) -> Result<(), RingError> {
-        let name = format!("k{}", self.keys.len() + 1);
-        self.keys.insert(name.clone(), random());
-        self.active = name;
+        // Not by how many there are: of a ring that somebody took keys out of, that could be the name of one that is left.
+        let mut number = self.keys.len() + 1;
+        while self.keys.contains_key(&format!("k{number}")) {
+            number += 1;
+        }
+        self.active = format!("k{number}");
+        self.keys.insert(self.active.clone(), random());
         self.write(path).map_err(|source| RingError::Io { path: path.to_owned(), source })
     }
 

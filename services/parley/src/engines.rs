@@ -115,6 +115,20 @@ pub(crate) fn open_ring(config: &Config, dir: &DataDir) -> anyhow::Result<KeyRin
     Ok(KeyRing::open_or_create(&path)?)
 }
 
+/// Whether there are data keys: opening would make an empty store, beside which no log is begun.
+///
+/// # Errors
+/// There are none.
+pub(crate) fn must_have_keys(dir: &DataDir) -> anyhow::Result<()> {
+    let store = dir.key_store();
+    anyhow::ensure!(
+        EmbeddedKeyStore::is_there(&store),
+        "there are no data keys in {}: no server has run there yet",
+        store.display()
+    );
+    Ok(())
+}
+
 /// Opens the data keys under a ring.
 ///
 /// # Errors

@@ -59,6 +59,7 @@ async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
 
 async fn rotate_here(config: &Config) -> anyhow::Result<(String, usize)> {
     let dir = DataDir::lock_existing(&config.data_dir())?;
+    engines::must_have_keys(&dir)?;
     let mut ring = engines::open_ring(config, &dir)?;
     ring.rotate(&engines::key_ring(config, &dir))?;
     let keys = engines::open_keys(ring, &dir)?;
@@ -85,6 +86,7 @@ async fn destroy(args: DestroyArgs) -> anyhow::Result<()> {
         Some(done) => done.get("destroyed").and_then(serde_json::Value::as_u64).unwrap_or(0),
         None => {
             let dir = DataDir::lock_existing(&config.data_dir())?;
+            engines::must_have_keys(&dir)?;
             let keys = engines::open_keys(engines::open_ring(&config, &dir)?, &dir)?;
             keys.destroy(GroupId(args.group)).await? as u64
         }

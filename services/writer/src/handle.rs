@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parley_domain::{Code, PartitionCount, ProfileChanged, Rejection, partition_of};
+use parley_eventlog::AppendError;
 use parley_wire::service::{Commands, Reply, ReplyTo, Request, outcome_unknown};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -41,17 +42,32 @@ impl Writer {
         let mut shards = Vec::new();
         let mut senders = Vec::new();
         for shard in 0..count {
-            let owned =
+            let owned: Vec<u32> =
                 (0..partitions.get()).filter(|partition| *partition as usize % count == shard).collect();
-            let (tx, rx) = mpsc::channel(options.queue_requests_max);
-            shards.push((
-                Shard::take_over(options.clone(), engines.clone(), owned, tracker.clone(), None).await?,
-                rx,
-            ));
+            let (tx, requests) = mpsc::channel(options.queue_requests_max);
+            let (options, engines, tracker) = (options.clone(), engines.clone(), tracker.clone());
+            let taken =
+                Shard::take_over(options.clone(), engines.clone(), owned.clone(), tracker.clone(), None);
+            shards.push(match taken.await {
+                Ok(shard) => (shard, requests, true),
+                // A log that takes no writes, as on a full disk, is no reason not to serve those who read.
+                Err(StartError::Claim(error @ AppendError::NotAppended(_))) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "the partitions can't be claimed; trying on");
+                    (Shard::unclaimed(options, engines, owned, tracker), requests, false)
+                }
+                Err(error) => return Err(error),
+            });
             senders.push(tx);
         }
-        for (shard, requests) in shards {
-            tracker.spawn(shard.run(requests, stop.clone()));
+        for (shard, requests, is_claimed) in shards {
+            let stop = stop.clone();
+            tracker.spawn(async move {
+                match is_claimed {
+                    true => shard.run(requests, stop).await,
+                    false => shard.run_once_claimed(requests, stop).await,
+                }
+            });
         }
         tracker.close();
         Ok((Handle { shards: senders.into(), partitions }, Self { tracker, stop }))

@@ -114,6 +114,17 @@ impl Shard {
         }
     }
 
+    /// The same, of a shard whose partitions couldn't be claimed yet: until they are, everybody is told `unavailable`.
+    pub(crate) async fn run_once_claimed(
+        mut self,
+        mut requests: mpsc::Receiver<Queued>,
+        stop: CancellationToken,
+    ) {
+        if self.recover(&mut requests, &stop).await {
+            self.run(requests, stop).await;
+        }
+    }
+
     /// Serves until told to stop or until the state can't be trusted any more. In the end nothing is in flight, and whoever
     /// waited for something that was has an answer.
     pub(crate) async fn serve(

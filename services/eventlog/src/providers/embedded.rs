@@ -7,7 +7,7 @@
 //!            ◀──────────── segment files, through a sparse index ◀─────────────────────┘
 //!
 //!  DIR/log.json                            format, epoch, number of partitions
-//!  DIR/lock                                held by the one process that writes here, or by those that read
+//!  DIR/log.lock                            held by the one process that writes here, or by those that read
 //!  DIR/events-<first ordinal>.log          segments; the last one grows
 //!  DIR/events-<first ordinal>.log.N.torn   what a crash left half written at byte N, cut off and kept
 //! ```

@@ -2,9 +2,11 @@
 
 mod rows;
 
+use std::fs::{File, TryLockError};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
@@ -13,27 +15,45 @@ use parley_domain::{GroupId, KeyId};
 use self::rows::{Opened, decode, encode, engine, period_key};
 use crate::port::{KeyStore, StoreError, WrappedKey};
 
+/// How often, and after what pause, the store is opened again once it was replaced: another process may look at its files.
+const REOPEN_TRIES: usize = 5;
+const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
 /// The embedded key store.
 ///
 /// What the engine removes lies on in its journal until that is full, and erased must mean erased: so keys are destroyed by copying all
 /// others to a database beside this one, which then takes its place.
+///
+/// ```text
+///  DIR           the store
+///  DIR.next      a copy that is being made; whole once DIR is no more
+///  DIR.former    what was in its place; removed last
+///  DIR.lock      held by the process that has the store
+/// ```
 pub struct EmbeddedKeyStore {
     dir: PathBuf,
     /// Whoever puts keys there shares this; whoever copies the database has it alone.
     changing: Arc<tokio::sync::RwLock<()>>,
-    /// `None` if it couldn't be opened again after its place had been taken.
+    /// `None` if it couldn't be opened again after it had been replaced.
     opened: Arc<RwLock<Option<Opened>>>,
+    /// Held on by whoever still replaces when the store is dropped.
+    lock: Arc<File>,
 }
 
 impl EmbeddedKeyStore {
-    /// Opens the store in a directory, which is made if need be.
+    /// Opens the store in a directory, which is made if there is none.
     ///
     /// # Errors
-    /// [`StoreError::Engine`].
+    /// [`StoreError::Unfit`] while another process has it, else [`StoreError::Engine`].
     pub fn open(dir: &Path) -> Result<Arc<Self>, StoreError> {
-        finish_replacing(dir).map_err(io)?;
-        let opened = Arc::new(RwLock::new(Some(Opened::open(dir)?)));
-        Ok(Arc::new(Self { dir: dir.to_owned(), changing: Arc::default(), opened }))
+        let lock = lock(dir)?;
+        undo_or_finish(dir).map_err(io)?;
+        // From here on nobody but `replace` makes what lies there.
+        let opened = Opened::open(dir)?;
+        // It can be opened, so what was in its place isn't needed any more.
+        remove_all(dir).map_err(io)?;
+        let opened = Arc::new(RwLock::new(Some(opened)));
+        Ok(Arc::new(Self { dir: dir.to_owned(), changing: Arc::default(), opened, lock: Arc::new(lock) }))
     }
 
     /// Whether there is a store in a directory.
@@ -55,14 +75,25 @@ fn io(error: std::io::Error) -> StoreError {
     StoreError::Engine(Box::new(error))
 }
 
-/// Beside the store: what is to take its place.
 fn next(dir: &Path) -> PathBuf {
     dir.with_extension("next")
 }
 
-/// Beside the store: what was in its place.
 fn former(dir: &Path) -> PathBuf {
     dir.with_extension("former")
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).map_err(io)?;
+    }
+    let file = dir.with_extension("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(file).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unfit("another process has it open".to_owned())),
+        Err(TryLockError::Error(error)) => Err(io(error)),
+    }
 }
 
 fn remove(dir: &Path) -> std::io::Result<()> {
@@ -72,34 +103,59 @@ fn remove(dir: &Path) -> std::io::Result<()> {
     }
 }
 
-fn sync_parent(dir: &Path) -> std::io::Result<()> {
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => std::fs::File::open(parent)?.sync_all(),
-        _ => std::fs::File::open(".")?.sync_all(),
-    }
-}
-
-/// Puts what lies in `next` in the store's place. Nobody may have either open.
-fn replace(dir: &Path) -> std::io::Result<()> {
-    std::fs::rename(dir, former(dir))?;
-    std::fs::rename(next(dir), dir)?;
+/// Removes what lies beside the store, for good.
+fn remove_all(dir: &Path) -> std::io::Result<()> {
+    remove(&next(dir))?;
+    remove(&former(dir))?;
     sync_parent(dir)
 }
 
-/// What a crash left of replacing. Where the store isn't there but its former one is, it came between the two renames, and the next
-/// one is whole.
-fn finish_replacing(dir: &Path) -> std::io::Result<()> {
-    if !dir.exists() && former(dir).exists() {
-        std::fs::rename(next(dir), dir)?;
-        sync_parent(dir)?;
+fn sync_parent(dir: &Path) -> std::io::Result<()> {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
     }
-    remove(&next(dir))?;
-    remove(&former(dir))
 }
 
-/// Replaces the store by one without some keys.
+/// Puts what lies in `next` in the store's place, or leaves everything as it was. Nobody may have either open.
+fn replace(dir: &Path) -> std::io::Result<()> {
+    std::fs::rename(dir, former(dir))?;
+    if let Err(error) = std::fs::rename(next(dir), dir) {
+        std::fs::rename(former(dir), dir)?;
+        return Err(error);
+    }
+    sync_parent(dir)
+}
+
+/// Where the store isn't there but its former one is, a crash or an error came between two renames: the next one, which is whole then,
+/// takes its place, or, if that is gone, the former one once more.
+fn undo_or_finish(dir: &Path) -> std::io::Result<()> {
+    if dir.exists() || !former(dir).exists() {
+        return Ok(());
+    }
+    let heir = if next(dir).exists() { next(dir) } else { former(dir) };
+    std::fs::rename(heir, dir)?;
+    sync_parent(dir)
+}
+
+/// Opens the store again. Never makes one: an empty store in the place of one that couldn't be put back would pass for it.
+fn reopen(dir: &Path) -> Result<Opened, StoreError> {
+    for _ in 1..REOPEN_TRIES {
+        match dir.exists().then(|| Opened::open(dir)) {
+            Some(Ok(opened)) => return Ok(opened),
+            Some(Err(_)) | None => std::thread::sleep(REOPEN_PAUSE),
+        }
+    }
+    if dir.exists() { Opened::open(dir) } else { Err(closed()) }
+}
+
+/// Replaces the store by one without some keys. What an earlier try left beside it is removed first, since it may hold keys that were
+/// to be destroyed.
 fn rewrite(dir: &Path, opened: &RwLock<Option<Opened>>, doomed: &[KeyId]) -> Result<(), StoreError> {
-    remove(&next(dir)).map_err(io)?;
+    remove_all(dir).map_err(io)?;
+    if doomed.is_empty() {
+        return Ok(());
+    }
     {
         let fresh = Opened::open(&next(dir))?;
         opened.read().as_ref().ok_or_else(closed)?.copy_without(doomed, &fresh)?;
@@ -108,9 +164,9 @@ fn rewrite(dir: &Path, opened: &RwLock<Option<Opened>>, doomed: &[KeyId]) -> Res
     // Closed, so that the engine writes nothing where soon another database lies.
     *place = None;
     let replaced = replace(dir);
-    *place = Some(Opened::open(dir)?);
+    *place = Some(reopen(dir)?);
     drop(place);
-    replaced.and_then(|()| remove(&former(dir))).map_err(io)
+    replaced.and_then(|()| remove_all(dir)).map_err(io)
 }
 
 #[async_trait]
@@ -171,14 +227,11 @@ impl KeyStore for EmbeddedKeyStore {
     }
 
     async fn destroy(&self, _: GroupId, keys: &[(u32, KeyId)]) -> Result<(), StoreError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
         let alone = Arc::clone(&self.changing).write_owned().await;
         let doomed: Vec<KeyId> = keys.iter().map(|(_, key)| *key).collect();
-        let (dir, opened) = (self.dir.clone(), Arc::clone(&self.opened));
+        let (dir, opened, lock) = (self.dir.clone(), Arc::clone(&self.opened), Arc::clone(&self.lock));
         let rewriting = move || {
-            let _until_replaced = alone;
+            let _until_replaced = (alone, lock);
             rewrite(&dir, &opened, &doomed)
         };
         tokio::task::spawn_blocking(rewriting).await.map_err(|error| StoreError::Engine(Box::new(error)))?

@@ -27,6 +27,10 @@ pub(crate) fn run(args: &AcceptLossArgs) -> anyhow::Result<()> {
     let config = config::load(&args.config, None)?;
     let dir = DataDir::lock_existing(&config.data_dir())?;
     let log = engines::log_dir(&config, &dir);
+    // Before anything is changed: what is damaged in its midst isn't made whole by a new epoch.
+    for stored in EmbeddedLog::inspect(&log).context("the log can't be opened")? {
+        stored.context("the log can't be read to its end, so its loss can't be accepted")?;
+    }
     let (former, epoch) = EmbeddedLog::begin_epoch(&log).context("no new epoch can be begun")?;
     // In this order: read models of the former epoch are refused, so that after a crash in between it is this command again that
     // is asked for.

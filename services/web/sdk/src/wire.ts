@@ -31,7 +31,7 @@ export type ErrorCode =
 
 /** Codes with which the server closes a socket, and whether a client connects again. */
 export const CLOSE_CODES: Readonly<Record<number, { reason: string; reconnect: boolean }>> = {
-  1000: { reason: "", reconnect: false },
+  1000: { reason: "", reconnect: true },
   1002: { reason: "protocol error", reconnect: true },
   1007: { reason: "text is not UTF-8", reconnect: true },
   1009: { reason: "frame too large", reconnect: true },
@@ -63,8 +63,8 @@ export interface ClientEvents {
   };
   ping: Record<string, never>;
   resume: {
-    all?: boolean;
-    groups?: ResumeFrom[];
+    all?: boolean | null;
+    groups?: ResumeFrom[] | null;
     limit?: number | null;
   };
   send_group_message: {

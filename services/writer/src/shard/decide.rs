@@ -26,9 +26,10 @@ use crate::options::Plant;
 impl Shard {
     pub(super) async fn decide_all(&mut self, batch: Vec<Queued>) -> Flight {
         let now = clock::now();
-        let mut fetched = self.fetch(Self::sends(&batch), now).await;
+        // Before anything is looked up: what is projected meanwhile is in neither if the look-up came first.
         let projected = |partition| self.engines.progress.projected(partition);
         let room = self.state.dedupe.has_room(batch.len(), projected);
+        let mut fetched = self.fetch(Self::sends(&batch), now).await;
         let mut flight = Flight::default();
         for queued in batch {
             match queued {
@@ -238,8 +239,8 @@ impl Shard {
         let (durable, decided) = slot
             .as_ref()
             .map_or((0, 0), |slot| (slot.durable_head, slot.group.as_ref().map_or(0, |g| g.head)));
-        let highest = wishes.iter().map(|wish| wish.delivered.max(wish.read)).max().unwrap_or(0);
-        if highest > durable && highest <= decided {
+        // Any of them: they are of different members, and one that asks for what there isn't must not spoil the others'.
+        if wishes.iter().any(|wish| (durable + 1..=decided).contains(&wish.delivered.max(wish.read))) {
             // What it acknowledges is in flight; it is decided once that has landed.
             return self.deferred.push((group_id, wishes, reply_to));
         }

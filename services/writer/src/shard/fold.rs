@@ -294,7 +294,7 @@ impl From<ReadError> for Failed {
 
 impl State {
     /// What a snapshot knows, or nothing; under no claims yet.
-    fn of(found: Option<snapshot::Found>, options: &Options) -> Self {
+    pub(super) fn of(found: Option<snapshot::Found>, options: &Options) -> Self {
         let (groups, dedupe) = match found {
             Some(found) => (found.groups, found.dedupe),
             None => (HashMap::new(), Dedupe::new(options.recent_ids_max)),

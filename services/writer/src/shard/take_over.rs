@@ -29,6 +29,17 @@ impl Shard {
         Ok(Self::new(options, engines, owned, tracker, state))
     }
 
+    /// One that knows nothing yet and has no claims, so that it can only be [run](Self::run_once_claimed) once it has.
+    pub(crate) fn unclaimed(
+        options: Options,
+        engines: Engines,
+        owned: Vec<u32>,
+        tracker: TaskTracker,
+    ) -> Self {
+        let state = State::of(None, &options);
+        Self::new(options, engines, owned, tracker, state)
+    }
+
     pub(crate) fn new(
         options: Options,
         engines: Engines,

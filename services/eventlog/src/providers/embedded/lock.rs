@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::error::OpenError;
 
 fn path(dir: &Path) -> PathBuf {
-    dir.join("lock")
+    dir.join("log.lock")
 }
 
 fn held(outcome: Result<(), TryLockError>, file: File, dir: &Path) -> Result<File, OpenError> {
