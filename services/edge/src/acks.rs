@@ -20,8 +20,7 @@ use crate::ws;
 
 /// Acknowledgements that may wait to be gathered; beyond that `busy`.
 const WAITING_MAX: usize = 65_536;
-/// Acknowledgements that are remembered as this edge's own, and how long at least: the log brings them within that.
-const OURS_MAX: usize = 100_000;
+/// How long at least an acknowledgement is remembered as this edge's own: the log brings it within that.
 const OURS_FOR: Duration = Duration::from_secs(60);
 
 /// What somebody acknowledges.
@@ -51,15 +50,39 @@ pub(crate) enum What {
 pub(crate) struct Acks {
     queue: mpsc::Sender<Acknowledgement>,
     /// What was acknowledged through this edge lately, if there are others: their acknowledgements come from the log.
-    ours: Option<Mutex<HashMap<(GroupId, UserId), Ours>>>,
+    ours: Option<Mutex<Lately>>,
 }
 
-/// The cursors that somebody wished for here, and when.
-#[derive(Debug, Clone, Copy)]
+/// What was acknowledged here in the present minute or so, and in the one before it: forgotten together, not looked through.
+#[derive(Default)]
+struct Lately {
+    now: HashMap<(GroupId, UserId), Ours>,
+    before: HashMap<(GroupId, UserId), Ours>,
+    since: Option<Instant>,
+}
+
+impl Lately {
+    fn remember(&mut self, key: (GroupId, UserId), wish: &CursorWish, at: Instant) {
+        if at.duration_since(*self.since.get_or_insert(at)) >= OURS_FOR {
+            self.before = std::mem::take(&mut self.now);
+            self.since = Some(at);
+        }
+        let known = self.get(&key).unwrap_or_default();
+        let one = self.now.entry(key).or_insert(known);
+        one.delivered = one.delivered.max(wish.delivered).max(wish.read);
+        one.read = one.read.max(wish.read);
+    }
+
+    fn get(&self, key: &(GroupId, UserId)) -> Option<Ours> {
+        self.now.get(key).or_else(|| self.before.get(key)).copied()
+    }
+}
+
+/// The cursors that somebody wished for here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Ours {
     delivered: Seq,
     read: Seq,
-    at: Instant,
 }
 
 /// The gathering task.
@@ -77,15 +100,7 @@ impl Acks {
     /// Remembers that somebody wished for cursors here.
     fn remember(&self, group: GroupId, wish: &CursorWish) {
         let Some(ours) = &self.ours else { return };
-        let (now, mut ours) = (Instant::now(), ours.lock());
-        if ours.len() >= OURS_MAX {
-            ours.retain(|_, one| now.duration_since(one.at) < OURS_FOR);
-        }
-        let fresh = Ours { delivered: 0, read: 0, at: now };
-        let one = ours.entry((group, wish.user.clone())).or_insert(fresh);
-        one.delivered = one.delivered.max(wish.delivered).max(wish.read);
-        one.read = one.read.max(wish.read);
-        one.at = now;
+        ours.lock().remember((group, wish.user.clone()), wish, Instant::now());
     }
 
     /// Acknowledgements from the log: those that came through another edge are told to the user's sessions here.
@@ -93,7 +108,7 @@ impl Acks {
         let Some(ours) = &self.ours else { return };
         for advance in advanced.advances.iter().filter(|advance| advance.delivered.max(advance.read) > 0) {
             let sessions = hub.sessions_of(&advance.user);
-            let known = ours.lock().get(&(advanced.group_id, advance.user.clone())).copied();
+            let known = ours.lock().get(&(advanced.group_id, advance.user.clone()));
             let is_ours =
                 known.is_some_and(|known| advance.delivered <= known.delivered && advance.read <= known.read);
             if !sessions.is_empty() && !is_ours {
@@ -182,12 +197,13 @@ fn body(group: GroupId, cursors: Cursors) -> Acknowledged {
 }
 
 fn tell_others(sessions: &[Arc<Session>], origin: Option<uuid::Uuid>, group: GroupId, cursors: Cursors) {
-    if sessions.len() < 2 && origin.is_some() {
+    // Who acknowledged may be gone by now: then the one that is left is another.
+    if sessions.iter().all(|session| Some(session.id) == origin) {
         return;
     }
     let frame = ws::text(names::GROUP_MESSAGE_ACKNOWLEDGED, None, &body(group, cursors));
     for session in sessions.iter().filter(|session| Some(session.id) != origin) {
-        session.outbox.offer(frame.clone());
+        session.outbox.insist(frame.clone());
     }
 }
 

@@ -149,6 +149,7 @@ impl Edge {
                     limiter.retain_recent();
                 }
                 forgetful.hub.forget_typing();
+                forgetful.log_tier.forget();
             }
         });
         Ok(Self { shared })

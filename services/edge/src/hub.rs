@@ -137,6 +137,10 @@ impl Hub {
             return;
         }
         self.hold(group, |channel| channel.add_sender(session.id));
+        // It may have left meanwhile, and not have found itself here.
+        if session.outbox.is_closing() {
+            self.release(group, |channel| channel.remove_sender(session.id));
+        }
     }
 
     /// Adds somebody to a channel, which is made if need be, before anybody else can find it unused.

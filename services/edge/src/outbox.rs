@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use parley_wire::code::Close;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
@@ -23,6 +23,9 @@ use crate::ws;
 const FRAMES_PER_WRITE_MAX: usize = 64;
 /// How long a close frame may take on its way out.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// How long what is queued may take on its way out once the connection is to be closed, however steadily it goes: a planned stop
+/// waits for it.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct State {
@@ -40,7 +43,11 @@ struct State {
     is_blocked: bool,
     /// When the socket, having been full, had last taken everything.
     drained_at: Option<Instant>,
+    /// What others queue until the first frame is there; `None`: nothing is held back.
+    held: Option<Vec<Bytes>>,
     closing: Option<Option<Close>>,
+    /// When it was closed.
+    closed_at: Option<Instant>,
 }
 
 /// How writing ended.
@@ -104,20 +111,53 @@ impl Outbox {
         self.push_if(frame, move |bytes, more| bytes == 0 || bytes + more <= limit)
     }
 
+    /// Queues a frame that nobody waits for, and that isn't told again: it may take as much again as the limit.
+    pub(crate) fn insist(self: &Arc<Self>, frame: Bytes) -> bool {
+        let limit = self.limit_bytes.saturating_mul(2);
+        self.push_if(frame, move |bytes, more| bytes == 0 || bytes + more <= limit)
+    }
+
+    /// Holds back what is queued until there is a [first frame](Self::lift).
+    pub(crate) fn hold(&self) {
+        self.state.lock().held.get_or_insert_default();
+    }
+
+    /// Queues a frame, and what was held back behind it.
+    pub(crate) fn lift(self: &Arc<Self>, first: Bytes) {
+        let mut state = self.state.lock();
+        let held = state.held.take().unwrap_or_default();
+        if state.closing.is_some() {
+            return;
+        }
+        // What was held back was counted when it came.
+        state.bytes += first.len();
+        state.frames.push_back(first);
+        state.frames.extend(held);
+        self.list(state);
+    }
+
     fn push_if(self: &Arc<Self>, frame: Bytes, may: impl FnOnce(usize, usize) -> bool) -> bool {
-        let lists = {
-            let mut state = self.state.lock();
-            if state.closing.is_some() || !may(state.bytes, frame.len()) {
-                return false;
-            }
-            state.bytes += frame.len();
-            state.frames.push_back(frame);
-            !state.is_blocked && !std::mem::replace(&mut state.is_listed, true)
-        };
+        let mut state = self.state.lock();
+        if state.closing.is_some() || !may(state.bytes, frame.len()) {
+            return false;
+        }
+        state.bytes += frame.len();
+        if let Some(held) = &mut state.held {
+            held.push(frame);
+            return true;
+        }
+        state.frames.push_back(frame);
+        self.list(state);
+        true
+    }
+
+    /// Sees to it that the lane writes what is queued, unless it was told or the session's task does.
+    fn list(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let lists = !state.is_blocked && !std::mem::replace(&mut state.is_listed, true);
+        drop(state);
         if lists {
             self.lane.list(self.clone());
         }
-        true
     }
 
     /// Writes what the socket takes. For the lane.
@@ -139,7 +179,11 @@ impl Outbox {
 
     /// Sends what is queued, then closes. Only the first reason counts; `None` closes without a close frame.
     pub(crate) fn close(&self, close: Option<Close>) {
-        self.state.lock().closing.get_or_insert(close);
+        {
+            let mut state = self.state.lock();
+            state.closing.get_or_insert(close);
+            state.closed_at.get_or_insert_with(Instant::now);
+        }
         self.closed.cancel();
         self.attention.notify_one();
         self.space.notify_waiters();
@@ -291,7 +335,9 @@ impl Outbox {
     async fn give_up(&self, stall_wait: Duration) -> Option<Close> {
         let closing = async {
             self.closed.cancelled().await;
-            tokio::time::sleep(CLOSE_WAIT).await;
+            let closed_at = self.state.lock().closed_at;
+            let at_last = closed_at.map(|at| at + CLOSING_MAX).unwrap_or_else(Instant::now);
+            tokio::time::sleep_until(at_last.min(Instant::now() + CLOSE_WAIT)).await;
         };
         tokio::select! {
             () = closing => {}
@@ -339,130 +385,4 @@ fn advance(frames: &mut VecDeque<Bytes>, mut written: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::AsyncReadExt as _;
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    /// More than the buffers of both ends of a connection hold.
-    const STALLING_BYTES: usize = 16 * 1024 * 1024;
-
-    async fn connection() -> (TcpStream, OwnedWriteHalf) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
-        (client.unwrap(), server.unwrap().0.into_split().1)
-    }
-
-    async fn outbox(limit_bytes: usize) -> (TcpStream, Arc<Outbox>) {
-        let (client, server) = connection().await;
-        (client, Outbox::new(server, Arc::default(), limit_bytes))
-    }
-
-    #[tokio::test]
-    async fn limit_holds_for_offers_and_frees_with_what_is_written() {
-        let (mut client, outbox) = outbox(10).await;
-        assert!(outbox.offer(Bytes::from_static(b"123456")));
-        assert!(!outbox.offer(Bytes::from_static(b"78901")), "would pass the limit");
-        outbox.push(Bytes::from_static(b"reply"));
-        assert_eq!(outbox.bytes(), 11);
-        outbox.flush();
-        assert_eq!(outbox.bytes(), 0);
-        assert_eq!(outbox.held_up_until(), None);
-        outbox.push(Bytes::from_static(b"last"));
-        outbox.close(Some(Close::GoingAway));
-        let ended = outbox.write_all(Duration::from_secs(1)).await;
-        assert!(ended.close == Some(Close::GoingAway) && ended.cut.is_empty());
-        let mut got = Vec::new();
-        client.read_to_end(&mut got).await.unwrap();
-        assert!(got.starts_with(b"123456replylast\x88"));
-        assert!(!outbox.offer(Bytes::from_static(b"late")));
-    }
-
-    #[test]
-    fn partial_writes_keep_the_rest() {
-        let mut frames = VecDeque::from([Bytes::from_static(b"abc"), Bytes::from_static(b"defg")]);
-        assert!(advance(&mut frames, 4), "the second was cut");
-        assert_eq!(frames, [Bytes::from_static(b"efg")]);
-        assert!(!advance(&mut frames, 3));
-    }
-
-    #[tokio::test]
-    async fn what_the_lane_can_not_write_is_written_once_the_client_reads() {
-        let (mut client, outbox) = outbox(usize::MAX).await;
-        outbox.push(Bytes::from(vec![b'x'; STALLING_BYTES]));
-        outbox.flush();
-        assert!(outbox.bytes() > 0, "the socket can't take all of that");
-        let asked = Instant::now();
-        assert!(outbox.held_up_until().is_some_and(|until| until >= asked), "still");
-        outbox.push(Bytes::from_static(b"end"));
-        outbox.close(None);
-        let reading = async {
-            let mut got = Vec::new();
-            client.read_to_end(&mut got).await.unwrap();
-            got
-        };
-        let (ended, got) = tokio::join!(outbox.write_all(Duration::from_secs(30)), reading);
-        assert!(ended.close.is_none());
-        let asked = Instant::now();
-        assert!(outbox.held_up_until().is_some_and(|until| until < asked), "no more");
-        assert_eq!(got.len(), STALLING_BYTES + 3);
-        assert!(got.ends_with(b"xend"));
-    }
-
-    /// A client that takes nothing for too long, and then reads on, gets the rest of the frame and the reason.
-    #[tokio::test]
-    async fn who_is_too_slow_can_still_learn_it() {
-        let (mut client, outbox) = outbox(usize::MAX).await;
-        outbox.push(Bytes::from(vec![b'x'; STALLING_BYTES]));
-        outbox.push(Bytes::from_static(b"never sent"));
-        outbox.flush();
-        let ended = outbox.write_all(Duration::from_millis(20)).await;
-        assert_eq!(ended.close, Some(Close::TooSlow));
-        assert!(!ended.cut.is_empty());
-        let goodbye = outbox.say_goodbye(ended, Duration::from_secs(30));
-        let mut got = Vec::new();
-        let ((), read) = tokio::join!(goodbye, client.read_to_end(&mut got));
-        read.unwrap();
-        assert_eq!(got[STALLING_BYTES - 1..=STALLING_BYTES], *b"x\x88");
-        assert_eq!(got[STALLING_BYTES + 2..STALLING_BYTES + 4], 3008_u16.to_be_bytes());
-    }
-
-    /// A client that takes what it asked for steadily isn't too slow, however much it goes on asking for.
-    #[tokio::test]
-    async fn who_reads_as_fast_as_it_asks_is_not_too_slow() {
-        const STALL_WAIT: Duration = Duration::from_secs(2);
-        let (mut client, outbox) = outbox(usize::MAX).await;
-        outbox.push(Bytes::from(vec![b'x'; STALLING_BYTES]));
-        outbox.flush();
-        let reading = async {
-            let mut some = vec![0; 512 * 1024];
-            let begun = Instant::now();
-            while begun.elapsed() < 2 * STALL_WAIT {
-                client.read_exact(&mut some).await.unwrap();
-                outbox.push(Bytes::from(some.clone()));
-                tokio::time::sleep(STALL_WAIT / 20).await;
-            }
-        };
-        tokio::select! {
-            ended = outbox.write_all(STALL_WAIT) => panic!("closed: {:?}", ended.close),
-            () = reading => {}
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stalled_socket_holds_no_close_up() {
-        let (_client, outbox) = outbox(usize::MAX).await;
-        outbox.push(Bytes::from(vec![b'x'; STALLING_BYTES]));
-        outbox.flush();
-        let writing = outbox.write_all(Duration::from_secs(100_000));
-        let closing = async {
-            tokio::task::yield_now().await;
-            outbox.close(Some(Close::GoingAway));
-        };
-        let (ended, ()) = tokio::join!(writing, closing);
-        assert_eq!(ended.close, Some(Close::GoingAway));
-        assert!(!ended.cut.is_empty());
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //!
 //! One task a session while anything is behind, paced by what its socket takes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,8 +31,16 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(crate) enum Behind {
     /// A subscription that isn't live.
     Subscription(GroupId, SubscriptionId, Phase),
-    /// What somebody may still see who is no member any more: from, to.
-    Range(GroupId, Seq, Seq),
+    /// What somebody may still see who is no member any more.
+    Range(GroupId, Range),
+}
+
+/// A part of a group's past; another one of the same group, or a subscription, takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    number: u64,
+    from: Seq,
+    to: Seq,
 }
 
 /// How far a subscription has come.
@@ -53,6 +61,9 @@ pub(crate) enum Phase {
 pub(crate) struct Queue {
     waiting: VecDeque<Behind>,
     running: bool,
+    /// The ranges that count, by group: their numbers.
+    ranges: HashMap<GroupId, u64>,
+    numbers: u64,
 }
 
 impl Queue {
@@ -62,6 +73,33 @@ impl Queue {
             self.waiting.push_back(behind);
         }
         !std::mem::replace(&mut self.running, true)
+    }
+
+    /// A range in the place of any other of its group.
+    fn range(&mut self, group: GroupId, from: Seq, to: Seq) -> Behind {
+        self.end_range(group);
+        self.numbers += 1;
+        self.ranges.insert(group, self.numbers);
+        Behind::Range(group, Range { number: self.numbers, from, to })
+    }
+
+    /// Ends a group's range: from now on none of its frames is queued.
+    pub(crate) fn end_range(&mut self, group: GroupId) {
+        if self.ranges.remove(&group).is_some() {
+            self.waiting.retain(|behind| !matches!(behind, Behind::Range(of, _) if *of == group));
+        }
+    }
+
+    fn counts(&self, group: GroupId, range: Range) -> bool {
+        self.ranges.get(&group) == Some(&range.number)
+    }
+
+    /// The subscriptions that wait for the read models, but one.
+    fn fresh(&self) -> impl Iterator<Item = (GroupId, SubscriptionId)> {
+        self.waiting.iter().filter_map(|behind| match behind {
+            Behind::Subscription(group, id, Phase::Fresh) => Some((*group, *id)),
+            Behind::Subscription(..) | Behind::Range(..) => None,
+        })
     }
 
     fn next(&mut self) -> Option<Behind> {
@@ -78,15 +116,27 @@ pub(crate) fn start(shared: &Arc<Shared>, session: &Arc<Session>, what: Behind) 
     }
 }
 
+/// Replays a part of a group's past to a session.
+pub(crate) fn start_range(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupId, from: Seq, to: Seq) {
+    let range = session.replay.lock().range(group, from, to);
+    start(shared, session, range);
+}
+
+/// Subscriptions for which a wait for the read models counts that another one did, and what came of it.
+type Waited = HashMap<SubscriptionId, bool>;
+
 async fn run(shared: Arc<Shared>, session: Arc<Session>) {
+    let mut waited = Waited::new();
     loop {
         let Some(next) = session.replay.lock().next() else { return };
         if !session.outbox.wait_for_space().await {
             return;
         }
         let rest = match next {
-            Behind::Subscription(group, id, phase) => subscription(&shared, &session, group, id, phase).await,
-            Behind::Range(group, from, to) => range(&shared, &session, group, from, to).await,
+            Behind::Subscription(group, id, phase) => {
+                subscription(&shared, &session, group, id, phase, &mut waited).await
+            }
+            Behind::Range(group, some) => range(&shared, &session, group, some).await,
         };
         if let Some(rest) = rest {
             session.replay.lock().waiting.push_back(rest);
@@ -101,6 +151,7 @@ async fn subscription(
     group: GroupId,
     id: SubscriptionId,
     phase: Phase,
+    waited: &mut Waited,
 ) -> Option<Behind> {
     let left = |phase| Some(Behind::Subscription(group, id, phase));
     let over = || {
@@ -110,16 +161,18 @@ async fn subscription(
     let channel = shared.hub.channel(group)?;
     let next = match phase {
         Phase::Fresh => {
+            channel.next_of(session, id)?;
             if let Some(keys) = channel.reaches_back(session, id)
                 && shared.opener.has(&keys).await
             {
                 metrics::counter!("parley_replays_from_memory_total").increment(1);
                 return left(Phase::Known);
             }
-            if !followed(shared, group).await {
-                return Some(retry(session, Behind::Subscription(group, id, phase)).await);
-            }
-            let caught_up = shared.engines.progress.caught_up(Some(group), LAG_WAIT).await;
+            let caught_up = match waited.remove(&id) {
+                Some(caught_up) => caught_up,
+                None if followed(shared, group).await => wait(shared, session, group, waited).await,
+                None => return Some(retry(session, Behind::Subscription(group, id, phase)).await),
+            };
             return left(if caught_up { Phase::Reading } else { Phase::Lagging });
         }
         Phase::Reading | Phase::Lagging => channel.next_of(session, id)?,
@@ -176,8 +229,8 @@ async fn from_log(
         }
     };
     if beyond.is_empty() {
-        // Everything that the log had is on its way, and what came since is delivered.
-        return Some(left(Phase::Known));
+        // Everything that the log had is on its way, or the read models have it by now: they are asked once more.
+        return Some(left(Phase::Reading));
     }
     for Beyond { fact, position, rolled_back } in beyond {
         let frame = match shared.opener.frame(&fact, position, rolled_back).await {
@@ -200,6 +253,19 @@ async fn from_log(
     Some(left(Phase::Lagging))
 }
 
+/// Waits until the read models show what was delivered before now; whether they do. Once for all subscriptions that wait for it: where
+/// they lag, a user of many groups would wait for each of them in turn.
+async fn wait(shared: &Shared, session: &Session, group: GroupId, waited: &mut Waited) -> bool {
+    let needs = shared.hub.needs();
+    let fresh: Vec<_> = session.replay.lock().fresh().collect();
+    let others = || fresh.iter().filter(|(group, _)| needs.is_followed(*group));
+    let whose = others().next().map_or(Some(group), |_| None);
+    let those: Vec<SubscriptionId> = others().map(|(_, id)| *id).collect();
+    let caught_up = shared.engines.progress.caught_up(whose, LAG_WAIT).await;
+    waited.extend(those.into_iter().map(|id| (id, caught_up)));
+    caught_up
+}
+
 /// Waits until what comes for a group is delivered here, so that nothing falls between the replay and that.
 async fn followed(shared: &Shared, group: GroupId) -> bool {
     let needs = shared.hub.needs();
@@ -219,30 +285,43 @@ async fn range(
     shared: &Arc<Shared>,
     session: &Arc<Session>,
     group: GroupId,
-    mut from: Seq,
-    to: Seq,
+    mut range: Range,
 ) -> Option<Behind> {
+    if !session.replay.lock().counts(group, range) {
+        return None;
+    }
+    let Range { from, to, .. } = range;
     let rows = match shared.engines.reads.live().events(group, from, to, PAGE_EVENTS).await {
         Ok(rows) => rows,
         Err(error) => {
             held_up(shared, session, &error);
-            return Some(retry(session, Behind::Range(group, from, to)).await);
+            return Some(retry(session, Behind::Range(group, range)).await);
         }
     };
     metrics::counter!("parley_replay_rows_total").increment(rows.len() as u64);
-    if rows.is_empty() {
-        return None;
-    }
+    let is_last = rows.is_empty();
     for row in rows {
         let Some((_, frame)) = open(shared, session, &row).await else {
-            return Some(retry(session, Behind::Range(group, from, to)).await);
+            return Some(retry(session, Behind::Range(group, range)).await);
         };
+        // Under the lock, so that nothing of it comes behind the answer that announces what takes its place.
+        let queue = session.replay.lock();
+        if !queue.counts(group, range) {
+            return None;
+        }
         if !session.outbox.offer(frame) {
             break;
         }
-        from = row.seq + 1;
+        range.from = row.seq + 1;
     }
-    (from <= to).then_some(Behind::Range(group, from, to))
+    let mut queue = session.replay.lock();
+    if is_last || range.from > to {
+        if queue.counts(group, range) {
+            queue.end_range(group);
+        }
+        return None;
+    }
+    queue.counts(group, range).then_some(Behind::Range(group, range))
 }
 
 async fn open(
@@ -277,4 +356,31 @@ async fn retry(session: &Session, behind: Behind) -> Behind {
         tokio::time::sleep(RETRY).await;
     }
     behind
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(behind: Behind) -> (GroupId, Range) {
+        let Behind::Range(group, range) = behind else { panic!("a range was made") };
+        (group, range)
+    }
+
+    #[test]
+    fn a_groups_range_takes_the_place_of_the_one_before() {
+        let (group, other) = (GroupId(uuid::Uuid::from_u128(1)), GroupId(uuid::Uuid::from_u128(2)));
+        let mut queue = Queue::default();
+        let (_, first) = numbered(queue.range(group, 1, 9));
+        assert!(queue.add(Behind::Range(group, first)), "the task is to be started");
+        let (_, elsewhere) = numbered(queue.range(other, 1, 9));
+        assert!(!queue.add(Behind::Range(other, elsewhere)));
+        let (_, second) = numbered(queue.range(group, 4, 9));
+        queue.add(Behind::Range(group, second));
+        assert!(!queue.counts(group, first) && queue.counts(group, second) && queue.counts(other, elsewhere));
+        assert_eq!(queue.next(), Some(Behind::Range(other, elsewhere)), "what doesn't count doesn't wait");
+        queue.end_range(group);
+        assert!(!queue.counts(group, second));
+        assert_eq!(queue.next(), None);
+    }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::future::FusedFuture as _;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
@@ -127,8 +128,8 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         let reading = async {
             let close = reader.read(&mut read, identity, replay).await;
             outbox.close(close);
-            std::future::pending::<()>().await;
         };
+        let mut reading = std::pin::pin!(reading.fuse());
         let keeping_time = async {
             reader.keep_time().await;
             Ended::silently()
@@ -137,11 +138,18 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         // wait for takes a lock, some of them one that all connections share.
         let mut rarely_woken: FuturesUnordered<BoxFuture<'_, Ended>> =
             [outbox.write_all(stall_wait).boxed(), keeping_time.boxed()].into_iter().collect();
-        tokio::select! {
-            biased; // a client that never stops sending must not keep them from their turn
-            Some(ended) = rarely_woken.next() => ended,
-            () = reading => Ended::silently(),
+        let ended = loop {
+            tokio::select! {
+                biased; // a client that never stops sending must not keep them from their turn
+                Some(ended) = rarely_woken.next() => break ended,
+                () = &mut reading, if !reading.is_terminated() => {}
+            }
+        };
+        // A client that broke off has asked for what was read before that all the same.
+        if !reading.is_terminated() {
+            drop(tokio::time::timeout(LINGER, reading).await);
         }
+        ended
     };
     let session: Option<Arc<Session>> = session.into_inner();
     if let Some(session) = &session {
@@ -184,15 +192,16 @@ impl Connection<'_> {
             },
         };
         if let Err(rejection) = welcome::welcome(self.shared, &session, replay).await {
-            session.refuse(None, &ErrorBody::new(&rejection));
+            self.outbox.lift(ws::text(names::ERROR, None, &ErrorBody::new(&rejection)));
             return Some(Close::GoingAway);
         }
         let mut malformed = 0;
         let mut ahead = Ahead::default();
         loop {
-            let text = match ahead.take() {
-                Some(text) => text,
-                None => match self.next(&mut reader).await {
+            let text = match (ahead.take(), ahead.ended()) {
+                (Some(text), _) => text,
+                (None, Some(close)) => return close,
+                (None, None) => match self.next(&mut reader).await {
                     Ok(text) => text,
                     Err(close) => return close,
                 },
@@ -231,11 +240,8 @@ impl Connection<'_> {
                 close = &mut handling => return close.map_or(Ok(()), |close| Err(Some(close))),
                 text = self.next(reader), if ahead.has_space() => match text {
                     Ok(text) => ahead.add(text),
-                    Err(ended) => {
-                        // What was asked is done all the same.
-                        let close = handling.await;
-                        return Err(close.or(ended));
-                    }
+                    // What was asked before that is done all the same.
+                    Err(ended) => ahead.end(ended),
                 },
             }
         }
@@ -271,6 +277,8 @@ impl Connection<'_> {
             resumed: Mutex::new(HashSet::new()),
             expires_at: self.pulse.expires_at.clone(),
         });
+        // From here on others find the session, but `welcome` comes first.
+        self.outbox.hold();
         self.shared.hub.enter(&session, self.shared.options.limits.user_sockets);
         *self.session.lock() = Some(session.clone());
         session.renew(identity.expires_at);

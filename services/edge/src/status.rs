@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use parley_domain::{
     Code, CursorAdvance, Event, GroupId, MessageId, ReceiptCounts, Rejection, RollbackReason, Seq, UserId,
 };
@@ -40,7 +41,7 @@ pub(crate) struct Count {
     queue: mpsc::Receiver<CursorsAdvanced>,
     /// Large groups, and when their senders may be told again.
     not_before: HashMap<GroupId, Instant>,
-    pending: HashMap<GroupId, Vec<CursorAdvance>>,
+    pending: HashMap<GroupId, IndexMap<UserId, CursorAdvance>>,
 }
 
 impl Statuses {
@@ -90,24 +91,24 @@ impl Count {
         let pending = self.pending.entry(cursors.group_id).or_default();
         for advance in cursors.advances.into_iter().filter(|advance| advance.delivered.max(advance.read) > 0)
         {
-            match pending.iter_mut().find(|known| known.user == advance.user) {
+            match pending.get_mut(&advance.user) {
                 Some(known) => {
                     known.delivered = known.delivered.max(advance.delivered);
                     known.read = known.read.max(advance.read);
                     known.delivered_before = known.delivered_before.min(advance.delivered_before);
                     known.read_before = known.read_before.min(advance.read_before);
                 }
-                None => pending.push(advance),
+                None => drop(pending.insert(advance.user.clone(), advance)),
             }
         }
     }
 }
 
 /// Tells the senders of a group; whether the group is large. `None` if there was nobody to tell.
-async fn tell(shared: &Shared, group: GroupId, advances: &[CursorAdvance]) -> Option<bool> {
+async fn tell(shared: &Shared, group: GroupId, advances: &IndexMap<UserId, CursorAdvance>) -> Option<bool> {
     let mut by_message: HashMap<(Seq, UserId), (MessageId, Vec<&CursorAdvance>)> = HashMap::new();
     let mut further_back = FurtherBack::of(advances);
-    for advance in advances {
+    for advance in advances.values() {
         for crossed in crossed(shared, group, advance, &mut further_back).await? {
             if crossed.sender == advance.user || !shared.hub.is_online(&crossed.sender) {
                 continue;
@@ -125,7 +126,8 @@ async fn tell(shared: &Shared, group: GroupId, advances: &[CursorAdvance]) -> Op
         let Ok(Reply::Receipts(counts)) = shared.call(group, &actor, Wish::CountReceipts(asked)).await else {
             continue;
         };
-        for (((seq, sender), (message_id, by)), counts) in some.iter().zip(counts) {
+        let told = some.iter().zip(counts).filter(|(_, counts)| counts.members > 0);
+        for (((seq, sender), (message_id, by)), counts) in told {
             let is_large = counts.members >= SMALL_GROUP_MEMBERS_MAX;
             large = Some(is_large);
             let message = Crossed { seq: *seq, message_id: *message_id, sender: sender.clone() };
@@ -191,8 +193,8 @@ struct FurtherBack {
 }
 
 impl FurtherBack {
-    fn of(advances: &[CursorAdvance]) -> Self {
-        let after = advances.iter().map(CursorAdvance::before).min().unwrap_or(0);
+    fn of(advances: &IndexMap<UserId, CursorAdvance>) -> Self {
+        let after = advances.values().map(CursorAdvance::before).min().unwrap_or(0);
         Self { after, read: HashMap::new() }
     }
 

@@ -71,7 +71,7 @@ pub enum Wish {
         /// Why.
         reason: RollbackReason,
     },
-    /// Who has some messages, counted: `(seq, sender)` each, at most 100.
+    /// Who has some messages, counted: `(seq, sender)` each, at most 100. Nobody, where the sender is no member any more.
     CountReceipts(Vec<(Seq, UserId)>),
 }
 

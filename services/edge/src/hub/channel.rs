@@ -18,7 +18,7 @@ const RECENT_MESSAGES_MAX: usize = 1_024;
 
 /// Tells the subscriptions of a hub apart: what is still under way for one that was replaced must not touch its
 /// successor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SubscriptionId(pub(super) u64);
 
 struct Subscription {

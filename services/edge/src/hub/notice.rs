@@ -41,7 +41,7 @@ impl Notices for Hub {
             let frame = ws::text(notification_name(notice.kind), None, &body);
             for session in sessions {
                 if !notice.only_unsubscribed || !session.is_subscribed(notice.group.group_id) {
-                    session.outbox.push(frame.clone());
+                    session.outbox.insist(frame.clone());
                 }
             }
             online.push(user.clone());

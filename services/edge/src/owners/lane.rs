@@ -34,8 +34,10 @@ pub(super) struct Lane {
     open: BTreeMap<u64, Open>,
     /// The term that refused: its owner is asked again only under another.
     pub(super) refused_term: Option<u64>,
-    /// Everything open was sent here.
+    /// Everything open was sent here, but for what is [unsent](Self::unsent).
     pub(super) sent_to: Option<SentTo>,
+    /// The first that the link had no room for yet; nothing behind it was sent either.
+    unsent: Option<u64>,
 }
 
 /// What an answer means for its lane.
@@ -58,6 +60,23 @@ impl Lane {
     pub(super) fn refuse(&mut self, number: u64, rejection: Rejection) {
         if let Some(open) = self.open.remove(&number) {
             open.reply_to.answer(Err(rejection));
+        }
+    }
+
+    /// Whether something waits for room in the link that the rest was sent over.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.unsent.is_some()
+    }
+
+    /// Sends what wasn't sent yet, in order, until there is no more room.
+    pub(super) fn send_rest(&mut self, mut send: impl FnMut(u64, &Request) -> bool) {
+        let from = self.unsent.take().unwrap_or_default();
+        for (number, open) in self.open.range_mut(from..) {
+            if !send(*number, &open.request) {
+                self.unsent = Some(*number);
+                return;
+            }
+            open.may_have_happened = true;
         }
     }
 
@@ -97,7 +116,7 @@ impl Lane {
     /// Takes back what was sent, to be sent again under fresh numbers in the same order. What may have happened and can't be
     /// repeated is answered.
     pub(super) fn take_back(&mut self, mut fresh: impl FnMut() -> u64) {
-        self.sent_to = None;
+        (self.sent_to, self.unsent) = (None, None);
         for (_, mut open) in std::mem::take(&mut self.open) {
             if open.may_have_happened && !open.request.wish.is_repeatable() {
                 open.reply_to.answer(Err(outcome_unknown()));
@@ -106,11 +125,6 @@ impl Lane {
                 self.open.insert(fresh(), open);
             }
         }
-    }
-
-    /// The numbers of what is open, in order.
-    pub(super) fn numbers(&self) -> Vec<u64> {
-        self.open.keys().copied().collect()
     }
 
     /// Answers what has waited for too long.
@@ -165,12 +179,39 @@ mod tests {
 
     fn numbers_of(lane: &mut Lane) -> Vec<String> {
         let mut ids = Vec::new();
-        for number in lane.numbers() {
-            if let Wish::Send(send) = &lane.sent(number).unwrap().wish {
+        lane.send_rest(|_, request| {
+            if let Wish::Send(send) = &request.wish {
                 ids.push(send.client_message_id.as_str().to_owned());
             }
-        }
+            true
+        });
         ids
+    }
+
+    #[test]
+    fn what_finds_no_room_follows_later_under_the_same_numbers() {
+        let (mut lane, answers) = lane(vec![send(1), send(2), send(3)]);
+        let mut next = 10;
+        lane.take_back(|| {
+            next += 1;
+            next
+        });
+        let mut sent = Vec::new();
+        lane.send_rest(|number, _| {
+            sent.push(number);
+            sent.len() < 3
+        });
+        assert_eq!(sent, [11, 12, 13], "the last was tried");
+        assert!(lane.waits_for_room());
+        assert_eq!(lane.answered(11, Ok(Reply::Done)), Step::Done);
+        sent.clear();
+        lane.send_rest(|number, _| {
+            sent.push(number);
+            true
+        });
+        assert_eq!(sent, [13]);
+        assert!(!lane.waits_for_room());
+        assert_eq!(answers.lock().len(), 1);
     }
 
     #[test]
@@ -209,7 +250,7 @@ mod tests {
         assert_eq!(lane.answered(1, Ok(Reply::NotOwner)), Step::SendAgain);
         lane.take_back(|| 2);
         assert!(answers.lock().is_empty());
-        assert_eq!(lane.numbers(), [2]);
+        assert_eq!(lane.len(), 1);
     }
 
     #[test]

@@ -116,6 +116,9 @@ impl Task {
         let lane = self.lanes.entry(partition).or_default();
         lane.add(number, request, reply_to, Instant::now() + self.wait);
         let Some(to) = lane.sent_to else { return self.flush(partition) };
+        if lane.waits_for_room() {
+            return; // behind what came before it
+        }
         let sent = self.links.values().find_map(|state| match state {
             State::Open(id, link) if *id == to.link => {
                 lane.sent(number).map(|request| link.send(number, to.term, request))
@@ -127,26 +130,27 @@ impl Task {
         }
     }
 
-    /// Sends everything that is open in a lane to the owner of its partition, if one is known that hasn't refused.
+    /// Sends everything that is open in a lane to the owner of its partition, if one is known that hasn't refused. What the link has
+    /// no room for follows at the next look: beginning anew would only fill it with what nobody waits for any more.
     fn flush(&mut self, partition: u32) {
-        let Some(lane) =
-            self.lanes.get_mut(&partition).filter(|lane| lane.sent_to.is_none() && lane.len() > 0)
-        else {
+        let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.len() > 0) else { return };
+        if let Some(to) = lane.sent_to {
+            let on_it = self.links.values().find_map(|state| match state {
+                State::Open(id, link) if *id == to.link => Some(link),
+                State::Open(..) | State::Opening | State::Failed(_) => None,
+            });
+            if let Some(link) = on_it.filter(|_| lane.waits_for_room()) {
+                lane.send_rest(|number, request| link.send(number, to.term, request));
+            }
             return;
-        };
+        }
         let owners = self.owners.borrow().clone();
         let owner = owners.owner(partition).filter(|owner| lane.refused_term != Some(owner.term));
         let Some(owner) = owner else { return };
         match self.links.get(&owner.address) {
             Some(State::Open(id, link)) => {
                 lane.sent_to = Some(SentTo { link: *id, term: owner.term });
-                for number in lane.numbers() {
-                    let sent =
-                        lane.sent(number).is_some_and(|request| link.send(number, owner.term, request));
-                    if !sent {
-                        return self.take_back(partition); // full: tried again in a moment
-                    }
-                }
+                lane.send_rest(|number, request| link.send(number, owner.term, request));
             }
             Some(State::Opening) => {}
             Some(State::Failed(at)) if at.elapsed() < LINK_RETRY => {}

@@ -58,6 +58,11 @@ pub(crate) struct LogTier {
 }
 
 impl LogTier {
+    /// Forgets what is kept but of partitions that are being read.
+    pub(crate) fn forget(&self) {
+        self.sections.lock().retain(|_, section| Arc::strong_count(section) > 1);
+    }
+
     /// Events of a group from `from` on that the log has now beyond the read models' checkpoint, at most `limit`.
     ///
     /// # Errors

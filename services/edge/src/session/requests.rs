@@ -163,7 +163,6 @@ async fn typing(shared: &Shared, session: &Session, group: GroupId) -> Result<()
     if !session.is_subscribed(group) {
         subscriptions::need_member(shared, session, group).await?;
     }
-    let Some(channel) = shared.hub.channel(group) else { return Ok(()) };
     if !shared.hub.may_type(group, &session.user) {
         return Ok(());
     }
@@ -173,6 +172,8 @@ async fn typing(shared: &Shared, session: &Session, group: GroupId) -> Result<()
         return Ok(());
     }
     shared.engines.peers.typing(group, &session.user);
-    channel.tell_typing(&session.user);
+    if let Some(channel) = shared.hub.channel(group) {
+        channel.tell_typing(&session.user);
+    }
     Ok(())
 }

@@ -70,7 +70,7 @@ pub(super) async fn subscribe(
         resumed: plan.body(group.0),
     };
     // What the replaced subscription still has to send must not come behind the answer.
-    shared.hub.unsubscribe(group, session);
+    end(shared, session, group);
     session.outbox.push(ws::text(names::SUBSCRIBED_TO_GROUP, id, &body));
     welcome::follow(shared, session, group, &plan);
     Ok(())
@@ -85,7 +85,7 @@ pub(super) async fn unsubscribe(
     if !session.is_subscribed(group) {
         need_member(shared, session, group).await?;
     }
-    shared.hub.unsubscribe(group, session);
+    end(shared, session, group);
     session.resumed.lock().remove(&group);
     let body = GroupRef { group_id: group.0, user_id: None };
     session.outbox.push(ws::text(names::UNSUBSCRIBED_FROM_GROUP, id, &body));
@@ -127,10 +127,16 @@ pub(super) async fn resume(
         plans.extend(welcome::plan_all(shared, &rows, |group| resumed.contains(&group), limit));
     }
     for (group, _) in &plans {
-        shared.hub.unsubscribe(*group, session);
+        end(shared, session, *group);
     }
     let groups = plans.iter().map(|(group, plan)| plan.body(group.0)).collect();
     session.outbox.push(ws::text(names::RESUMED, id, &Resumed { groups }));
     welcome::follow_all(shared, session, &plans);
     Ok(())
+}
+
+/// Ends what a session gets of a group, live or not.
+fn end(shared: &Shared, session: &Session, group: GroupId) {
+    shared.hub.unsubscribe(group, session);
+    session.replay.lock().end_range(group);
 }

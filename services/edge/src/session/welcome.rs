@@ -39,6 +39,10 @@ pub(super) async fn all_groups(shared: &Shared, session: &Session) -> Result<Vec
     }
 }
 
+/// Groups that are over and that a session is told of at once; the others follow once these are acknowledged. Anybody can make groups
+/// with somebody and dissolve them again, so there may be any number.
+const ENDED_GROUPS_MAX: usize = 1_000;
+
 /// Whether the user is a member of a living group.
 pub(super) fn is_member(row: &UserGroupRow) -> bool {
     row.membership.left.is_none() && row.dissolved.is_none()
@@ -65,7 +69,7 @@ pub(super) async fn welcome(
         limits: &shared.options.limits.by_name(),
         groups: rows.iter().filter(|row| is_member(row)).map(standing).collect(),
     };
-    session.outbox.push(ws::text(names::WELCOME, None, &body));
+    session.outbox.lift(ws::text(names::WELCOME, None, &body));
     for row in rows.iter().filter(|row| is_member(row) && !row.notified) {
         notify(shared, session, row).await?;
     }
@@ -93,10 +97,13 @@ pub(super) fn plan_all(
             is_member(row),
         )
     });
-    plans
-        .filter(|(_, plan, member)| *member || plan.follow != Follow::Nothing)
-        .map(|(id, plan, _)| (id, plan))
-        .collect()
+    let mut ended = 0;
+    let mut is_told = |plan: &Plan| {
+        let is_left = plan.follow != Follow::Nothing;
+        ended += usize::from(is_left);
+        is_left && ended <= ENDED_GROUPS_MAX
+    };
+    plans.filter(|(_, plan, member)| *member || is_told(plan)).map(|(id, plan, _)| (id, plan)).collect()
 }
 
 pub(super) fn follow_all(shared: &Arc<Shared>, session: &Arc<Session>, plans: &[(GroupId, Plan)]) {
@@ -112,7 +119,7 @@ pub(super) fn follow(shared: &Arc<Shared>, session: &Arc<Session>, group: GroupI
             let subscription = shared.hub.subscribe(group, session, next);
             replay::start(shared, session, Behind::Subscription(group, subscription, Phase::Fresh));
         }
-        Follow::Range(from, to) => replay::start(shared, session, Behind::Range(group, from, to)),
+        Follow::Range(from, to) => replay::start_range(shared, session, group, from, to),
         Follow::Nothing => {}
     }
 }

@@ -67,6 +67,8 @@ export interface ConnectionTimes {
   backoffBaseMs: number;
   /** The last cap. */
   backoffMaxMs: number;
+  /** How long `getToken` may take. */
+  tokenTimeoutMs: number;
   /** How long a socket may take to become a session. */
   connectTimeoutMs: number;
   /** After so long without a frame the server is asked for a sign of life. */
@@ -81,6 +83,7 @@ export interface ConnectionTimes {
 export const TIMES: ConnectionTimes = {
   backoffBaseMs: 500,
   backoffMaxMs: 30_000,
+  tokenTimeoutMs: 30_000,
   connectTimeoutMs: 15_000,
   pingIntervalMs: 20_000,
   pongTimeoutMs: 10_000,
@@ -108,6 +111,15 @@ const PENDING_MAX = 1_000;
 /** A token is replaced when so much of its life is left, but not later than a minute before its end. */
 const REFRESH_SHARE = 0.2;
 const REFRESH_BEFORE_MS = 60_000;
+/** Tokens aren't replaced more often, whatever their ends say. */
+const REFRESH_MIN_MS = 1_000;
+/** Close codes from here on are for good, known or not. */
+const FOR_GOOD = 3500;
+const REFUSALS: Readonly<Record<number, string>> = {
+  3500: "unauthenticated",
+  3501: "protocol_violation",
+  3504: "too_many_connections",
+};
 /** The longest time that a timer can hold. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
 
@@ -128,6 +140,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   #opening: ReturnType<typeof setTimeout> | undefined;
   #alive: ReturnType<typeof setTimeout> | undefined;
   #refresh: ReturnType<typeof setTimeout> | undefined;
+  /** When the token that the session lives by ends, by the server's clock. */
+  #tokenEnds = Number.POSITIVE_INFINITY;
   #goAwayMs: number | undefined;
   #secondChance = false;
   #hadSecondChance = false;
@@ -177,9 +191,16 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#lost(1006, reason);
   }
 
+  /** The session is somebody else's than was meant: neither it nor its token is of use. */
+  refuse(error: ParleyError): void {
+    this.#options.tokens.drop(this.#options.tokens.cached ?? "");
+    this.#stop(1000, error.message, error);
+  }
+
   request<Name extends RequestName>(event: Name, data: ClientEvents[Name]): Promise<ReplyOf<Name>> {
     return new Promise((resolve, reject) => {
-      if (!this.#socket) {
+      // One that isn't open yet, or isn't any more, would drop it, and the missing reply would end the connection.
+      if (this.#socket?.readyState !== 1) {
         return reject(new ParleyError("not_connected", "there is no connection", { retryable: true }));
       }
       if (this.#pending.size >= PENDING_MAX) {
@@ -249,10 +270,15 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   async #authenticate(token: string): Promise<void> {
     const { expires_at } = await this.request("authenticate", { token });
-    const left = Date.parse(expires_at) - Date.now();
+    this.#tokenEnds = Date.parse(expires_at);
+    this.#planRenewal();
+  }
+
+  #planRenewal(): void {
+    const left = this.#tokenEnds - this.#options.tokens.now;
     const before = Math.min(left * REFRESH_SHARE, REFRESH_BEFORE_MS);
     clearTimeout(this.#refresh);
-    this.#refresh = setTimeout(() => void this.#renew(), Math.min(Math.max(left - before, 0), TIMER_MAX_MS));
+    this.#refresh = setTimeout(() => void this.#renew(), Math.min(Math.max(left - before, REFRESH_MIN_MS), TIMER_MAX_MS));
   }
 
   /** A fresh token on the living connection. If there is none, the server ends the connection, and the next one asks again. */
@@ -273,7 +299,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   #send(event: keyof ClientEvents, data: unknown, id?: string): void {
     const socket = this.#socket;
-    if (socket?.readyState !== 1) return; // its close is on the way, and what waits for a reply learns of it
+    if (socket?.readyState !== 1) return; // its close is on the way
     const text = JSON.stringify(id === undefined ? { event, data } : { event, id, data });
     socket.send(text);
     const shown = event === "authenticate" ? {} : data;
@@ -317,6 +343,9 @@ export class Connection extends Emitter<ConnectionEvents> {
   #welcomed(welcome: Welcome): void {
     clearTimeout(this.#opening);
     this.#hadSecondChance = false;
+    // The first plan was made by this machine's clock, which may be wrong.
+    this.#options.tokens.heard(welcome.server_time);
+    this.#planRenewal();
     this.#change("connected", {});
     this.emit("welcome", welcome);
   }
@@ -339,9 +368,8 @@ export class Connection extends Emitter<ConnectionEvents> {
       return this.#lost(code, reason);
     }
     if (code === 3005) this.#options.tokens.drop(this.#options.tokens.cached ?? "");
-    if (code >= 3500 && code < 4000) {
-      const name = code === 3500 ? "unauthenticated" : code === 3504 ? "too_many_connections" : "protocol_violation";
-      this.#stop(code, reason, new ParleyError(name, reason || `closed with ${code}`));
+    if (code >= FOR_GOOD) {
+      this.#stop(code, reason, new ParleyError(REFUSALS[code] ?? "closed", reason || `closed with ${code}`));
     } else this.#lost(code, reason);
   }
 
@@ -358,6 +386,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#goAwayMs = undefined;
     const retryInMs = asked ?? fullJitter(this.#attempt, times.backoffBaseMs, times.backoffMaxMs, random);
     this.#attempt += 1;
+    clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
       this.#retry = undefined;
       void this.#open();
@@ -390,6 +419,9 @@ export class Connection extends Emitter<ConnectionEvents> {
     else socket.close(1000);
   }
 }
+
+/** What a frame has around its data, at most. */
+export const FRAME_OVERHEAD_BYTES = 128;
 
 const encoder = new TextEncoder();
 /** Length in UTF-8. */

@@ -13,6 +13,7 @@ import { Keeper } from "./keeper.js";
 import type { Media } from "./media.js";
 import { Outbox } from "./outbox.js";
 import type { Rest } from "./rest.js";
+import { resumeParts } from "./resume.js";
 import type { Entry, GroupRecord, Store } from "./store.js";
 import { applyEvent } from "./apply.js";
 import type {
@@ -29,8 +30,6 @@ import type {
   Welcome,
 } from "./wire.js";
 
-/** Groups that one `resume` may name. */
-const RESUME_MAX = 500;
 /** Groups of a page of the list, and pages that are read. */
 const LIST_LIMIT = 200;
 const LIST_PAGES_MAX = 50;
@@ -91,7 +90,7 @@ export class Core {
     this.#options = options;
     this.#user = options.user;
     const { store, connection, media, random } = options;
-    this.acks = new Acks(connection, (acknowledged) => this.#acknowledged(acknowledged));
+    this.acks = new Acks(connection, random, (acknowledged) => this.#acknowledged(acknowledged));
     this.keeper = new Keeper({
       store,
       perGroup: options.storedPerGroup,
@@ -99,7 +98,14 @@ export class Core {
       saved: (group, seq) => seq > group.record.delivered_seq && this.acks.want(group.id, "delivered", seq),
       failed: (error) => options.emit("error", error),
     });
-    this.outbox = new Outbox({ store, connection, media, random, inOrder: (step) => this.keeper.inOrder(step) });
+    this.outbox = new Outbox({
+      store,
+      connection,
+      media,
+      random,
+      inOrder: (step) => this.keeper.inOrder(step),
+      failed: (error) => options.emit("error", error),
+    });
     connection.on("welcome", (welcome) => void this.#welcome(welcome));
     connection.on("received", (frame) => this.#received(frame));
     connection.on("state", ({ state }) => {
@@ -148,11 +154,14 @@ export class Core {
   async follow(body: GroupBody, addedBy?: string): Promise<Group> {
     let group = this.groups.get(body.group_id);
     if (!group) {
-      group = this.#add(fresh(body.group_id, body.epoch, body.head_seq));
+      // From here on even if the connection ends before it is subscribed to: the next one resumes it.
+      const seq = Math.max(0, body.head_seq - Math.max(this.#options.initialReplay, 1));
+      group = this.#add({ ...fresh(body.group_id, body.epoch, body.head_seq), seq });
+      this.#fresh.add(group.id);
       this.learned(body);
       this.#options.emit("group_added", { group, added_by: addedBy });
       this.#options.emit("groups", undefined);
-      if (this.connection.state === "connected") await this.#subscribeFresh(group);
+      if (this.connection.state === "connected") await this.#subscribe(group);
     }
     return group;
   }
@@ -169,15 +178,21 @@ export class Core {
     group.emit("removed", { reason });
     this.#options.emit("group_removed", { group, reason });
     this.#options.emit("groups", undefined);
-    await this.outbox.dropGroup(group.id);
-    await this.keeper.inOrder(() => this.#options.store.removeGroup(group.id));
+    await Promise.all([
+      this.#kept(this.outbox.dropGroup(group.id)),
+      this.#kept(this.keeper.inOrder(() => this.#options.store.removeGroup(group.id))),
+    ]);
+  }
+
+  /** A step on the store whose failure nobody else hears of. */
+  async #kept(step: Promise<void>): Promise<void> {
+    await step.catch((error: unknown) => this.#options.emit("error", ParleyError.of(error, "storage", true)));
   }
 
   async #welcome(welcome: Welcome): Promise<void> {
     if (this.#user !== undefined && this.#user !== welcome.user_id) {
-      this.connection.disconnect();
       const why = `the token speaks for ${welcome.user_id}, the data is ${this.#user}'s`;
-      return this.#options.emit("error", new ParleyError("wrong_user", why));
+      return this.connection.refuse(new ParleyError("wrong_user", why));
     }
     this.#user = welcome.user_id;
     this.#epoch = welcome.epoch;
@@ -206,33 +221,26 @@ export class Core {
         this.acks.want(group_id, "delivered", group.savedSeq);
       }
     }
+    const frameBytesMax = welcome.limits["frame_bytes"] || Number.POSITIVE_INFINITY;
     try {
-      await this.#resume();
+      await this.#resume(frameBytesMax);
       this.connection.settled();
     } catch (error) {
       if (this.connection.state !== "connected") return;
       this.#options.emit("error", ParleyError.of(error, "connection_lost", true));
       return this.connection.restart("the groups couldn't be resumed");
     }
-    this.outbox.open(welcome.limits["frame_bytes"]);
+    this.outbox.open(frameBytesMax);
     this.acks.resume();
     this.#options.emit("ready", undefined);
     if (!this.#listed) await this.list().catch((error: unknown) => this.#trouble(error));
   }
 
-  async #resume(): Promise<void> {
-    const groups = Array.from(this.groups.values(), ({ record: { group_id, epoch, seq } }) => ({
-      group_id,
-      epoch,
-      after_seq: seq,
-    }));
+  async #resume(frameBytesMax: number): Promise<void> {
     const limit = this.#options.replayLimit;
-    const requests = [];
-    for (let from = 0; from < groups.length; from += RESUME_MAX) {
-      const part = { groups: groups.slice(from, from + RESUME_MAX), ...(limit !== undefined && { limit }) };
-      requests.push(this.connection.request("resume", part));
-    }
-    await Promise.all(requests);
+    const parts = resumeParts(Array.from(this.groups.values(), ({ record }) => record), frameBytesMax);
+    const asked = parts.map((groups) => ({ groups, ...(limit !== undefined && { limit }) }));
+    await Promise.all(asked.map((part) => this.connection.request("resume", part)));
   }
 
   /** Reads the names and the rest of all groups. */
@@ -311,22 +319,16 @@ export class Core {
     this.connection.request("acknowledge_notification", { notification_id }).catch(() => {}); // it comes again
   }
 
-  async #subscribeFresh(group: Group): Promise<void> {
-    const { initialReplay, replayLimit } = this.#options;
-    this.#fresh.add(group.id);
-    const after_seq = Math.max(0, group.record.head_seq - Math.max(initialReplay, 1));
-    await this.#subscribe(group, after_seq, replayLimit);
-  }
-
-  async #subscribe(group: Group, after_seq: number, limit?: number): Promise<void> {
+  async #subscribe(group: Group): Promise<void> {
     group.awaiting = true;
-    const { group_id, epoch } = group.record;
+    const limit = this.#options.replayLimit;
+    const { group_id, epoch, seq: after_seq } = group.record;
     try {
       const request = { group_id, epoch, after_seq, ...(limit !== undefined && { limit }) };
       await this.connection.request("subscribe_to_group", request);
     } catch (error) {
       const failure = ParleyError.of(error, "connection_lost", true);
-      if (failure.code === "connection_lost") return; // the next session resumes it
+      if (failure.code === "connection_lost" || failure.code === "not_connected") return; // the next session resumes it
       if (failure.retryable) return this.connection.restart("a group couldn't be subscribed to");
       await this.#remove(group, failure.code);
     }
@@ -363,7 +365,7 @@ export class Core {
     group.unsaved = [];
     group.savedSeq = record.seq;
     group.keepFrom = body.from_seq;
-    if (reason === "epoch_changed") void this.keeper.inOrder(() => this.#options.store.removeGroup(group.id)).catch(() => {});
+    if (reason === "epoch_changed") void this.#kept(this.keeper.inOrder(() => this.#options.store.removeGroup(group.id)));
     this.keeper.save(group);
     if (isFresh) return;
     const reset: Reset = { reason: reason ?? "unknown", after_seq, from_seq: body.from_seq, to_seq: body.to_seq };
@@ -384,7 +386,7 @@ export class Core {
     if (epoch !== record.epoch || seq > record.seq + 1) {
       this.stats.gaps += 1;
       this.#options.emit("gap", { group, expected: record.seq + 1, got: seq });
-      void this.#subscribe(group, record.seq, this.#options.replayLimit);
+      void this.#subscribe(group);
       return;
     }
     record.seq = seq;
@@ -397,7 +399,8 @@ export class Core {
     const replayed = seq <= group.replayTo;
     if (entry.event === "group_message") {
       group.countMessage(entry.data);
-      this.outbox.seen(entry.data);
+      // Ids are each sender's own: another's may be the same.
+      if (entry.data.sender === this.user) this.outbox.seen(entry.data);
     }
     group.emit("entry", { entry, replayed });
     if (entry.event === "group_message") group.emit("message", { message: entry.data, replayed });
@@ -417,7 +420,7 @@ export class Core {
   }
 
   #followUp(group: Group, event: GroupEventBody): void {
-    if (event.kind === "message_rolled_back") void this.#withhold(group, event.message_id);
+    if (event.kind === "message_rolled_back") void this.#kept(this.#withhold(group, event));
     // Only the first 100 are named: was this user among the others?
     if (event.kind === "member_removed" && event.count > event.user_ids.length) {
       this.rest.group(group.id).catch((error: unknown) => {
@@ -427,12 +430,14 @@ export class Core {
   }
 
   /** A stored message whose content is taken back. */
-  async #withhold(group: Group, messageId: string): Promise<void> {
+  async #withhold(group: Group, { message_id, seq }: { message_id: string; seq: number }): Promise<void> {
     for (const entry of await this.keeper.stored(group, this.#options.storedPerGroup)) {
-      if (entry.event !== "group_message" || entry.data.message_id !== messageId) continue;
+      if (entry.event !== "group_message" || entry.data.message_id !== message_id) continue;
       const { text: _text, media: _media, media_url: _url, ...rest } = entry.data;
       group.unsaved.push({ ...entry, data: { ...rest, withheld: "rolled_back" } });
+      group.uncountMessage(entry.data, seq);
       this.keeper.save(group);
+      group.emit("changed", group);
     }
   }
 

@@ -4,6 +4,8 @@ import type { ErrorCode, WireError } from "./wire.js";
 
 /** What goes wrong on this side of the wire. */
 export type LocalErrorCode =
+  /** The server ended the connection for good, with a code that this version doesn't know. */
+  | "closed"
   /** The connection ended before the reply came. */
   | "connection_lost"
   /** No answer in time. */
@@ -18,7 +20,7 @@ export type LocalErrorCode =
   | "storage"
   /** The token speaks for another user than the one whose data this is. */
   | "wrong_user"
-  /** `getToken` failed. */
+  /** `getToken` failed, or took too long. */
   | "token"
   /** Checksums need `crypto.subtle`: https, or localhost. */
   | "insecure_context"

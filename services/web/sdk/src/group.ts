@@ -201,7 +201,18 @@ export class Group extends Emitter<GroupEvents> {
   countMessage(message: MessageBody): void {
     const isBase = message.seq <= this.#unreadBase.upTo;
     if (isBase || message.sender === this.#core.user || this.#unreadSeqs.length >= UNREAD_MAX) return;
+    if (message.withheld === "rolled_back") return;
     this.#unreadSeqs.push(message.seq);
+    this.#count();
+  }
+
+  /** @internal A message that was taken back by the event with this `seq`. */
+  uncountMessage(message: MessageBody, seq: number): void {
+    const base = this.#unreadBase;
+    if (message.sender === this.#core.user || message.seq <= this.readSeq) return;
+    if (message.seq > base.upTo) this.#unreadSeqs = this.#unreadSeqs.filter((one) => one !== message.seq);
+    // The server had counted it, unless it knew already.
+    else if (seq > base.upTo && message.withheld !== "rolled_back") base.count = Math.max(0, base.count - 1);
     this.#count();
   }
 

@@ -20,7 +20,7 @@ export {
   type WebSocketConstructor,
   type WebSocketLike,
 } from "./connection.js";
-export { MemoryStore, type Entry, type GroupRecord, type MessageType, type OutboxItem, type Saved, type Store } from "./store.js";
+export { MemoryStore, type Entry, type GroupRecord, type MessageType, type OutboxItem, type OutboxKey, type Saved, type Store } from "./store.js";
 export { IndexedDbStore } from "./indexeddb.js";
 export { ParleyError, type LocalErrorCode } from "./errors.js";
 export { expiryOf, type GetToken } from "./token.js";

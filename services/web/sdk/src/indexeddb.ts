@@ -1,8 +1,11 @@
-/** The store of browsers. Two tabs of one user may share it: what both write is the same, or only grows. */
+/** The store of browsers. Two tabs of one user may share it: what both write is the same, only grows, or is compared first. */
 
-import type { Entry, GroupRecord, OutboxItem, Saved, Store } from "./store.js";
+import type { Entry, GroupRecord, OutboxItem, OutboxKey, Saved, Store } from "./store.js";
 
-const VERSION = 1;
+/** 2: the outbox's key has the group in it. */
+const VERSION = 2;
+const OUTBOX_KEY = ["group_id", "client_message_id"] as const;
+const keyIn = (item: OutboxKey) => OUTBOX_KEY.map((name) => item[name]);
 
 function done<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -18,6 +21,23 @@ function committed(transaction: IDBTransaction): Promise<void> {
   });
 }
 
+/** Makes what isn't there yet; what an earlier version kept stays. */
+function upgrade(database: IDBDatabase, transaction: IDBTransaction | null, from: number): void {
+  const makeOutbox = () => database.createObjectStore("outbox", { keyPath: [...OUTBOX_KEY] });
+  if (from === 0) {
+    database.createObjectStore("groups", { keyPath: "group_id" });
+    database.createObjectStore("entries", { keyPath: ["data.group_id", "data.seq"] });
+    makeOutbox();
+  } else if (from === 1 && transaction) {
+    const held = transaction.objectStore("outbox").getAll() as IDBRequest<OutboxItem[]>;
+    held.onsuccess = () => {
+      database.deleteObjectStore("outbox");
+      const outbox = makeOutbox();
+      for (const item of held.result) outbox.put(item);
+    };
+  }
+}
+
 /** Keeps everything of one user in one IndexedDB database. */
 export class IndexedDbStore implements Store {
   readonly #name: string;
@@ -31,11 +51,7 @@ export class IndexedDbStore implements Store {
   #open(): Promise<IDBDatabase> {
     this.#database ??= new Promise((resolve, reject) => {
       const request = indexedDB.open(this.#name, VERSION);
-      request.onupgradeneeded = () => {
-        request.result.createObjectStore("groups", { keyPath: "group_id" });
-        request.result.createObjectStore("entries", { keyPath: ["data.group_id", "data.seq"] });
-        request.result.createObjectStore("outbox", { keyPath: "client_message_id" });
-      };
+      request.onupgradeneeded = ({ oldVersion }) => upgrade(request.result, request.transaction, oldVersion);
       request.onerror = () => {
         this.#database = undefined;
         reject(request.error ?? new Error("IndexedDB can't be opened"));
@@ -110,10 +126,27 @@ export class IndexedDbStore implements Store {
     await finished;
   }
 
-  async removeOutbox(clientMessageId: string): Promise<void> {
+  async noteUpload(item: OutboxKey, mediaUrl: string, refused: string | undefined): Promise<string | undefined> {
     const transaction = (await this.#open()).transaction("outbox", "readwrite");
     const finished = committed(transaction);
-    transaction.objectStore("outbox").delete(clientMessageId);
+    const outbox = transaction.objectStore("outbox");
+    const held = outbox.get(keyIn(item)) as IDBRequest<OutboxItem | undefined>;
+    let noted: string | undefined;
+    held.onsuccess = () => {
+      if (!held.result) return;
+      noted = held.result.media_url;
+      if (noted && noted !== refused) return;
+      noted = mediaUrl;
+      outbox.put({ ...held.result, media_url: mediaUrl });
+    };
+    await finished;
+    return noted;
+  }
+
+  async removeOutbox(item: OutboxKey): Promise<void> {
+    const transaction = (await this.#open()).transaction("outbox", "readwrite");
+    const finished = committed(transaction);
+    transaction.objectStore("outbox").delete(keyIn(item));
     await finished;
   }
 

@@ -42,9 +42,12 @@ export class Keeper {
 
   /** The newest events of a group, those included that are still to be stored. */
   async stored(group: Group, limit: number): Promise<Entry[]> {
-    const unsaved = group.unsaved;
-    const stored = await this.inOrder(() => this.#options.store.entries(group.id, limit));
-    const bySeq = new Map([...stored, ...unsaved].map((entry) => [entry.data.seq, entry]));
+    const all = await this.inOrder(async () => {
+      const stored = await this.#options.store.entries(group.id, limit);
+      // Only now, and within the step: no other step takes any of them away before, and what came meanwhile is among them.
+      return [...stored, ...group.unsaved];
+    });
+    const bySeq = new Map(all.map((entry) => [entry.data.seq, entry]));
     const entries = [...bySeq.values()].sort((one, other) => one.data.seq - other.data.seq);
     return entries.filter((entry) => entry.data.seq >= group.keepFrom).slice(-limit);
   }

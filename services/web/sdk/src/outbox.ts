@@ -5,14 +5,13 @@
  * One at a time in a group, since a refusal of one (say, too many a second) must not let a later one pass it.
  */
 
-import { fullJitter } from "./backoff.js";
-import type { Connection } from "./connection.js";
-import { byteLength } from "./connection.js";
+import { Waits } from "./backoff.js";
+import { byteLength, FRAME_OVERHEAD_BYTES, type Connection } from "./connection.js";
 import { Emitter } from "./emitter.js";
 import { ParleyError } from "./errors.js";
 import { uuidv7 } from "./id.js";
 import type { Media, Progress } from "./media.js";
-import type { MessageType, OutboxItem, Store } from "./store.js";
+import { keyOf, type MessageType, type OutboxItem, type OutboxKey, type Store } from "./store.js";
 import type { Accepted, MessageBody } from "./wire.js";
 
 /** What to send. */
@@ -52,6 +51,8 @@ export interface OutboxEvents {
 export const OUTBOX_MAX = 1_000;
 const RETRY_BASE_MS = 500;
 const RETRY_MAX_MS = 30_000;
+/** The object is gone, or isn't what was to be uploaded: another upload may mend it. */
+const UPLOAD_ANEW = ["media_not_uploaded", "media_mismatch"];
 
 interface Waiter {
   resolve: (sent: Sent) => void;
@@ -65,6 +66,8 @@ interface OutboxOptions {
   random: () => number;
   /** Runs what touches the store, one after another. */
   inOrder: <T>(step: () => Promise<T>) => Promise<T>;
+  /** The store failed where nobody waits for it. */
+  failed: (error: ParleyError) => void;
 }
 
 export class Outbox extends Emitter<OutboxEvents> {
@@ -73,6 +76,8 @@ export class Outbox extends Emitter<OutboxEvents> {
   readonly #waiters = new Map<string, Waiter[]>();
   /** Groups in which something is under way. */
   readonly #busy = new Set<string>();
+  /** Groups that wait for their next try. */
+  readonly #waits: Waits;
   #ordinal = 0;
   #isOpen = false;
   #frameBytesMax = Number.POSITIVE_INFINITY;
@@ -81,6 +86,7 @@ export class Outbox extends Emitter<OutboxEvents> {
   constructor(options: OutboxOptions) {
     super();
     this.#options = options;
+    this.#waits = new Waits(RETRY_BASE_MS, RETRY_MAX_MS, options.random);
   }
 
   /** Everything that isn't in the log yet, in the order in which it goes out. */
@@ -89,37 +95,45 @@ export class Outbox extends Emitter<OutboxEvents> {
   }
 
   /** Tries a refused one again. */
-  retry(clientMessageId: string): void {
-    const item = this.#items.get(clientMessageId);
+  retry(key: OutboxKey): void {
+    const item = this.#items.get(keyOf(key));
     if (!item?.failure) return;
     item.failure = undefined;
-    void this.#store(item);
+    // If this fails it is a refused one again after a restart.
+    this.#store(item).catch((error: unknown) => this.#options.failed(ParleyError.of(error, "storage", true)));
     this.emit("queued", item);
     this.#pump(item.group_id);
   }
 
   /** Lets one go. If it was under way, it may be in the log nevertheless. */
-  async discard(clientMessageId: string): Promise<void> {
-    const item = this.#items.get(clientMessageId);
+  async discard(key: OutboxKey): Promise<void> {
+    const item = this.#items.get(keyOf(key));
     if (!item) return;
-    await this.#remove(item);
-    this.#settle(clientMessageId, (waiter) => waiter.reject(new ParleyError("discarded", "the message was discarded")));
+    const removed = this.#remove(item);
+    this.#settle(item, (waiter) => waiter.reject(new ParleyError("discarded", "the message was discarded")));
     this.emit("discarded", item);
+    try {
+      await removed;
+    } catch (error) {
+      throw ParleyError.of(error, "storage", true);
+    } finally {
+      this.#goOn(item.group_id);
+    }
   }
 
   /** @internal What an earlier run left. */
   restore(items: readonly OutboxItem[]): void {
     for (const item of items) {
-      if (this.#items.has(item.client_message_id)) continue;
-      this.#items.set(item.client_message_id, item);
+      if (this.#items.has(keyOf(item))) continue;
+      this.#items.set(keyOf(item), item);
       this.#ordinal = Math.max(this.#ordinal, item.ordinal);
       this.emit("queued", item);
     }
   }
 
   /** @internal The server takes messages from now on. */
-  open(frameBytesMax: number | undefined): void {
-    this.#frameBytesMax = frameBytesMax || Number.POSITIVE_INFINITY;
+  open(frameBytesMax: number): void {
+    this.#frameBytesMax = frameBytesMax;
     this.#isOpen = true;
     for (const group of new Set(Array.from(this.#items.values(), (item) => item.group_id))) this.#pump(group);
   }
@@ -127,38 +141,41 @@ export class Outbox extends Emitter<OutboxEvents> {
   /** @internal There is no connection. */
   close(): void {
     this.#isOpen = false;
+    this.#waits.resetAll();
   }
 
-  /** @internal A message came by the stream: if it is one of ours, the reply isn't needed any more. */
+  /** @internal One of the user's own messages came by the stream: the reply isn't needed any more. */
   seen(message: MessageBody): void {
-    const item = this.#items.get(message.client_message_id);
-    if (item?.group_id === message.group_id) void this.#sent(item, message);
+    const item = this.#items.get(keyOf(message));
+    if (item) void this.#sent(item, message);
   }
 
   /** @internal The group is gone. */
   async dropGroup(groupId: string): Promise<void> {
-    for (const item of this.items) if (item.group_id === groupId) await this.discard(item.client_message_id);
+    await Promise.all(this.items.filter((item) => item.group_id === groupId).map((item) => this.discard(item)));
   }
 
   /** @internal */
   async send(groupId: string, message: OutgoingMessage): Promise<Sent> {
+    const item = this.#item(groupId, message);
+    const key = keyOf(item);
+    // A refused one left no trace with the server: what comes under its id now takes its place.
+    if (this.#items.get(key)?.failure) await this.discard(item);
     if (this.#items.size >= OUTBOX_MAX) {
       throw new ParleyError("outbox_full", `${OUTBOX_MAX} messages wait already`, { retryable: true });
     }
-    const item = this.#item(groupId, message);
-    const known = this.#items.get(item.client_message_id);
+    const isKnown = this.#items.has(key);
     const sent = new Promise<Sent>((resolve, reject) => {
-      const waiters = this.#waiters.get(item.client_message_id) ?? [];
-      this.#waiters.set(item.client_message_id, [...waiters, { resolve, reject }]);
+      this.#waiters.set(key, [...(this.#waiters.get(key) ?? []), { resolve, reject }]);
     });
-    if (known) return sent;
-    this.#items.set(item.client_message_id, item);
+    if (isKnown) return sent;
+    this.#items.set(key, item);
     try {
       await this.#store(item);
     } catch (error) {
-      this.#items.delete(item.client_message_id);
-      this.#waiters.delete(item.client_message_id);
-      throw ParleyError.of(error, "storage", true);
+      this.#items.delete(key);
+      this.#settle(item, (waiter) => waiter.reject(ParleyError.of(error, "storage", true)));
+      return sent;
     }
     this.emit("queued", item);
     this.#pump(groupId);
@@ -181,46 +198,50 @@ export class Outbox extends Emitter<OutboxEvents> {
   }
 
   #pump(group: string): void {
-    if (!this.#isOpen || this.#busy.has(group)) return;
+    if (!this.#isOpen || this.#busy.has(group) || this.#waits.has(group)) return;
     const next = this.items.find((item) => item.group_id === group && !item.failure);
     if (!next) return;
     this.#busy.add(group);
-    void this.#trySend(next).then((retryMs) => {
-      const goOn = () => {
-        this.#busy.delete(group);
-        this.#pump(group);
-      };
-      if (retryMs === 0) goOn();
-      else setTimeout(goOn, retryMs);
+    void this.#trySend(next).then((failure) => {
+      this.#busy.delete(group);
+      if (failure) this.#waits.failed(group, failure.retryAfterMs, () => this.#pump(group));
+      else this.#pump(group);
     });
   }
 
-  /** How long to wait before the next try in this group. */
-  async #trySend(item: OutboxItem): Promise<number> {
-    for (let attempt = 0; ; attempt += 1) {
+  /** What the group waited for is over. */
+  #goOn(group: string): void {
+    this.#waits.reset(group);
+    this.#pump(group);
+  }
+
+  /** Why to try again later, if it is so. */
+  async #trySend(item: OutboxItem): Promise<ParleyError | undefined> {
+    let refused: string | undefined;
+    for (;;) {
       try {
-        if (this.#items.get(item.client_message_id) !== item) return 0; // seen in the stream, or discarded
-        await this.#upload(item);
+        await this.#upload(item, refused);
+        if (!this.#has(item)) return undefined; // seen in the stream, or discarded
         const accepted = await this.#options.connection.request("send_group_message", this.#body(item));
         await this.#sent(item, accepted);
-        return 0;
+        return undefined;
       } catch (error) {
         const failure = ParleyError.of(error, "network", true);
-        if (!this.#isOpen) return 0; // goes on with the next connection
-        if (failure.code === "media_not_uploaded" && item.media && item.media_url && attempt === 0) {
-          item.media_url = undefined; // the object is gone; the refused send left no trace, so another may take its place
+        // Goes on with the next connection, or was dropped: what is stored or uploaded now would come back.
+        if (!this.#isOpen || !this.#has(item)) return undefined;
+        if (UPLOAD_ANEW.includes(failure.code) && item.media && item.media_url && refused === undefined) {
+          refused = item.media_url;
+          item.media_url = undefined; // the refused send left no trace, so another object may take its place
           continue;
         }
-        if (failure.retryable) {
-          return failure.retryAfterMs ?? fullJitter(attempt + 1, RETRY_BASE_MS, RETRY_MAX_MS, this.#options.random);
-        }
+        if (failure.retryable) return failure;
         await this.#failed(item, failure);
-        return 0;
+        return undefined;
       }
     }
   }
 
-  async #upload(item: OutboxItem): Promise<void> {
+  async #upload(item: OutboxItem, refused: string | undefined): Promise<void> {
     if (!item.media || item.media_url) return;
     const { media_url } = await this.#options.media.upload({
       group_id: item.group_id,
@@ -228,36 +249,47 @@ export class Outbox extends Emitter<OutboxEvents> {
       content_type: item.media.content_type,
       onProgress: (progress) => this.emit("progress", { item, ...progress }),
     });
-    item.media_url = media_url;
-    // Before it is sent: the same id must go with the same content, whatever happens in between.
-    await this.#store(item);
+    if (!this.#has(item)) return;
+    // Before it is sent: the same id must go with the same content, whatever happens in between, and whoever sends it too.
+    const { store, inOrder } = this.#options;
+    item.media_url = await inOrder(() => store.noteUpload(item, media_url, refused));
+    // Another tab sent it or let it go; if it was sent, the stream brings it.
+    if (!item.media_url) await this.discard(item);
   }
 
   #body(item: OutboxItem) {
     const { group_id, client_message_id, type, text, media_url } = item;
     const body = { group_id, client_message_id, type, ...(text !== undefined && { text }), ...(media_url && { media_url }) };
     // A frame that is too large costs the connection.
-    const overhead = 128;
-    if (byteLength(JSON.stringify(body)) + overhead > this.#frameBytesMax) {
+    if (byteLength(JSON.stringify(body)) + FRAME_OVERHEAD_BYTES > this.#frameBytesMax) {
       throw new ParleyError("too_large", "the message is larger than the server takes");
     }
     return body;
   }
 
   async #sent(item: OutboxItem, sent: Sent): Promise<void> {
-    if (this.#items.get(item.client_message_id) !== item) return;
-    this.#items.delete(item.client_message_id);
-    this.#settle(item.client_message_id, (waiter) => waiter.resolve(sent));
+    if (!this.#has(item)) return;
+    const removed = this.#remove(item);
+    this.#settle(item, (waiter) => waiter.resolve(sent));
     this.emit("sent", { item, sent });
+    this.#goOn(item.group_id);
     // If this fails it is sent once more after a restart, which the server recognises.
-    await this.#remove(item).catch(() => {});
+    await removed.catch(() => {});
   }
 
   async #failed(item: OutboxItem, error: ParleyError): Promise<void> {
     item.failure = { code: error.code, message: error.message };
-    await this.#store(item).catch(() => {});
-    this.#settle(item.client_message_id, (waiter) => waiter.reject(error));
+    const stored = this.#store(item);
+    this.#settle(item, (waiter) => waiter.reject(error));
     this.emit("failed", { item, error });
+    this.#goOn(item.group_id);
+    // If this fails it is tried once more after a restart, and refused again.
+    await stored.catch(() => {});
+  }
+
+  /** Whether it is still to be sent: it may have been seen in the stream, or discarded. */
+  #has(item: OutboxItem): boolean {
+    return this.#items.get(keyOf(item)) === item;
   }
 
   #store(item: OutboxItem): Promise<void> {
@@ -265,13 +297,13 @@ export class Outbox extends Emitter<OutboxEvents> {
   }
 
   #remove(item: OutboxItem): Promise<void> {
-    this.#items.delete(item.client_message_id);
-    return this.#options.inOrder(() => this.#options.store.removeOutbox(item.client_message_id));
+    this.#items.delete(keyOf(item));
+    return this.#options.inOrder(() => this.#options.store.removeOutbox(item));
   }
 
-  #settle(clientMessageId: string, tell: (waiter: Waiter) => void): void {
-    const waiters = this.#waiters.get(clientMessageId) ?? [];
-    this.#waiters.delete(clientMessageId);
+  #settle(item: OutboxItem, tell: (waiter: Waiter) => void): void {
+    const waiters = this.#waiters.get(keyOf(item)) ?? [];
+    this.#waiters.delete(keyOf(item));
     for (const waiter of waiters) tell(waiter);
   }
 }

@@ -17,7 +17,7 @@ import type { CreateGroup } from "./wire.js";
 
 /** How a client is made. */
 export interface ParleyOptions {
-  /** Gets a token: at the first connection, and again before each one ends. */
+  /** Gets a token: at the first connection, and again before each one ends. It has `times.tokenTimeoutMs` to do so. */
   getToken: GetToken;
   /**
    * Whose data this is. With it a browser keeps the outbox and the newest events over reloads (in IndexedDB), and shows
@@ -78,7 +78,8 @@ export class Parley extends Emitter<ParleyEvents> {
     const WebSocket = options.WebSocket ?? (globalThis.WebSocket as unknown as WebSocketConstructor | undefined);
     if (!WebSocket) throw new TypeError("there is no WebSocket here: give one as an option (from the package ws)");
     const fetchWith = options.fetch ?? globalThis.fetch.bind(globalThis);
-    const tokens = new TokenSource(options.getToken);
+    const times = { ...TIMES, ...options.times };
+    const tokens = new TokenSource(options.getToken, times.tokenTimeoutMs);
     const random = options.random ?? Math.random;
     const socketUrl = new URL("v1/ws?replay=none", base);
     socketUrl.protocol = base.protocol === "https:" || base.protocol === "wss:" ? "wss:" : "ws:";
@@ -89,7 +90,7 @@ export class Parley extends Emitter<ParleyEvents> {
       url: socketUrl.href,
       tokens,
       WebSocket,
-      times: { ...TIMES, ...options.times },
+      times,
       random,
     });
     this.#rest = new Rest({ url: base.href, tokens, fetch: fetchWith });

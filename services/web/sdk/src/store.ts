@@ -50,6 +50,12 @@ export interface OutboxItem {
   failure?: { code: string; message: string } | undefined;
 }
 
+/** What names an item: the same id in another group is another message. */
+export type OutboxKey = Pick<OutboxItem, "group_id" | "client_message_id">;
+
+/** The key as one string; a group's id holds no space. */
+export const keyOf = ({ group_id, client_message_id }: OutboxKey): string => `${group_id} ${client_message_id}`;
+
 /** What a store gives back at a start. */
 export interface Saved {
   groups: GroupRecord[];
@@ -68,7 +74,12 @@ export interface Store {
   /** The newest events of a group, oldest first. */
   entries(groupId: string, limit: number): Promise<Entry[]>;
   putOutbox(item: OutboxItem): Promise<void>;
-  removeOutbox(clientMessageId: string): Promise<void>;
+  /**
+   * In one step, since another tab may send the same item: notes what was uploaded for it. Gives the URL to send it with:
+   * another one if that was noted before (and isn't the `refused` one), none if the item isn't there any more.
+   */
+  noteUpload(item: OutboxKey, mediaUrl: string, refused: string | undefined): Promise<string | undefined>;
+  removeOutbox(item: OutboxKey): Promise<void>;
   /** Forgets everything. */
   clear(): Promise<void>;
   close(): Promise<void>;
@@ -104,11 +115,18 @@ export class MemoryStore implements Store {
   }
 
   async putOutbox(item: OutboxItem): Promise<void> {
-    this.#outbox.set(item.client_message_id, { ...item });
+    this.#outbox.set(keyOf(item), { ...item });
   }
 
-  async removeOutbox(clientMessageId: string): Promise<void> {
-    this.#outbox.delete(clientMessageId);
+  async noteUpload(item: OutboxKey, mediaUrl: string, refused: string | undefined): Promise<string | undefined> {
+    const held = this.#outbox.get(keyOf(item));
+    if (!held) return undefined;
+    if (!held.media_url || held.media_url === refused) held.media_url = mediaUrl;
+    return held.media_url;
+  }
+
+  async removeOutbox(item: OutboxKey): Promise<void> {
+    this.#outbox.delete(keyOf(item));
   }
 
   async clear(): Promise<void> {

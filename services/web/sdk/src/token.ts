@@ -23,11 +23,26 @@ export function expiryOf(token: string): number | undefined {
 /** Asks for a token once for all who need one, and again before it ends. */
 export class TokenSource {
   readonly #getToken: GetToken;
+  readonly #waitMs: number;
+  /** How far the server's clock is ahead of this one. */
+  #aheadMs = 0;
   #token: string | undefined;
   #asking: Promise<string> | undefined;
 
-  constructor(getToken: GetToken) {
+  constructor(getToken: GetToken, waitMs: number) {
     this.#getToken = getToken;
+    this.#waitMs = waitMs;
+  }
+
+  /** What the server's clock shows now, as far as it was heard: by that one a token ends. */
+  get now(): number {
+    return Date.now() + this.#aheadMs;
+  }
+
+  /** The server told its time. */
+  heard(serverTime: string): void {
+    const ahead = Date.parse(serverTime) - Date.now();
+    if (!Number.isNaN(ahead)) this.#aheadMs = ahead;
   }
 
   /** What would be used again. */
@@ -39,7 +54,7 @@ export class TokenSource {
   get(): Promise<string> {
     const token = this.#token;
     const ends = token === undefined ? 0 : (expiryOf(token) ?? 0);
-    if (token !== undefined && ends - MARGIN_MS > Date.now()) return Promise.resolve(token);
+    if (token !== undefined && ends - MARGIN_MS > this.now) return Promise.resolve(token);
     return this.fresh();
   }
 
@@ -55,11 +70,19 @@ export class TokenSource {
   }
 
   async #ask(): Promise<string> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const error = new ParleyError("token", `getToken gave nothing in ${this.#waitMs} ms`, { retryable: true });
+      timer = setTimeout(() => reject(error), this.#waitMs);
+    });
     try {
-      this.#token = await this.#getToken();
+      // One that never settles would hold up everything for good.
+      this.#token = await Promise.race([this.#getToken(), late]);
       return this.#token;
     } catch (error) {
       throw ParleyError.of(error, "token", true);
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

@@ -88,7 +88,7 @@ test("what is refused for good is kept with its reason, and can be tried again o
   await group.send({ text: "small" });
   const [item] = ann.outbox.items;
   expect(item?.failure?.code).toBe("too_large");
-  await ann.outbox.discard(item?.client_message_id ?? "");
+  if (item) await ann.outbox.discard(item);
   expect(ann.outbox.items).toHaveLength(0);
 });
 

@@ -67,14 +67,64 @@ for (const [name, make] of STORES) {
     await store.putOutbox(item("a", 1));
     await store.putOutbox(item("b", 2));
     await store.putOutbox({ ...item("a", 1), media_url: "u" });
-    await store.removeOutbox("b");
-    await store.removeOutbox("b");
+    await store.removeOutbox(item("b", 2));
+    await store.removeOutbox(item("b", 2));
     expect((await store.load()).outbox).toMatchObject([{ client_message_id: "a", media_url: "u" }]);
     await store.clear();
     expect(await store.load()).toEqual({ groups: [], outbox: [] });
     await store.close();
   });
+
+  test(`${name}: the same id in another group is another item`, async () => {
+    const store = make();
+    const other = { ...item("a", 2), group_id: "h" };
+    await store.putOutbox(item("a", 1));
+    await store.putOutbox(other);
+    expect((await store.load()).outbox.map(({ group_id }) => group_id).toSorted()).toEqual(["g", "h"]);
+    await store.removeOutbox(item("a", 1));
+    expect((await store.load()).outbox).toMatchObject([{ group_id: "h", ordinal: 2 }]);
+    await store.close();
+  });
+
+  test(`${name}: of two uploads for one item the first one counts, unless it was refused`, async () => {
+    const store = make();
+    expect(await store.noteUpload(item("a", 1), "u1", undefined)).toBeUndefined();
+    expect((await store.load()).outbox).toEqual([]);
+    await store.putOutbox(item("a", 1));
+    expect(await store.noteUpload(item("a", 1), "u1", undefined)).toBe("u1");
+    expect(await store.noteUpload(item("a", 1), "u2", undefined)).toBe("u1");
+    expect(await store.noteUpload(item("a", 1), "u2", "u1")).toBe("u2");
+    expect((await store.load()).outbox).toMatchObject([{ client_message_id: "a", media_url: "u2" }]);
+    await store.close();
+  });
 }
+
+test("in IndexedDB: what version 1 kept is there, and goes on under the new key", async () => {
+  const name = `test ${++count}`;
+  const made = indexedDB.open(name, 1);
+  await new Promise<void>((resolve, reject) => {
+    made.onupgradeneeded = () => {
+      made.result.createObjectStore("groups", { keyPath: "group_id" }).put(record(5));
+      made.result.createObjectStore("entries", { keyPath: ["data.group_id", "data.seq"] }).put(entry(5));
+      const outbox = made.result.createObjectStore("outbox", { keyPath: "client_message_id" });
+      outbox.put(item("a", 1));
+      outbox.put({ ...item("b", 2), failure: { code: "forbidden", message: "no" } });
+    };
+    made.onsuccess = () => (made.result.close(), resolve());
+    made.onerror = () => reject(made.error);
+  });
+  const store = new IndexedDbStore(name);
+  const saved = await store.load();
+  expect(saved.groups).toMatchObject([{ group_id: "g", seq: 5 }]);
+  expect(saved.outbox.map(({ client_message_id, failure }) => [client_message_id, failure?.code])).toEqual([
+    ["a", undefined],
+    ["b", "forbidden"],
+  ]);
+  expect(await seqs(store)).toEqual([5]);
+  await store.putOutbox({ ...item("a", 3), group_id: "h" });
+  expect((await store.load()).outbox).toHaveLength(3);
+  await store.close();
+});
 
 test("in IndexedDB: what is kept outlives the one who kept it, and a tab that is behind takes nothing back", async () => {
   const name = `test ${++count}`;

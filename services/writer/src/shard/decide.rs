@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parley_domain::{
     Code, Command, Context, CreateGroup, CursorWish, Decision, Earlier, Event, EventId, Fact, Group, GroupId,
-    NotificationKind, Position, ProfileChanged, Rejection, SealedContent, SendMessage, Stamp, Timestamp,
-    UserId, advance_cursors, decide, partition_of,
+    NotificationKind, Position, ProfileChanged, ReceiptCounts, Rejection, SealedContent, SendMessage, Seq,
+    Stamp, Timestamp, UserId, advance_cursors, decide, partition_of,
 };
 use parley_eventlog::{Record, Topic, TopicPartition};
 use parley_keys::{DataKey, Place};
@@ -73,9 +73,14 @@ impl Shard {
             Wish::CountReceipts(messages) => {
                 let group = self.state.groups.get(&group_id).and_then(|slot| slot.group.as_ref());
                 let result = group.ok_or_else(Rejection::group_not_found).map(|group| {
-                    Reply::Receipts(
-                        messages.iter().map(|(seq, sender)| group.receipts(*seq, sender)).collect(),
-                    )
+                    // Who is no member any more learns nothing of the others; only here that is known for certain.
+                    let may_know =
+                        |sender: &UserId| group.dissolved.is_none() && group.member(sender).is_some();
+                    let of = |(seq, sender): &(Seq, UserId)| match may_know(sender) {
+                        true => group.receipts(*seq, sender),
+                        false => ReceiptCounts::default(),
+                    };
+                    Reply::Receipts(messages.iter().map(of).collect())
                 });
                 return flight.answers.push(Answer::Plain(reply_to, result));
             }

@@ -64,9 +64,11 @@ export class Timeline extends Emitter<{ changed: void }> {
 
   /** What this device has, and a page from the server if that is little. */
   async load(): Promise<void> {
-    this.entries = await this.group.stored(PAGE * 2).catch(() => []);
+    await this.#catchingUp(async () => {
+      this.entries = await this.group.stored(PAGE * 2).catch(() => []);
+      this.isDetached = false;
+    });
     this.hasOlder = (this.entries[0]?.data.seq ?? 2) > 1;
-    this.isDetached = false;
     this.isLoaded = true;
     this.#changed();
     if (this.entries.length < FEW) await this.loadOlder();
@@ -94,12 +96,26 @@ export class Timeline extends Emitter<{ changed: void }> {
       const { messages, has_more } = await this.group.history({ after_seq, limit: PAGE });
       this.#merge(messages.map(fromHistory));
       if (!has_more) {
-        const reached = this.entries.at(-1)?.data.seq ?? 0;
-        this.#merge((await this.group.stored(PAGE)).filter((entry) => entry.data.seq > reached));
-        this.isDetached = false;
+        await this.#catchingUp(async () => {
+          const reached = this.entries.at(-1)?.data.seq ?? 0;
+          this.#merge((await this.group.stored(PAGE)).filter((entry) => entry.data.seq > reached));
+          this.isDetached = false;
+        });
       }
       this.#forgetOldest();
     });
+  }
+
+  /** Reads the end of the stream. What came meanwhile is in neither what was read nor a window that was elsewhere. */
+  async #catchingUp(read: () => Promise<void>): Promise<void> {
+    const arrived: Entry[] = [];
+    const stop = this.group.on("entry", ({ entry }) => arrived.push(entry));
+    try {
+      await read();
+    } finally {
+      stop();
+    }
+    for (const entry of arrived) this.#take(entry);
   }
 
   async #loading(read: () => Promise<void>): Promise<void> {
@@ -129,13 +145,17 @@ export class Timeline extends Emitter<{ changed: void }> {
   }
 
   #add(entry: Entry): void {
-    if (entry.event === "group_message") this.#drop(entry.data.client_message_id);
-    else if (entry.data.kind === "message_rolled_back") this.#withhold(entry.data.message_id);
+    if (entry.event === "group_message" && entry.data.sender === this.#parley.user) this.#drop(entry.data.client_message_id);
+    this.#take(entry);
+    this.#changed();
+  }
+
+  #take(entry: Entry): void {
+    if (entry.event === "group_event" && entry.data.kind === "message_rolled_back") this.#withhold(entry.data.message_id);
     if (!this.isDetached && entry.data.seq > (this.entries.at(-1)?.data.seq ?? 0)) {
       this.entries = [...this.entries, entry];
       this.#forgetOldest();
     }
-    this.#changed();
   }
 
   #withhold(messageId: string): void {
@@ -164,7 +184,9 @@ export class Timeline extends Emitter<{ changed: void }> {
     if (!one) return;
     one.isSent = true;
     const isHere = (entry: Entry) =>
-      entry.event === "group_message" && entry.data.client_message_id === item.client_message_id;
+      entry.event === "group_message" &&
+      entry.data.sender === this.#parley.user &&
+      entry.data.client_message_id === item.client_message_id;
     if (this.isDetached || this.entries.some(isHere)) this.#drop(item.client_message_id);
     else this.#changed();
   }

@@ -1,13 +1,14 @@
 /** The whole screen. */
 
 import { useEffect, useState } from "preact/hooks";
+import { groupIn } from "../model/place.ts";
 import { Conversation } from "./conversation.tsx";
 import { useChanges, useShared } from "./hooks.ts";
 import { Log } from "./log.tsx";
 import { Icon } from "./parts.tsx";
 import { Sidebar } from "./sidebar.tsx";
 
-const selectedInUrl = () => decodeURIComponent(location.hash.slice(1)) || undefined;
+const selectedInUrl = () => groupIn(location.hash);
 const isWide = () => matchMedia("(min-width: 1180px)").matches;
 
 export function App() {

@@ -52,7 +52,7 @@ const kindName = (type: string) => ({ image: "Picture", video: "Video", audio: "
 
 /** A message on its way. */
 export function Pending({ outgoing, isOnline }: { outgoing: Outgoing; isOnline: boolean }) {
-  const { parley } = useShared();
+  const { parley, say } = useShared();
   const { item, isSent, progress } = outgoing;
   const { failure } = item;
   const state = failure ? "Not sent" : isSent ? "Sent" : isOnline ? "Sending" : "Waiting for the connection";
@@ -73,10 +73,10 @@ export function Pending({ outgoing, isOnline }: { outgoing: Outgoing; isOnline: 
         </span>
         {failure && (
           <span class="actions small">
-            <button type="button" onClick={() => parley.outbox.retry(item.client_message_id)}>
+            <button type="button" onClick={() => parley.outbox.retry(item)}>
               Try again
             </button>
-            <button type="button" onClick={() => void parley.outbox.discard(item.client_message_id)}>
+            <button type="button" onClick={() => void parley.outbox.discard(item).catch((error: unknown) => say(messageOf(error)))}>
               Discard
             </button>
           </span>
