@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parley_tests::chat::seqs;
 use parley_tests::{Client, Rest, Server, Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 async fn remove(rest: &Rest, group: &str, user: &str) {
     rest.must(204, "DELETE", &format!("/groups/{group}/members/{user}"), Value::Null).await;
@@ -84,8 +85,10 @@ async fn what_was_asked_before_a_close_is_done() {
         for n in 0..5 {
             ann.send("send_group_message", send(&group, &format!("{round}-{n}"))).await;
         }
-        ann.close().await;
+        ann.raw(Message::Close(None)).await;
+        assert_eq!(ann.closed().await, 1000);
     }
+    // Nobody was told that they are accepted, so a read may come before that.
     let rest = server.rest("ann").await;
     for _ in 0..100 {
         if rest.history(&group, 200).await.len() == 25 {

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::future::FusedFuture as _;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
@@ -128,8 +127,8 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         let reading = async {
             let close = reader.read(&mut read, identity, replay).await;
             outbox.close(close);
+            std::future::pending::<()>().await;
         };
-        let mut reading = std::pin::pin!(reading.fuse());
         let keeping_time = async {
             reader.keep_time().await;
             Ended::silently()
@@ -138,18 +137,11 @@ pub(crate) async fn run(shared: Arc<Shared>, halves: ws::Halves, identity: Optio
         // wait for takes a lock, some of them one that all connections share.
         let mut rarely_woken: FuturesUnordered<BoxFuture<'_, Ended>> =
             [outbox.write_all(stall_wait).boxed(), keeping_time.boxed()].into_iter().collect();
-        let ended = loop {
-            tokio::select! {
-                biased; // a client that never stops sending must not keep them from their turn
-                Some(ended) = rarely_woken.next() => break ended,
-                () = &mut reading, if !reading.is_terminated() => {}
-            }
-        };
-        // A client that broke off has asked for what was read before that all the same.
-        if !reading.is_terminated() {
-            drop(tokio::time::timeout(LINGER, reading).await);
+        tokio::select! {
+            biased; // a client that never stops sending must not keep them from their turn
+            Some(ended) = rarely_woken.next() => ended,
+            () = reading => Ended::silently(),
         }
-        ended
     };
     let session: Option<Arc<Session>> = session.into_inner();
     if let Some(session) = &session {
