@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use parley_tests::{Server, ServerOptions, json};
 
@@ -12,7 +13,11 @@ fn only_segment(server: &Server) -> PathBuf {
     entries.filter(|path| path.extension().is_some_and(|ext| ext == "log")).max().expect("a segment")
 }
 
-const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
+/// A start that must be refused: one that isn't would serve on.
+async fn serve(server: &Server) -> (i32, String, String) {
+    let started = server.run(&["serve", "--listen", "127.0.0.1:0"]);
+    tokio::time::timeout(Duration::from_secs(60), started).await.expect("it is refused")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_lost_what_was_acknowledged_is_refused_until_an_operator_accepts_the_loss() {
@@ -27,11 +32,11 @@ async fn a_log_that_lost_what_was_acknowledged_is_refused_until_an_operator_acce
     fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 3).unwrap();
 
     let before = fs::read_dir(server.data.join("reads")).unwrap().count();
-    let (code, _, err) = server.run(&SERVE).await;
+    let (code, _, err) = serve(&server).await;
     assert!(code == 1 && err.contains("lost records that were acknowledged"), "{code} {err}");
     assert!(err.contains("accept-loss"), "it says what to do: {err}");
     assert_eq!(fs::read_dir(server.data.join("reads")).unwrap().count(), before, "the proof stays");
-    assert_eq!(server.run(&SERVE).await.0, 1, "and again");
+    assert_eq!(serve(&server).await.0, 1, "and again");
     let (code, _, err) = server.run(&["log", "accept-loss"]).await;
     assert!(code == 64 && err.contains("--yes"), "{code} {err}");
     let (code, out, err) = server.run(&["log", "accept-loss", "--yes"]).await;
@@ -66,7 +71,7 @@ async fn a_log_that_is_gone_is_not_begun_anew_beside_the_keys() {
     assert_eq!(server.terminate().await, Some(0));
     let (log, aside) = (server.data.join("log"), server.data.join("aside"));
     fs::rename(&log, &aside).unwrap();
-    let (code, _, err) = server.run(&SERVE).await;
+    let (code, _, err) = serve(&server).await;
     assert!(code == 1 && err.contains("no log in"), "{code} {err}");
     assert!(!log.exists(), "nothing was made");
     // Where it is can be said.
