@@ -250,7 +250,12 @@ mod tests {
         assert_eq!(lane.answered(1, Ok(Reply::NotOwner)), Step::SendAgain);
         lane.take_back(|| 2);
         assert!(answers.lock().is_empty());
-        assert_eq!(lane.len(), 1);
+        let mut numbers = Vec::new();
+        lane.send_rest(|number, _| {
+            numbers.push(number);
+            true
+        });
+        assert_eq!(numbers, [2]);
     }
 
     #[test]

@@ -100,6 +100,14 @@ impl Task {
         (*next << PARTITION_BITS) | u64::from(partition)
     }
 
+    /// The link with this number, if it is open.
+    fn link(links: &HashMap<String, State>, number: u64) -> Option<&Link> {
+        links.values().find_map(|state| match state {
+            State::Open(id, link) if *id == number => Some(link),
+            State::Open(..) | State::Opening | State::Failed(_) => None,
+        })
+    }
+
     fn partition_of(number: u64) -> u32 {
         u32::try_from(number & ((1 << PARTITION_BITS) - 1)).unwrap_or_default()
     }
@@ -119,12 +127,8 @@ impl Task {
         if lane.waits_for_room() {
             return; // behind what came before it
         }
-        let sent = self.links.values().find_map(|state| match state {
-            State::Open(id, link) if *id == to.link => {
-                lane.sent(number).map(|request| link.send(number, to.term, request))
-            }
-            State::Open(..) | State::Opening | State::Failed(_) => None,
-        });
+        let sent = Self::link(&self.links, to.link)
+            .and_then(|link| lane.sent(number).map(|request| link.send(number, to.term, request)));
         if sent == Some(false) {
             lane.refuse(number, busy());
         }
@@ -135,11 +139,7 @@ impl Task {
     fn flush(&mut self, partition: u32) {
         let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.len() > 0) else { return };
         if let Some(to) = lane.sent_to {
-            let on_it = self.links.values().find_map(|state| match state {
-                State::Open(id, link) if *id == to.link => Some(link),
-                State::Open(..) | State::Opening | State::Failed(_) => None,
-            });
-            if let Some(link) = on_it.filter(|_| lane.waits_for_room()) {
+            if let Some(link) = Self::link(&self.links, to.link).filter(|_| lane.waits_for_room()) {
                 lane.send_rest(|number, request| link.send(number, to.term, request));
             }
             return;

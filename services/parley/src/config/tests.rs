@@ -40,13 +40,13 @@ fn each_layer_covers_the_one_below() {
 fn texts_are_read_as_the_type_of_their_key() {
     let set = [
         "limits.sends_per_second=0",
-        r#"http.origins=["https://a","https://b:8443"]"#,
+        r#"http.origins=["https://a","https://b,c"]"#,
         "auth.issuer=7",
         "writer.shards= 3",
     ];
     let config = with(None, &[], &set).unwrap();
     assert_eq!((config.limits.sends_per_second, config.writer.shards), (0, 3));
-    assert_eq!(config.http.origins, ["https://a", "https://b:8443"]);
+    assert_eq!(config.http.origins, ["https://a", "https://b,c"]);
     assert_eq!(config.auth.issuer, "7");
     for (file, set) in [("telemetry.trace_share = 0", vec![]), ("", vec!["telemetry.trace_share=0"])] {
         assert!(with(Some(file), &[], &set).unwrap().telemetry.trace_share.abs() < f64::EPSILON);

@@ -42,6 +42,16 @@ function uploads(server: FakeServer, gates: Promise<void>[] = []): { count: () =
 const picture = () => new Blob(["a picture"], { type: "image/png" });
 const sent = (server: FakeServer) => server.asked("send_group_message");
 
+/** A picture whose upload waits at a gate. */
+async function uploading() {
+  const client = await connected();
+  const put = gate();
+  const { count } = uploads(client.server, [put.wait]);
+  const sending = client.group.send({ media: picture() }).catch((error: unknown) => error);
+  await until("it is being uploaded", () => count() === 1);
+  return { ...client, put, sending, item: client.parley.outbox.items[0] };
+}
+
 test("only the user's own message settles one, whoever else has used its id", async () => {
   const { server, parley, group } = await connected();
   const sending = group.send({ text: "mine", client_message_id: "same" });
@@ -69,12 +79,7 @@ test("the same id in two groups is two messages", async () => {
 });
 
 test("what is let go during its upload is neither stored again nor sent", async () => {
-  const { server, store, parley, group } = await connected();
-  const put = gate();
-  const { count } = uploads(server, [put.wait]);
-  const sending = group.send({ media: picture() }).catch((error: unknown) => error);
-  await until("it is being uploaded", () => count() === 1);
-  const [item] = parley.outbox.items;
+  const { server, store, parley, group, put, sending, item } = await uploading();
   if (item) await parley.outbox.discard(item);
   expect(await sending).toMatchObject({ code: "discarded" });
   // Another one has taken its id meanwhile: it gets an upload of its own.
@@ -239,12 +244,7 @@ test("two tabs with the same unsent picture send it with one URL", async () => {
 });
 
 test("a picture that another tab has sent during the upload isn't sent again", async () => {
-  const { server, store, parley, group } = await connected();
-  const put = gate();
-  const { count } = uploads(server, [put.wait]);
-  const sending = group.send({ media: picture() }).catch((error: unknown) => error);
-  await until("it is being uploaded", () => count() === 1);
-  const [item] = parley.outbox.items;
+  const { server, store, put, sending, item } = await uploading();
   if (item) await store.removeOutbox(item);
   put.open();
   expect(await sending).toMatchObject({ code: "discarded" });
