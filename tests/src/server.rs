@@ -14,6 +14,11 @@ use crate::engines::{Engines, tries};
 /// How long a server may take to start, also after a crash and on a busy machine.
 pub(crate) const START_WAIT: Duration = Duration::from_secs(60);
 
+/// Where it logs, in its data directory.
+const LOG: &str = "server.stderr";
+/// So much of it is shown when a test fails.
+const LAST_WORDS_LINES: usize = 60;
+
 /// The binary that was built beside the tests.
 #[must_use]
 pub fn binary() -> PathBuf {
@@ -61,6 +66,10 @@ pub struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Gone with the directory else, and what failed may be on its side.
+            eprintln!("{}", last_words(&self.data));
+        }
         if let (Some(_), Some(engines)) = (&self._own, Engines::named()) {
             drop(self.child.start_kill());
             engines.drop_keyspaces(&self.data);
@@ -210,7 +219,7 @@ async fn spawn(data: &Path, options: &ServerOptions) -> (Child, String) {
     for set in &options.set {
         command.args(["--set", set]);
     }
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("server.stderr"));
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join(LOG));
     command
         .envs(options.env.iter().cloned())
         .stdin(Stdio::null())
@@ -222,8 +231,15 @@ async fn spawn(data: &Path, options: &ServerOptions) -> (Child, String) {
     let line = tokio::time::timeout(START_WAIT, lines.next_line()).await;
     let line = line.map_or(Some("nothing in time".to_owned()), |line| line.unwrap());
     let Some(url) = line.as_deref().and_then(|line| line.strip_prefix("listening on ")) else {
-        let log = std::fs::read_to_string(data.join("server.stderr")).unwrap_or_default();
-        panic!("the server did not start: {line:?}\n{log}");
+        panic!("the server did not start: {line:?}\n{}", last_words(data));
     };
     (child, url.to_owned())
+}
+
+/// The end of what a server on a directory has logged.
+fn last_words(data: &Path) -> String {
+    let log = std::fs::read_to_string(data.join(LOG)).unwrap_or_default();
+    let lines: Vec<_> = log.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(LAST_WORDS_LINES)..).unwrap_or_default();
+    format!("the last that the server on {} has logged:\n{}", data.display(), last.join("\n"))
 }

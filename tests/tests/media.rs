@@ -209,7 +209,7 @@ fn lose_objects(server: &Server) -> usize {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.extend((!path.ends_with("snapshots")).then_some(path));
-            } else if path.extension().is_none_or(|ext| ext != "json") {
+            } else if path.extension().is_none_or(|ext| ext != "json" && ext != "lock") {
                 std::fs::remove_file(path).unwrap();
                 lost += 1;
             }

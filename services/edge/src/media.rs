@@ -2,13 +2,14 @@
 //! the object store is not ours to lock.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parley_domain::{
     GroupId, MediaClaims, MediaDescription, MediaFault, MediaId, MessageId, MessageSent, RollbackReason, Seq,
     UserId,
 };
 use parley_keys::open_media_url;
-use parley_media::StoredObject;
+use parley_media::{MediaStore, StoredObject};
 use parley_wire::service::Wish;
 use tokio::sync::Semaphore;
 
@@ -48,6 +49,9 @@ fn is_as_announced(object: &StoredObject, claims: &MediaClaims) -> bool {
         && object.uploader.as_ref().is_none_or(|uploader| *uploader == claims.uploader)
 }
 
+/// Between the looks after which a message without its object is rolled back.
+const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
+
 /// A message that carries an object.
 #[derive(Debug, Clone)]
 pub(crate) struct Carrier {
@@ -77,16 +81,16 @@ pub(crate) fn look_again(shared: &Arc<Shared>, group_id: GroupId, seq: Seq, mess
     });
 }
 
-/// Compensates a message whose object is certainly gone. Several edges may do so at once: the owner of the group
+/// Compensates a message whose object is certainly gone: twice not found, in a store that is there. One that lost its bucket or its
+/// directory for a while has no object either, and what was rolled back stays so. Several edges may do so at once: the owner of the group
 /// appends one event.
 pub(crate) async fn roll_back_if_gone(shared: &Shared, carrier: &Carrier) {
-    match shared.engines.media.look(carrier.media_id).await {
-        Ok(Some(_)) => return,
-        Ok(None) => {}
-        Err(error) => {
-            broken("the object of a message can't be looked at", &error);
-            return;
-        }
+    if !is_gone(shared.engines.media.as_ref(), carrier.media_id).await {
+        return;
+    }
+    tokio::time::sleep(SECOND_LOOK_AFTER).await;
+    if !is_gone(shared.engines.media.as_ref(), carrier.media_id).await {
+        return;
     }
     let wish = Wish::RollBack {
         message_id: carrier.message_id,
@@ -100,11 +104,38 @@ pub(crate) async fn roll_back_if_gone(shared: &Shared, carrier: &Carrier) {
     }
 }
 
+/// Whether a store that can be used has no such object.
+async fn is_gone(media: &dyn MediaStore, media_id: MediaId) -> bool {
+    let looked = async {
+        if media.look(media_id).await?.is_some() {
+            return Ok(false);
+        }
+        media.ready().await.map(|()| true)
+    };
+    looked.await.unwrap_or_else(|error: parley_media::Error| {
+        broken("the object of a message can't be looked at", &error);
+        false
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use parley_domain::Timestamp;
+    use parley_media::providers::embedded::{EmbeddedMedia, EmbeddedOptions};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_is_gone_itself_has_lost_no_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let (public_url, clock) = ("http://127.0.0.1:1".to_owned(), Arc::new(parley_wire::clock::now));
+        let media =
+            EmbeddedMedia::open(dir.path(), EmbeddedOptions { public_url, bytes_max: 1, clock }).unwrap();
+        let id = MediaId::from_bytes([7; 16]);
+        assert!(is_gone(&media, id).await);
+        std::fs::rename(dir.path().join("objects"), dir.path().join("elsewhere")).unwrap();
+        assert!(!is_gone(&media, id).await, "a directory that isn't there says nothing of what lay in it");
+    }
 
     #[test]
     fn an_object_must_be_what_was_announced() {

@@ -31,8 +31,9 @@ use task::Task;
 
 /// Requests that may wait for the task; beyond that `busy`.
 const QUEUE_REQUESTS_MAX: usize = 65_536;
-/// How long a request may look for an owner that answers it. A partition moves within less.
-const REQUEST_WAIT: Duration = Duration::from_secs(10);
+/// How long a request may look for an owner that answers it. A partition moves within less. Less than who asks waits for an answer
+/// ([`Options::write_wait`](crate::Options)): only here it is known that a request went to nobody, and so that nothing was stored.
+const REQUEST_WAIT: Duration = Duration::from_secs(9);
 /// How long to wait before a profile's owner is asked again.
 const PROFILE_RETRY: Duration = Duration::from_millis(100);
 

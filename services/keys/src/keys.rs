@@ -237,6 +237,18 @@ impl Keys {
         Ok(Arc::new(key))
     }
 
+    /// Whether the ring is the one that the store's keys were wrapped under, as far as some of them tell; also while there are none.
+    /// With another one nothing that is there could be read, and what is made here by nobody else.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_of_ring(&self) -> Result<bool, StoreError> {
+        /// More than one, since one may be damaged.
+        const SOME: usize = 16;
+        let some = self.store.page(None, SOME).await?;
+        Ok(some.is_empty() || some.iter().any(|stored| self.unwrap(stored).is_ok()))
+    }
+
     /// Wraps every data key anew under the ring's active key, a page at a time; returns how many were.
     ///
     /// # Errors

@@ -49,6 +49,19 @@ async fn content_opens_in_its_place_only_and_after_a_rotation_too() {
 }
 
 #[tokio::test]
+async fn a_ring_that_opens_none_of_the_stores_keys_is_anothers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = EmbeddedKeyStore::open(&dir.path().join("store")).unwrap();
+    let under =
+        |ring: &str| Keys::new(KeyRing::open_or_create(&dir.path().join(ring)).unwrap(), store.clone());
+    let (own, other) = (under("own.json"), under("other.json"));
+    assert!(other.is_of_ring().await.unwrap(), "there are no keys yet");
+    own.for_sealing([GROUP], Timestamp(0)).await.unwrap();
+    assert!(own.is_of_ring().await.unwrap());
+    assert!(!other.is_of_ring().await.unwrap());
+}
+
+#[tokio::test]
 async fn a_group_gets_one_key_a_period_and_none_is_left_once_destroyed() {
     let dir = tempfile::tempdir().unwrap();
     let keys = keys(dir.path());

@@ -39,6 +39,11 @@ use engines::Engines;
 use roles::Roles;
 use roster::{Entry, Present, Role};
 
+/// All that there are.
+const ROLES: usize = 3;
+/// How long a start waits until every partition has an owner. To take one over takes a second; a member of the group that went without
+/// a word is waited for by the brokers, for 6 s.
+const OWNED_WAIT: Duration = Duration::from_secs(60);
 /// How often gauges are set.
 const METRICS_EVERY: Duration = Duration::from_secs(2);
 
@@ -87,9 +92,29 @@ pub(crate) async fn serve(config: Config, metrics: PrometheusHandle, roles: &[Ro
             return Ok(());
         }
     };
+    tokio::select! {
+        () = until_owned(&process) => {}
+        () = signals.next() => return signals.stop(stop(process, roles), traces, false).await,
+    }
     print_line(&format!("listening on http://{address}"))?;
     let failed = signals.until_told(&mut process.tasks).await;
     signals.stop(stop(process, roles), traces, failed).await
+}
+
+/// Returns once every partition has an owner, if this process plays every part: then it is ready, and whoever waited for its line
+/// may write. Not for ever, since whoever reads needs no owner.
+async fn until_owned(process: &Process) {
+    if process.entry.borrow().roles.len() < ROLES {
+        return;
+    }
+    let partitions = process.engines.log.partitions();
+    let mut present = process.present.clone();
+    let owned = present.wait_for(|present| present.owners.missing(partitions) == 0);
+    if tokio::time::timeout(OWNED_WAIT, owned).await.is_err() {
+        let missing = process.present.borrow().owners.missing(partitions);
+        let waited_s = OWNED_WAIT.as_secs();
+        tracing::error!(missing, waited_s, "partitions have no owner yet: nothing can be written to them");
+    }
 }
 
 async fn bind(listen: &str) -> anyhow::Result<TcpListener> {
@@ -128,7 +153,7 @@ async fn start(
     if tls.is_none() && !rpc.local_addr()?.ip().is_loopback() {
         tracing::warn!(address = %rpc.local_addr()?, "other processes are called without TLS: set rpc.tls_ca and its companions");
     }
-    let alone = roles.len() == 3;
+    let alone = roles.len() == ROLES;
     let engines = Engines::open(&config, alone).await?;
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let channels = Channels::new(tls.clone());
@@ -138,7 +163,8 @@ async fn start(
     let (seen, present) = watch::channel(Present::default());
     let entry =
         watch::Sender::new(Entry { rpc: advertised, roles, terms: Default::default(), sockets: None });
-    tasks.spawn(roster::follow(engines.log.roster(), seen, stop.clone()));
+    let own = Some((instance.clone(), entry.subscribe()));
+    tasks.spawn(roster::follow(engines.log.roster(), own, seen, stop.clone()));
     tasks.spawn(roster::say(engines.log.roster(), instance.clone(), entry.subscribe(), stop.clone()));
     tasks.spawn(upkeep(metrics.clone(), stop.clone()));
     tracing::info!(instance, "engines opened");

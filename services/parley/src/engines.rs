@@ -27,11 +27,6 @@ pub(crate) fn place(url: &str, own: PathBuf) -> PathBuf {
     url.split_once(':').map_or(own, |(_, dir)| PathBuf::from(dir))
 }
 
-/// Where the objects lie.
-pub(crate) fn media_dir(config: &Config, dir: &DataDir) -> PathBuf {
-    place(&config.media, dir.media())
-}
-
 /// Where the log lies.
 pub(crate) fn log_dir(config: &Config, dir: &DataDir) -> PathBuf {
     log_place(config, dir.path())

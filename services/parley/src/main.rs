@@ -11,6 +11,7 @@ mod export;
 mod import;
 mod keys;
 mod log;
+mod media;
 mod progress;
 mod rebuild;
 mod serve;

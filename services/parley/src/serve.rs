@@ -11,9 +11,8 @@ use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parley_edge::auth::Authenticator;
 use parley_edge::{Edge, Hub};
-use parley_media::providers::embedded::{EmbeddedMedia, EmbeddedOptions, ROUTE};
+use parley_media::providers::embedded::ROUTE;
 use parley_projector::Projector;
-use parley_wire::clock;
 use parley_wire::service::NoPeers;
 use parley_writer::Writer;
 use tokio::net::TcpListener;
@@ -24,9 +23,10 @@ use crate::cluster::roster::Role;
 use crate::config::{self, Config, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::engines::Engines;
+use crate::media::{self, Media};
 use crate::signals::Signals;
 use crate::web::Web;
-use crate::{admin, cluster, data_dir, docs, engines, print_line, telemetry};
+use crate::{admin, cluster, data_dir, docs, print_line, telemetry};
 pub(crate) use probes::as_float;
 
 /// How long requests over HTTP get to end.
@@ -119,16 +119,8 @@ async fn start(
     auth: Authenticator,
     metrics: PrometheusHandle,
 ) -> anyhow::Result<Roles> {
-    let public_url = if config.http.public_url.is_empty() {
-        format!("http://{address}")
-    } else {
-        config.http.public_url.clone()
-    };
-    let web = Web::new(config, address, &public_url)?;
-    let media_options =
-        EmbeddedOptions { public_url, bytes_max: config.limits.media_bytes, clock: Arc::new(clock::now) };
-    let media = Arc::new(EmbeddedMedia::open(&engines::media_dir(config, &engines.dir), media_options)?);
-    let media_service = media.service();
+    let Media { store: media, own, origin } = media::open(config, address, engines.dir.media())?;
+    let web = Web::new(config, address, &origin)?;
     let hub = Hub::new(engines.log.epoch());
     let (live, projector) = Projector::start(engines.log.clone(), engines.reads.clone()).await?;
     let writer_engines = parley_writer::Engines {
@@ -155,7 +147,10 @@ async fn start(
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let origins = web.origins(&config.http.origins);
-    let mut app = edge.router().route_service(ROUTE, media_service).merge(docs::router()).merge(web.router());
+    let mut app = edge.router().merge(docs::router()).merge(web.router());
+    if let Some(own) = own {
+        app = app.route_service(ROUTE, own.service());
+    }
     let probes = probes::router(edge.clone(), metrics.clone());
     match apart {
         None => app = app.merge(probes),

@@ -2,10 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parley_domain::{GroupId, Rejection, Seq};
 use parley_eventlog::{AppendError, Appending, Bound, EventLog, ReadError, Record, TopicPartition};
 use parley_wire::service::{Notice, Reply, ReplyTo};
+
+/// How long the log may take for an answer. More than any provider takes to give an append up (Kafka's 10 s, and 5 s for a request
+/// that is under way then), so that what has no answer by then doesn't come to be in the log later: a claim of it would harm the
+/// next owner.
+const APPEND_WAIT: Duration = Duration::from_secs(30);
 
 /// An answer that may be given once everything up to and including its flight is durable.
 pub(crate) enum Answer {
@@ -44,9 +50,7 @@ impl Flight {
         let append = async {
             match appending {
                 None => Ok(Vec::new()),
-                Some(appending) => appending
-                    .await
-                    .unwrap_or_else(|_| Err(AppendError::Unknown("the log gave no answer".into()))),
+                Some(appending) => answered(appending).await,
             }
         };
         let (places, known): (Vec<_>, Vec<_>) = self.rests_on.iter().map(|(at, end)| (*at, *end)).unzip();
@@ -70,10 +74,41 @@ impl Flight {
     }
 }
 
+/// The log's answer to an append, as unknown if it gives none. An answer that never came would hold up all that follow it, and
+/// without a word.
+pub(crate) async fn answered(appending: Appending) -> Result<Vec<u64>, AppendError> {
+    match tokio::time::timeout(APPEND_WAIT, appending).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(AppendError::Unknown("the log gave no answer".into())),
+        Err(_) => Err(AppendError::Unknown("the log gave no answer in time".into())),
+    }
+}
+
 /// A flight and what became of it.
 pub(crate) struct Landed {
     pub(crate) flight: Flight,
     pub(crate) outcome: Result<Vec<u64>, AppendError>,
     /// Where the log has gone beyond what was known when the flight began, and how far.
     pub(crate) beyond: Result<Vec<(TopicPartition, u64)>, ReadError>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_append_without_an_answer_is_unknown() {
+        let (reply, appending) = tokio::sync::oneshot::channel();
+        assert!(
+            matches!(answered(appending).await, Err(AppendError::Unknown(_))),
+            "it waits for nobody for ever"
+        );
+        assert!(reply.is_closed());
+        let (reply, appending) = tokio::sync::oneshot::channel();
+        drop(reply);
+        assert!(matches!(answered(appending).await, Err(AppendError::Unknown(_))));
+        let (reply, appending) = tokio::sync::oneshot::channel();
+        reply.send(Ok(vec![7])).unwrap();
+        assert_eq!(answered(appending).await.unwrap(), [7]);
+    }
 }

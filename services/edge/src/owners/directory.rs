@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use parley_domain::PartitionCount;
+
 /// The owner of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedBy {
@@ -30,6 +32,12 @@ impl Owners {
     #[must_use]
     pub fn owner(&self, partition: u32) -> Option<&OwnedBy> {
         self.0.get(&partition)
+    }
+
+    /// How many of so many partitions nobody owns.
+    #[must_use]
+    pub fn missing(&self, partitions: PartitionCount) -> usize {
+        (0..partitions.get()).filter(|partition| !self.0.contains_key(partition)).count()
     }
 
     /// All of them, by partition.

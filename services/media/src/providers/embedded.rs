@@ -57,7 +57,7 @@ pub struct EmbeddedMedia {
 
 impl EmbeddedMedia {
     /// Opens or makes the directory, its credentials, and clears away what uploads left that a crash cut off.
-    /// Blocks for a few file operations. One process a directory: the caller holds the data directory's lock.
+    /// Blocks for a few file operations. One process a directory: another one is refused.
     ///
     /// # Errors
     /// [`Error::Configuration`] for the URL, [`Error::File`], [`Error::Credentials`].

@@ -124,6 +124,8 @@ async fn what_was_acknowledged_survives_a_restart_and_what_was_not_goes() {
     // As a crash in mid-upload leaves it.
     fs::write(harness.dir.path().join("uploads/17"), "PMO1 half of it").unwrap();
 
+    // The lock goes with a process, and this one goes on.
+    fs::remove_file(harness.dir.path().join("media.lock")).unwrap();
     let media = open(harness.dir.path(), harness.address, now());
     assert_eq!(entries(harness.dir.path(), "uploads"), 0);
     assert_eq!(media.look(case.claims.media_id).await.unwrap(), before);
@@ -155,6 +157,22 @@ async fn a_damaged_file_is_an_error_and_no_object() {
     }
     fs::write(&path, &whole).unwrap();
     assert!(harness.media.look(case.claims.media_id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_directory_is_refused() {
+    let harness = Harness::start().await;
+    let options = || parley_media::providers::embedded::EmbeddedOptions {
+        public_url: "http://127.0.0.1:1".into(),
+        bytes_max: 1,
+        clock: std::sync::Arc::new(|| parley_domain::Timestamp(0)),
+    };
+    let path = harness.dir.path().to_owned();
+    let uploads = path.join("uploads");
+    fs::write(uploads.join("0"), "under way").unwrap();
+    let second = parley_media::providers::embedded::EmbeddedMedia::open(&path, options());
+    assert!(matches!(second, Err(Error::File { .. })));
+    assert_eq!(entries(&path, "uploads"), 1, "what the first has under way stays");
 }
 
 #[tokio::test]

@@ -89,8 +89,22 @@ pub(crate) async fn shared_reads(
 /// # Errors
 /// What can't be opened.
 pub(crate) async fn open_keys(config: &Config) -> anyhow::Result<Keys> {
-    let ring = ring(&ring_path(config), &config.data_dir())?;
-    Ok(Keys::new(ring, key_store(config).await?))
+    let (path, store) = (ring_path(config), key_store(config).await?);
+    let is_begun = !store.page(None, 1).await.context("the key store can't be read")?.is_empty();
+    // A fresh one would open none of them, and its own keys would be opened by no other process.
+    anyhow::ensure!(
+        path.exists() || !is_begun,
+        "the key ring {} is missing, but there are data keys that one wrapped: give this machine the ring that the others have, or \
+         name it with keys.ring",
+        path.display()
+    );
+    let keys = Keys::new(ring(&path, &config.data_dir())?, store);
+    anyhow::ensure!(
+        keys.is_of_ring().await.context("the key store can't be read")?,
+        "the key ring {} opens none of the data keys that there are: it isn't the one that the other processes have",
+        path.display()
+    );
+    Ok(keys)
 }
 
 /// The file of the ring that all processes share.

@@ -23,7 +23,7 @@ pub(crate) async fn run(config: &Config, wish: Wish, bar: &ProgressBar) -> anyho
     let engines = Engines::open(config, false).await?;
     let stop = CancellationToken::new();
     let (seen, present) = watch::channel(Present::default());
-    let following = tokio::spawn(roster::follow(engines.log.roster(), seen, stop.clone()));
+    let following = tokio::spawn(roster::follow(engines.log.roster(), None, seen, stop.clone()));
     tokio::time::sleep(roster::HEARD_AFTER).await;
     let projectors = AllProjectors { channels: Arc::new(Channels::new(config.tls()?)), present };
     let outcome = perform(engines.log.clone(), engines.reads.clone(), Some(&projectors), wish, bar).await;

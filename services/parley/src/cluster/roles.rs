@@ -8,11 +8,8 @@ use parley_edge::auth::Authenticator;
 use parley_edge::{Edge, Hub, RemoteOwners};
 use parley_eventlog::EventLog;
 use parley_eventlog::providers::kafka::{AssignmentOptions, Assignments};
-use parley_media::MediaStore;
-use parley_media::providers::embedded::{EmbeddedMedia, EmbeddedOptions, ROUTE};
-use parley_media::providers::s3::S3Media;
+use parley_media::providers::embedded::ROUTE;
 use parley_projector::{Follower, Projector, Reached};
-use parley_wire::clock;
 use parley_wire::rpc::{self, Tls};
 use parley_writer::{AssignedWriter, Owned};
 use tokio::net::TcpListener;
@@ -25,8 +22,9 @@ use super::peers::{AllEdges, OtherEdges};
 use super::probes::{self, Faults, Ready};
 use super::roster::{Present, Role};
 use crate::config::Config;
+use crate::media::{self, Media};
 use crate::web::Web;
-use crate::{data_dir, docs};
+use crate::{Usage, data_dir, docs};
 
 /// The groups by which partitions are shared out.
 const WRITERS: &str = "parley.writers";
@@ -227,7 +225,12 @@ async fn start_edge(
     if config.is_development() && !address.ip().is_loopback() {
         tracing::warn!(%address, "listening beyond this machine with the development key: configure auth.jwks or auth.hs256_secret");
     }
-    let Media { store: media, own, origin } = open_media(config, address)?;
+    let alone = process.entry.borrow().roles.len() == super::ROLES;
+    if !alone && config.s3_options()?.is_none() {
+        let why = "an edge as a process of its own needs an object store that edges can share: set media to s3://BUCKET";
+        return Err(Usage(why.into()).into());
+    }
+    let Media { store: media, own, origin } = media::open(config, address, config.data_dir().join("media"))?;
     let web = Web::new(config, address, &origin)?;
     let owners = owners_of(process);
     let partitions = process.engines.log.partitions();
@@ -258,38 +261,6 @@ async fn start_edge(
         routes = routes.route_service(ROUTE, media.service());
     }
     Ok((edge, routes, web.origins(&process.config.http.origins)))
-}
-
-/// The object store.
-struct Media {
-    store: Arc<dyn MediaStore>,
-    /// The one in this process, if it is that.
-    own: Option<Arc<EmbeddedMedia>>,
-    /// Where its signed URLs lead.
-    origin: String,
-}
-
-fn open_media(config: &Config, address: SocketAddr) -> anyhow::Result<Media> {
-    if let Some(options) = config.s3_options()? {
-        let origin = options.origin();
-        return Ok(Media {
-            store: Arc::new(S3Media::new(options, Arc::new(clock::now))?),
-            own: None,
-            origin,
-        });
-    }
-    let public_url = match config.http.public_url.as_str() {
-        "" => format!("http://{address}"),
-        url => url.to_owned(),
-    };
-    let options = EmbeddedOptions {
-        public_url: public_url.clone(),
-        bytes_max: config.limits.media_bytes,
-        clock: Arc::new(clock::now),
-    };
-    let dir = crate::engines::place(&config.media, config.data_dir().join("media"));
-    let media = Arc::new(EmbeddedMedia::open(&dir, options)?);
-    Ok(Media { store: media.clone(), own: Some(media), origin: public_url })
 }
 
 /// An edge that hears of everything late, as behind a bad network. That is no fault: others' faults show by it.
@@ -388,15 +359,16 @@ fn projector_ready(process: &Process, reached: Arc<Reached>) -> Ready {
 }
 
 fn edge_ready(process: &Process, edge: Arc<Edge>) -> Ready {
-    let (present, partitions) = (process.present.clone(), process.engines.log.partitions().get());
+    let (present, partitions) = (process.present.clone(), process.engines.log.partitions());
     Arc::new(move || {
         let (edge, present) = (edge.clone(), present.clone());
         Box::pin(async move {
             let owners = present.borrow().owners.clone();
-            let without = (0..partitions).filter(|partition| owners.owner(*partition).is_none()).count();
             let mut faults = edge.readiness().await;
-            if without > 0 {
-                faults.push(("writers", format!("{without} of {partitions} partitions have no owner")));
+            let missing = owners.missing(partitions);
+            if missing > 0 {
+                let all = partitions.get();
+                faults.push(("writers", format!("{missing} of {all} partitions have no owner")));
             }
             faults
         })

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use parley_edge::{OwnedBy, Owners};
 use parley_eventlog::providers::kafka::{Roster, Sighting};
 use serde::{Deserialize, Serialize};
@@ -14,12 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a process says that it is there, whether or not anything changed.
 const SAY_EVERY: Duration = Duration::from_secs(2);
-/// After so long without a word a process counts as gone. Only a hint: what it owns is decided in the log.
-const GONE_AFTER: Duration = Duration::from_secs(10);
+/// After so long without a word a process counts as gone. Only a hint: what it owns is decided in the log. Longer than one word may
+/// take when the brokers are slow (10 s, and what comes between two), so that who is alive doesn't vanish by that.
+const GONE_AFTER: Duration = Duration::from_secs(13);
 /// How long it takes at most until everybody who is there has been heard of.
 pub(crate) const HEARD_AFTER: Duration = Duration::from_secs(3);
 /// How often it is looked who is gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// After so long without anybody's word, one's own included, the reader stands still, not the others: the roster is read anew.
+const SILENCE: Duration = Duration::from_secs(6);
 /// How long to wait after the roster couldn't be read or written.
 const RETRY: Duration = Duration::from_millis(500);
 /// Processes that are remembered.
@@ -112,14 +116,23 @@ pub(crate) async fn say(
     drop(tokio::time::timeout(RETRY, roster.leave(&instance)).await);
 }
 
-/// Follows who is there, until told to stop.
-pub(crate) async fn follow(roster: Roster, present: watch::Sender<Present>, stop: CancellationToken) {
+/// A process' own name and what it says of itself.
+pub(crate) type Own = (String, watch::Receiver<Entry>);
+
+/// Follows who is there, until told to stop. This process itself, `own`, if it is one of them, is there whatever the roster says:
+/// where it plays every part, it must not depend on hearing of itself.
+pub(crate) async fn follow(
+    roster: Roster,
+    mut own: Option<Own>,
+    present: watch::Sender<Present>,
+    stop: CancellationToken,
+) {
     let mut seen: HashMap<String, (Entry, Instant)> = HashMap::new();
     let mut logged = false;
     loop {
         let outcome = tokio::select! {
             () = stop.cancelled() => return,
-            outcome = follow_on(&roster, &mut seen, &present) => outcome,
+            outcome = follow_on(&roster, &mut own, &mut seen, &present) => outcome,
         };
         if let Err(error) = outcome
             && !std::mem::replace(&mut logged, true)
@@ -149,17 +162,23 @@ pub(crate) async fn heard(roster: &Roster) -> Result<Present, parley_eventlog::R
 
 async fn follow_on(
     roster: &Roster,
+    own: &mut Option<Own>,
     seen: &mut HashMap<String, (Entry, Instant)>,
     present: &watch::Sender<Present>,
 ) -> Result<(), parley_eventlog::ReadError> {
     let mut watch = roster.watch(GONE_AFTER).await?;
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut heard = Instant::now();
     loop {
         tokio::select! {
-            sightings = watch.next() => sightings?.into_iter().for_each(|sighting| take(seen, sighting)),
+            sightings = watch.next() => {
+                sightings?.into_iter().for_each(|sighting| take(seen, sighting));
+                heard = Instant::now();
+            }
             _ = look.tick() => seen.retain(|_, (_, at)| at.elapsed() < GONE_AFTER),
+            Some(Ok(())) = OptionFuture::from(own.as_mut().map(|(_, entry)| entry.changed())) => {}
         }
-        let now = Present::of(seen.iter().map(|(name, (entry, _))| (name.clone(), entry.clone())).collect());
+        let now = present_of(seen, own.as_mut());
         present.send_if_modified(|known| {
             let changed = *known != now;
             if changed {
@@ -167,7 +186,19 @@ async fn follow_on(
             }
             changed
         });
+        if own.is_some() && heard.elapsed() > SILENCE {
+            return Err(parley_eventlog::ReadError::Io(std::io::ErrorKind::TimedOut.into()));
+        }
     }
+}
+
+/// Who was heard of, and this process itself.
+fn present_of(seen: &HashMap<String, (Entry, Instant)>, own: Option<&mut Own>) -> Present {
+    let heard = seen.iter().map(|(name, (entry, _))| (name.clone(), entry.clone()));
+    // The later one counts.
+    Present::of(
+        heard.chain(own.map(|(name, entry)| (name.clone(), entry.borrow_and_update().clone()))).collect(),
+    )
 }
 
 fn take(seen: &mut HashMap<String, (Entry, Instant)>, sighting: Sighting) {
@@ -205,6 +236,22 @@ mod tests {
         assert_eq!(present.owners.owner(1).unwrap().address, "a:1");
         assert_eq!(present.addresses(Role::Writer, "frozen"), ["b:2"]);
         assert!(present.addresses(Role::Edge, "").is_empty());
+    }
+
+    #[test]
+    fn this_process_is_there_as_it_is_now_whatever_was_heard_of_it() {
+        let mut seen = HashMap::new();
+        let (says, hears) = watch::channel(entry("a:1", &[(0, 6)]));
+        let mut own = ("own".to_owned(), hears);
+        assert_eq!(present_of(&seen, Some(&mut own)).owners.owner(0).unwrap().term, 6);
+        says.send_replace(entry("a:1", &[(0, 7)]));
+        seen.insert("own".to_owned(), (entry("a:1", &[(0, 5), (1, 6)]), Instant::now()));
+        seen.insert("other".to_owned(), (entry("b:2", &[(2, 8)]), Instant::now()));
+        let present = present_of(&seen, Some(&mut own));
+        let terms: Vec<_> = present.owners.iter().map(|(partition, owner)| (partition, owner.term)).collect();
+        assert_eq!((terms, present.entries.len()), (vec![(0, 7), (2, 8)], 2));
+        let of_nobody = present_of(&seen, None);
+        assert_eq!(of_nobody.owners.owner(0).unwrap().term, 5, "who only asks hears what all do");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::State;
 use super::lane::Lane;
+use crate::flight::answered;
 use crate::options::{Engines, Options};
 
 /// Records looked at in one go for claims of others.
@@ -28,8 +29,7 @@ pub(super) async fn claim_all(
         .collect();
     let claims: Vec<_> = places.iter().map(|at| (*at, claim(options))).collect();
     let ids: Vec<EventId> = claims.iter().map(|(_, record)| record.id).collect();
-    let appended = engines.log.append(claims).await;
-    let offsets = appended.map_err(|_| AppendError::Unknown("the log gave no answer".into()))??;
+    let offsets = answered(engines.log.append(claims)).await?;
     let lanes = offsets.into_iter().zip(ids).map(|(offset, id)| Lane::claimed(offset, id));
     Ok(places.into_iter().zip(lanes).collect())
 }

@@ -41,6 +41,13 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// no sooner than 1 s after it joined last (`rkcg_join_intvl`), and who came new, and is to get them, joined shortly before.
 /// What is left of the second is for their release, and for telling of the rebalance.
 const KEEP: Duration = Duration::from_millis(600);
+/// After so long without any assignment the client is made anew: a join waits no longer than for a member that went without a word
+/// (a session), and one of librdkafka's that lost the answer to its first question, to a broker that was slow, asks again when it next
+/// looks for topics, or never. Doubled each time up to [`JOIN_PATIENCE_MAX`], as brokers may be away.
+const JOIN_PATIENCE: Duration = Duration::from_secs(15);
+const JOIN_PATIENCE_MAX: Duration = Duration::from_secs(120);
+/// How often the client looks for its topic, which is also when it goes on with a join that waits for it.
+const TOPIC_LOOK_MS: &str = "3000";
 /// A member tells that it lives this many times within a session, and learns of changes at the same moments.
 const HEARTBEATS: u32 = 30;
 
@@ -106,14 +113,21 @@ impl Assignments {
         };
         let (sender, assignment) = watch::channel(Assignment::default());
         let member = Arc::new(Member::default());
-        let fail = |source| AssignmentError::Kafka { group: group.clone(), source };
+        let named = group.clone();
+        let fail = |source| AssignmentError::Kafka { group: named, source };
         let patience = options.release_patience;
-        let context = Context { member: Arc::clone(&member), patience, assignment: sender };
-        let consumer: BaseConsumer<Context> =
-            config(log, &options, &group).create_with_context(context).map_err(fail)?;
-        consumer.subscribe(&[&log.topic(Topic::Events)]).map_err(fail)?;
+        let (config, topic) = (config(log, &options, &group), log.topic(Topic::Events));
+        let of_thread = Arc::clone(&member);
+        let make = move || {
+            let (member, assignment) = (Arc::clone(&of_thread), sender.clone());
+            let context = Context { group: group.clone(), member, patience, assignment };
+            let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
+            consumer.subscribe(&[&topic])?;
+            Ok(consumer)
+        };
+        let consumer = make().map_err(fail)?;
         let thread = std::thread::Builder::new().name("parley-group".to_owned());
-        thread.spawn(move || run(consumer)).map_err(AssignmentError::Thread)?;
+        thread.spawn(move || run(consumer, make)).map_err(AssignmentError::Thread)?;
         Ok(Self { member, patience, assignment })
     }
 
@@ -194,6 +208,7 @@ fn config(log: &KafkaOptions, options: &AssignmentOptions, group: &str) -> rdkaf
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.as_millis().to_string())
         .set("heartbeat.interval.ms", (session / HEARTBEATS).as_millis().to_string())
+        .set("topic.metadata.refresh.interval.ms", TOPIC_LOOK_MS)
         // The thread below does nothing but poll.
         .set("max.poll.interval.ms", "300000")
         .set("enable.auto.commit", "false")
@@ -206,9 +221,19 @@ fn config(log: &KafkaOptions, options: &AssignmentOptions, group: &str) -> rdkaf
 }
 
 /// Polls, so that the calls back come, until the owner leaves. Letting go of the consumer leaves the group.
-fn run(consumer: BaseConsumer<Context>) {
+fn run(mut consumer: BaseConsumer<Context>, make: impl Fn() -> KafkaResult<BaseConsumer<Context>>) {
     let mut last_error = None;
+    let (mut begun, mut patience) = (Instant::now(), JOIN_PATIENCE);
     while !consumer.context().member.is_leaving.load(Ordering::Acquire) {
+        if begun.elapsed() > patience && consumer.context().waits() {
+            let (group, waited_s) = (&consumer.context().group, patience.as_secs());
+            tracing::warn!(group, waited_s, "the brokers assigned nothing: joining anew");
+            match make() {
+                Ok(made) => consumer = made,
+                Err(error) => tracing::warn!(%error, "no other client can be made"),
+            }
+            (begun, patience) = (Instant::now(), (patience * 2).min(JOIN_PATIENCE_MAX));
+        }
         match consumer.poll(POLL) {
             // At most what was fetched before the pause.
             None | Some(Ok(_)) => {}
@@ -227,12 +252,18 @@ fn run(consumer: BaseConsumer<Context>) {
 
 /// Gets the calls back.
 struct Context {
+    group: String,
     member: Arc<Member>,
     patience: Duration,
     assignment: watch::Sender<Assignment>,
 }
 
 impl Context {
+    /// Whether there was no assignment yet, not even of no partitions.
+    fn waits(&self) -> bool {
+        self.assignment.borrow().generation == 0
+    }
+
     /// Publishes a change, if it is one, and gives its generation.
     fn publish(&self, change: impl FnOnce(&mut BTreeSet<u32>)) -> Option<u64> {
         let mut published = None;
@@ -245,6 +276,7 @@ impl Context {
                 assignment.generation = now_millis().max(assignment.generation + 1);
                 published = Some(assignment.generation);
                 tracing::info!(
+                    group = self.group,
                     generation = assignment.generation,
                     partitions = assignment.partitions.len(),
                     "assigned"

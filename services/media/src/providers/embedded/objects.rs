@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -51,6 +52,8 @@ pub(super) struct Objects {
     objects: PathBuf,
     uploads: PathBuf,
     next_upload: AtomicU64,
+    /// Goes with the process. A second one would clear the uploads of the first away.
+    _lock: fs::File,
 }
 
 impl Objects {
@@ -64,6 +67,7 @@ impl Objects {
         for path in [&objects, &uploads] {
             private_dir(path).map_err(file(path))?;
         }
+        let lock = lock(dir)?;
         for entry in fs::read_dir(&uploads).map_err(file(&uploads))? {
             let path = entry.map_err(file(&uploads))?.path();
             fs::remove_file(&path).map_err(file(&path))?;
@@ -72,7 +76,7 @@ impl Objects {
         for path in [Some(dir), parent].into_iter().flatten() {
             sync_dir(path).map_err(file(path))?;
         }
-        Ok(Self { objects, uploads, next_upload: AtomicU64::new(0) })
+        Ok(Self { objects, uploads, next_upload: AtomicU64::new(0), _lock: lock })
     }
 
     /// Whether the directories can still be used.
@@ -134,6 +138,21 @@ impl Objects {
     fn path(&self, media_id: MediaId) -> PathBuf {
         self.objects.join(media_id.to_string())
     }
+}
+
+/// Keeps other processes away from a directory.
+fn lock(dir: &Path) -> Result<fs::File, Error> {
+    let path = dir.join("media.lock");
+    let opened = fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let locked = opened.and_then(|file| match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            let why = "another process has it: processes can share an object store only if it is S3";
+            Err(io::Error::new(ErrorKind::ResourceBusy, why))
+        }
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    });
+    locked.map_err(|source| Error::File { path, source })
 }
 
 /// An object, open for reading.
