@@ -113,11 +113,9 @@ fn receive(event: &str) -> Value {
 }
 
 fn close_codes() -> Value {
-    let closes = Close::ALL.iter().map(|close| {
-        let code = close.code();
-        let reconnect = code < 3_500;
-        json!({"code": code, "reason": close.reason(), "reconnect": reconnect})
-    });
+    let closes = Close::ALL.iter().map(
+        |close| json!({"code": close.code(), "reason": close.reason(), "reconnect": close.reconnects()}),
+    );
     closes.collect()
 }
 
