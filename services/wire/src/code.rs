@@ -112,6 +112,14 @@ impl Close {
         }
     }
 
+    /// Whether a client that finds its connection closed so opens another one: by the range of the code, as it does for a code
+    /// that it doesn't know. [`Close::Normal`] is no exception. The server only gives it back to a client that closed, which
+    /// knows what it wants; from anybody between the two it is a lost connection like any other.
+    #[must_use]
+    pub fn reconnects(self) -> bool {
+        self.code() < 3_500
+    }
+
     /// The reason in the close frame.
     #[must_use]
     pub fn reason(self) -> &'static str {

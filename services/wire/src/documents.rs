@@ -5,6 +5,8 @@ mod asyncapi;
 mod components;
 mod openapi;
 mod routes;
+pub(crate) mod shapes;
+pub(crate) mod values;
 
 pub use asyncapi::asyncapi;
 pub use openapi::openapi;

@@ -1,16 +1,17 @@
 //! The WebSocket's frames: text, one JSON object each, `{"event","id"?,"data"}`.
 
+mod group_event;
 mod incoming;
 mod outgoing;
 
+pub use group_event::{GroupEventBody, KindBody, rollback_name};
 pub use incoming::schemas as incoming_schemas;
 pub use incoming::{
     AckStatus, AcknowledgeMessage, ClientEvent, Incoming, Malformed, ResumeFrom, SendMessage, Subscribe,
     parse,
 };
 pub use outgoing::{
-    Accepted, Acknowledged, Authenticated, CreateNotified, ErrorBody, GoAway, GroupEventBody, GroupRef,
-    KindBody, MediaBody, MessageBody, MessageStatus, NotificationAcknowledged, NotificationBody, Pong,
-    PositionBody, Resumed, ResumedGroup, StandingBody, Subscribed, Welcome, WireError, encode_behind, names,
-    role_name, rollback_name,
+    Accepted, Acknowledged, Authenticated, CreateNotified, ErrorBody, GoAway, GroupRef, MediaBody,
+    MessageBody, MessageStatus, NotificationAcknowledged, NotificationBody, Pong, PositionBody, Resumed,
+    ResumedGroup, StandingBody, Subscribed, Welcome, WireError, encode_behind, names, role_name,
 };

@@ -1,10 +1,15 @@
 //! Bodies of the REST calls.
 
-use parley_domain::{Rejection, Seq};
+use parley_domain::{Limits, Rejection, Seq};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::documents::shapes::{GroupHead, with_members};
+use crate::documents::values::{
+    AVATAR_URL_BYTES_MAX, DISPLAY_NAME_BYTES_MAX, GivenRole, PAGE_ENTRIES_MAX, RoleText, SHOWN_MEMBERS_MAX,
+    Sha256Hex, Time, UserIdText,
+};
 pub use crate::frame::role_name;
 use crate::frame::{MessageBody, WireError};
 
@@ -27,8 +32,11 @@ impl ErrorEnvelope {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct CreateGroup {
+    #[schemars(length(min = 1, max = Limits::NAME_BYTES_MAX))]
     pub name: String,
+    #[schemars(length(max = Limits::DESCRIPTION_BYTES_MAX))]
     pub description: Option<String>,
+    #[schemars(with = "Vec<UserIdText>", length(max = Limits::MEMBERS_PER_CALL_MAX))]
     pub members: Vec<String>,
     pub group_id: Option<Uuid>,
 }
@@ -37,7 +45,9 @@ pub struct CreateGroup {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct UpdateGroup {
+    #[schemars(length(min = 1, max = Limits::NAME_BYTES_MAX))]
     pub name: Option<String>,
+    #[schemars(length(max = Limits::DESCRIPTION_BYTES_MAX))]
     pub description: Option<String>,
 }
 
@@ -45,6 +55,7 @@ pub struct UpdateGroup {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct AddMembers {
+    #[schemars(with = "Vec<UserIdText>", length(min = 1, max = Limits::MEMBERS_PER_CALL_MAX))]
     pub user_ids: Vec<String>,
 }
 
@@ -52,6 +63,7 @@ pub struct AddMembers {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct TransferOwnership {
+    #[schemars(with = "UserIdText")]
     pub user_id: String,
 }
 
@@ -59,6 +71,7 @@ pub struct TransferOwnership {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct SetRole {
+    #[schemars(with = "GivenRole")]
     pub role: String,
 }
 
@@ -66,7 +79,10 @@ pub struct SetRole {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct PutProfile {
+    #[schemars(length(min = 1, max = DISPLAY_NAME_BYTES_MAX))]
     pub display_name: String,
+    /// An http or https URL.
+    #[schemars(url, length(max = AVATAR_URL_BYTES_MAX))]
     pub avatar_url: Option<String>,
 }
 
@@ -75,24 +91,36 @@ pub struct PutProfile {
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct CreateUpload {
     pub group_id: Uuid,
+    /// A MIME type `image/…`, `video/…` or `audio/…`.
     pub content_type: String,
+    /// Bytes; at most `limits.media_bytes`.
+    #[schemars(range(min = 1))]
     pub content_length: u64,
+    /// Of the content.
+    #[schemars(with = "Sha256Hex")]
     pub sha256: String,
 }
 
 /// A group.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(transform = with_members)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct GroupBody {
     pub group_id: Uuid,
     pub name: String,
     pub description: String,
+    #[schemars(with = "UserIdText")]
     pub owner: String,
+    #[schemars(with = "UserIdText")]
     pub created_by: String,
+    #[schemars(with = "Time")]
     pub created_at: String,
+    #[schemars(with = "Time")]
     pub updated_at: String,
     pub member_count: u32,
+    /// The first of them; `member_count` is how many there are.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<MemberBody>", length(max = SHOWN_MEMBERS_MAX))]
     pub members: Option<Vec<MemberBody>>,
     pub head_seq: Seq,
     pub epoch: Uuid,
@@ -103,6 +131,7 @@ pub struct GroupBody {
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct ListedGroup {
     #[serde(flatten)]
+    #[schemars(with = "GroupHead")]
     pub group: GroupBody,
     pub delivered_seq: Seq,
     pub read_seq: Seq,
@@ -114,8 +143,11 @@ pub struct ListedGroup {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct MemberBody {
+    #[schemars(with = "UserIdText")]
     pub user_id: String,
+    #[schemars(with = "RoleText")]
     pub role: &'static str,
+    #[schemars(with = "Time")]
     pub joined_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered_seq: Option<Seq>,
@@ -127,6 +159,7 @@ pub struct MemberBody {
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct Groups {
+    #[schemars(length(max = PAGE_ENTRIES_MAX))]
     pub groups: Vec<ListedGroup>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
@@ -136,6 +169,7 @@ pub struct Groups {
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct Members {
+    #[schemars(length(max = PAGE_ENTRIES_MAX))]
     pub members: Vec<MemberBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
@@ -145,6 +179,7 @@ pub struct Members {
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct Messages {
+    #[schemars(length(max = PAGE_ENTRIES_MAX))]
     pub messages: Vec<MessageBody>,
     pub has_more: bool,
 }
@@ -154,9 +189,11 @@ pub struct Messages {
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct StatusBody {
     pub message_id: Uuid,
+    #[schemars(with = "UserIdText")]
     pub user_id: String,
     pub delivered: bool,
     pub read: bool,
+    #[schemars(with = "Time")]
     pub updated_at: String,
 }
 
@@ -164,6 +201,7 @@ pub struct StatusBody {
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct Statuses {
+    #[schemars(length(max = PAGE_ENTRIES_MAX))]
     pub statuses: Vec<StatusBody>,
     pub delivered_count: u32,
     pub read_count: u32,
@@ -177,8 +215,10 @@ pub struct Statuses {
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct UploadBody {
     pub method: String,
+    #[schemars(url)]
     pub url: String,
     pub headers: std::collections::BTreeMap<String, String>,
+    #[schemars(with = "Time")]
     pub expires_at: String,
 }
 
@@ -195,9 +235,11 @@ pub struct Upload {
 #[derive(Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct Download {
+    #[schemars(url)]
     pub url: String,
     pub content_type: String,
     pub content_length: u64,
+    #[schemars(with = "Time")]
     pub expires_at: String,
 }
 
@@ -205,9 +247,37 @@ pub struct Download {
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct ProfileBody {
+    #[schemars(with = "UserIdText")]
     pub user_id: String,
     pub display_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(url)]
     pub avatar_url: Option<String>,
+    #[schemars(with = "Time")]
     pub updated_at: String,
+}
+
+/// `GET /healthz`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Alive {
+    /// Always true: who isn't alive doesn't answer.
+    pub alive: bool,
+}
+
+/// Something that a server needs and hasn't.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct NotReady {
+    /// What it is.
+    pub name: String,
+    /// What is wrong with it, for people.
+    pub reason: String,
+}
+
+/// `GET /readyz`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Readiness {
+    /// Whether nothing is missing.
+    pub ready: bool,
+    /// What is missing; empty if nothing is.
+    pub not_ready: Vec<NotReady>,
 }

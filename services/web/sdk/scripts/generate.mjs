@@ -8,13 +8,19 @@ const read = (name) => JSON.parse(readFileSync(at(`../../../../schemas/${name}`)
 const openapi = read("openapi.json");
 const asyncapi = read("asyncapi.json");
 
+const union = (values) => values.map((one) => JSON.stringify(one)).join(" | ");
+/** All the error codes, which have a name. */
+const isCodes = (values) => values.length === openapi["x-error-codes"].length;
+
 const comment = (text, indent = "") => (text ? `${indent}/** ${text.replaceAll("*/", "* /")} */\n` : "");
 
 function type(schema, indent) {
   if (schema.$ref) return schema.$ref.split("/").at(-1);
   if (schema.anyOf) return schema.anyOf.map((one) => type(one, indent)).join(" | ");
   if ("const" in schema) return JSON.stringify(schema.const);
-  if (schema["x-extensible-enum"]) return "ErrorCode | (string & {})";
+  const known = schema["x-extensible-enum"];
+  if (known) return `${isCodes(known) ? "ErrorCode" : union(known)} | (string & {})`;
+  if (schema.enum) return union(schema.enum);
   if (Array.isArray(schema.type)) return schema.type.map((one) => type({ ...schema, type: one }, indent)).join(" | ");
   switch (schema.type) {
     case "array": {
@@ -48,7 +54,8 @@ function object(schema, indent = "") {
 function named(name, schema) {
   const head = comment(schema.description);
   if (!schema.oneOf) return `${head}export interface ${name} ${object(schema)}\n`;
-  const kinds = schema.oneOf.map((one) => object(one));
+  // The last choice is any kind that isn't known yet; with it TypeScript couldn't tell by `kind` which fields there are.
+  const kinds = schema.oneOf.filter(({ properties }) => !properties.kind.not).map((one) => object(one));
   return `${head}export type ${name} = ${object(schema)} & (${kinds.map((kind) => `\n  | ${kind.replaceAll("\n", "\n    ")}`).join("")}\n);\n`;
 }
 

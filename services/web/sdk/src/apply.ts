@@ -29,7 +29,7 @@ export function applyEvent(group: Group, entry: Entry, user: string): string | u
       return event.user_ids.includes(user) ? "not_a_member" : undefined;
     case "message_rolled_back":
       if (info?.last_message?.message_id === event.message_id) {
-        info.last_message = { ...info.last_message, text: null, media: null, media_url: null, withheld: "rolled_back" };
+        info.last_message = { ...info.last_message, text: undefined, media: undefined, media_url: undefined, withheld: "rolled_back" };
       }
       return undefined;
     case "group_dissolved":

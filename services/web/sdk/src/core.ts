@@ -18,7 +18,7 @@ import type { Entry, GroupRecord, Store } from "./store.js";
 import { applyEvent } from "./apply.js";
 import type {
   Acknowledged,
-  GroupBody,
+  GroupHead,
   GroupEventBody,
   ListedGroup,
   MessageBody,
@@ -136,12 +136,12 @@ export class Core {
   }
 
   /** A group that the server described. */
-  learned(body: GroupBody): GroupBody {
+  learned<T extends GroupHead>(body: T): T {
     const group = this.groups.get(body.group_id);
     if (group) {
       const { delivered_seq, read_seq, unread } = group.record;
       const last_message = group.record.info?.last_message ?? null;
-      const info: ListedGroup = { ...body, delivered_seq, read_seq, unread, last_message };
+      const info: ListedGroup & { members?: unknown } = { ...body, delivered_seq, read_seq, unread, last_message };
       delete info.members;
       group.record.info = info;
       this.keeper.save(group);
@@ -151,7 +151,7 @@ export class Core {
   }
 
   /** Follows a group that this device doesn't know. */
-  async follow(body: GroupBody, addedBy?: string): Promise<Group> {
+  async follow(body: GroupHead, addedBy?: string): Promise<Group> {
     let group = this.groups.get(body.group_id);
     if (!group) {
       // From here on even if the connection ends before it is subscribed to: the next one resumes it.
@@ -414,7 +414,7 @@ export class Core {
 
   /** The last event that this user gets: acknowledged, so that the server needn't replay it again. */
   #ended(group: Group, seq: number, reason: string): void {
-    const request = { group_id: group.id, seq, status: "delivered" };
+    const request = { group_id: group.id, seq, status: "delivered" } as const;
     this.connection.request("acknowledge_group_message", request).catch(() => {});
     void this.#remove(group, reason);
   }

@@ -48,9 +48,12 @@ export const CLOSE_CODES: Readonly<Record<number, { reason: string; reconnect: b
 export interface ClientEvents {
   acknowledge_group_message: {
     group_id: string;
+    /** Exactly one of `message_id` and `seq` is needed. */
     message_id?: string | null;
+    /** Exactly one of `message_id` and `seq` is needed. */
     seq?: number | null;
-    status?: string | null;
+    /** `read` without it. */
+    status?: "delivered" | "read" | null;
   };
   acknowledge_notification: {
     notification_id: string;
@@ -72,12 +75,12 @@ export interface ClientEvents {
     client_message_id: string;
     /** The group. */
     group_id: string;
-    /** From `POST /v1/media/uploads`; needed for media. */
+    /** From `POST /v1/media/uploads`; needed for media, and not for `text`. */
     media_url?: string | null;
-    /** The text; needed for `text`, a caption for the others. */
+    /** The text, at most `limits.text_bytes`; needed for `text`, a caption for the others. */
     text?: string | null;
     /** `text`, `image`, `video` or `audio`. */
-    type: string;
+    type: "text" | "image" | "video" | "audio";
   };
   subscribe_to_group: {
     /** Replay starts after it; without it after the member's `delivered_seq`. */
@@ -114,8 +117,8 @@ export interface ServerEvents {
   pong: Pong;
   resumed: Resumed;
   subscribed_to_group: Subscribed;
-  typing: GroupRef;
-  unsubscribed_from_group: GroupRef;
+  typing: Typing;
+  unsubscribed_from_group: Unsubscribed;
   welcome: Welcome;
 }
 
@@ -156,6 +159,12 @@ export interface AddMembers {
   user_ids: string[];
 }
 
+/** `GET /healthz`. */
+export interface Alive {
+  /** Always true: who isn't alive doesn't answer. */
+  alive: boolean;
+}
+
 /** `authenticated`. */
 export interface Authenticated {
   expires_at: string;
@@ -178,9 +187,12 @@ export interface CreateNotified {
 
 /** `POST /media/uploads`. */
 export interface CreateUpload {
+  /** Bytes; at most `limits.media_bytes`. */
   content_length: number;
+  /** A MIME type `image/…`, `video/…` or `audio/…`. */
   content_type: string;
   group_id: string;
+  /** Of the content. */
   sha256: string;
 }
 
@@ -195,17 +207,17 @@ export interface Download {
 /** `error`. */
 export interface ErrorBody {
   /** The sender's id of it. */
-  client_message_id?: string | null;
+  client_message_id?: string;
   /** For programs. Go by `retryable` for a code that is unknown. */
   code: ErrorCode | (string & {});
   /** More about it, for programs. */
-  details?: Record<string, string> | null;
+  details?: Record<string, string>;
   /** The group that the request named. */
-  group_id?: string | null;
+  group_id?: string;
   message: string;
   /** The message that it is about. */
-  message_id?: string | null;
-  retry_after_ms?: number | null;
+  message_id?: string;
+  retry_after_ms?: number;
   retryable: boolean;
 }
 
@@ -230,7 +242,8 @@ export interface GroupBody {
   group_id: string;
   head_seq: number;
   member_count: number;
-  members?: MemberBody[] | null;
+  /** The first of them; `member_count` is how many there are. */
+  members: MemberBody[];
   name: string;
   owner: string;
   updated_at: string;
@@ -260,7 +273,7 @@ export type GroupEventBody = {
     }
   | {
       kind: "role_changed";
-      role: string;
+      role: "owner" | "admin" | "member";
       user_id: string;
     }
   | {
@@ -278,20 +291,50 @@ export type GroupEventBody = {
   | {
       kind: "message_rolled_back";
       message_id: string;
-      reason: string;
+      reason: "media_missing" | "unprojectable" | (string & {});
     }
 );
 
-/** `unsubscribed_from_group`, and what names a group and a user. */
-export interface GroupRef {
+/** A group without its members, as lists and notifications have it. */
+export interface GroupHead {
+  created_at: string;
+  created_by: string;
+  description: string;
+  epoch: string;
   group_id: string;
-  user_id?: string | null;
+  head_seq: number;
+  member_count: number;
+  name: string;
+  owner: string;
+  updated_at: string;
 }
 
 /** `GET /groups`. */
 export interface Groups {
   groups: ListedGroup[];
-  next_cursor?: string | null;
+  next_cursor?: string;
+}
+
+/** The limits of this server */
+export interface LimitsBody {
+  /** Bytes of a frame that a client sends, all its fragments together */
+  frame_bytes: number;
+  /** Members of a group */
+  group_members: number;
+  /** Bytes of an upload */
+  media_bytes: number;
+  /** Bytes that wait for a socket */
+  outbox_bytes: number;
+  /** Sends that a user may save up */
+  send_burst: number;
+  /** Sends of a user in a second, refused ones too; 0: no limit */
+  sends_per_second: number;
+  /** Bytes of a text */
+  text_bytes: number;
+  /** Groups of a user */
+  user_groups: number;
+  /** Sockets of a user */
+  user_sockets: number;
 }
 
 /** A group in the caller's list. */
@@ -305,7 +348,6 @@ export interface ListedGroup {
   head_seq: number;
   last_message: MessageBody | null;
   member_count: number;
-  members?: MemberBody[] | null;
   name: string;
   owner: string;
   read_seq: number;
@@ -322,17 +364,17 @@ export interface MediaBody {
 
 /** A member. */
 export interface MemberBody {
-  delivered_seq?: number | null;
+  delivered_seq?: number;
   joined_at: string;
-  read_seq?: number | null;
-  role: string;
+  read_seq?: number;
+  role: "owner" | "admin" | "member";
   user_id: string;
 }
 
 /** `GET /groups/{id}/members`. */
 export interface Members {
   members: MemberBody[];
-  next_cursor?: string | null;
+  next_cursor?: string;
 }
 
 /** `group_message`, and a message of the history. */
@@ -341,35 +383,43 @@ export interface MessageBody {
   created_at: string;
   epoch: string;
   group_id: string;
-  media?: MediaBody | null;
-  media_url?: string | null;
+  media?: MediaBody;
+  media_url?: string;
   message_id: string;
   position: PositionBody;
   sender: string;
   seq: number;
-  text?: string | null;
-  type: string;
+  text?: string;
+  type: "text" | "image" | "video" | "audio" | (string & {});
   updated_at: string;
-  withheld?: string | null;
+  withheld?: "rolled_back" | "erased" | (string & {});
 }
 
 /** `group_message_status`. */
 export interface MessageStatus {
   delivered_count: number;
-  delivered_seq?: number | null;
+  delivered_seq?: number;
   group_id: string;
   member_count: number;
   message_id: string;
   read_count: number;
-  read_seq?: number | null;
+  read_seq?: number;
   seq: number;
-  user_id?: string | null;
+  user_id?: string;
 }
 
 /** `GET /groups/{id}/messages`. */
 export interface Messages {
   has_more: boolean;
   messages: MessageBody[];
+}
+
+/** Something that a server needs and hasn't. */
+export interface NotReady {
+  /** What it is. */
+  name: string;
+  /** What is wrong with it, for people. */
+  reason: string;
 }
 
 /** `notification_acknowledged`. */
@@ -380,7 +430,7 @@ export interface NotificationAcknowledged {
 /** `a_group_created` and `added_to_group`. */
 export interface NotificationBody {
   added_by: string;
-  group: GroupBody;
+  group: GroupHead;
   notification_id: string;
 }
 
@@ -397,7 +447,7 @@ export interface PositionBody {
 
 /** A profile. */
 export interface ProfileBody {
-  avatar_url?: string | null;
+  avatar_url?: string;
   display_name: string;
   updated_at: string;
   user_id: string;
@@ -405,8 +455,17 @@ export interface ProfileBody {
 
 /** `PUT /users/me`. */
 export interface PutProfile {
+  /** An http or https URL. */
   avatar_url?: string | null;
   display_name: string;
+}
+
+/** `GET /readyz`. */
+export interface Readiness {
+  /** What is missing; empty if nothing is. */
+  not_ready: NotReady[];
+  /** Whether nothing is missing. */
+  ready: boolean;
 }
 
 /** One group of `resume`. */
@@ -429,13 +488,13 @@ export interface ResumedGroup {
   complete: boolean;
   from_seq: number;
   group_id: string;
-  reset_reason?: string | null;
+  reset_reason?: "epoch_changed" | "retention" | "limit" | "not_a_member" | "group_dissolved" | "group_not_found" | (string & {});
   to_seq: number;
 }
 
 /** `PUT /groups/{id}/members/{user_id}/role`. */
 export interface SetRole {
-  role: string;
+  role: "admin" | "member";
 }
 
 /** A group as it stands for one user. */
@@ -460,7 +519,7 @@ export interface StatusBody {
 export interface Statuses {
   delivered_count: number;
   member_count: number;
-  next_cursor?: string | null;
+  next_cursor?: string;
   read_count: number;
   statuses: StatusBody[];
 }
@@ -474,8 +533,8 @@ export interface Subscribed {
   group_id: string;
   head_seq: number;
   read_seq: number;
-  reset_reason?: string | null;
-  role: string;
+  reset_reason?: "epoch_changed" | "retention" | "limit" | "not_a_member" | "group_dissolved" | "group_not_found" | (string & {});
+  role: "owner" | "admin" | "member";
   to_seq: number;
   unread: number;
 }
@@ -483,6 +542,17 @@ export interface Subscribed {
 /** `PUT /groups/{id}/owner`. */
 export interface TransferOwnership {
   user_id: string;
+}
+
+/** `typing`: who types in a group. */
+export interface Typing {
+  group_id: string;
+  user_id: string;
+}
+
+/** `unsubscribed_from_group`. */
+export interface Unsubscribed {
+  group_id: string;
 }
 
 /** `PATCH /groups/{id}`. */
@@ -510,7 +580,7 @@ export interface UploadBody {
 export interface Welcome {
   epoch: string;
   groups: StandingBody[];
-  limits: Record<string, number>;
+  limits: LimitsBody;
   server_time: string;
   session_id: string;
   user_id: string;
@@ -521,8 +591,8 @@ export interface WireError {
   /** For programs. Go by `retryable` for a code that is unknown. */
   code: ErrorCode | (string & {});
   /** More about it, for programs. */
-  details?: Record<string, string> | null;
+  details?: Record<string, string>;
   message: string;
-  retry_after_ms?: number | null;
+  retry_after_ms?: number;
   retryable: boolean;
 }

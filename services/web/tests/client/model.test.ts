@@ -39,7 +39,7 @@ test("what comes while a conversation is opened is in it, in its place", async (
   taking.open();
   await settle();
   expect(timeline.entries.map(({ data }) => data.seq)).toEqual(Array.from({ length: 42 }, (_, n) => n + 1));
-  expect(timeline.entries[39]?.data).toMatchObject({ seq: 40, withheld: "rolled_back", text: null });
+  expect(timeline.entries[39]?.data).toMatchObject({ seq: 40, withheld: "rolled_back", text: undefined });
   expect(timeline.isLoaded).toBe(true);
   timeline.close();
 });

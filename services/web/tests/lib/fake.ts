@@ -67,7 +67,17 @@ export class FakeServer {
     user_id: "ann",
     epoch: EPOCH,
     server_time: new Date().toISOString(),
-    limits: { frame_bytes: 65_536 },
+    limits: {
+      sends_per_second: 20,
+      send_burst: 60,
+      text_bytes: 16_384,
+      frame_bytes: 65_536,
+      group_members: 100_000,
+      user_groups: 2_000,
+      media_bytes: 104_857_600,
+      outbox_bytes: 1_048_576,
+      user_sockets: 20,
+    },
     groups: [],
   };
   expiresAt = new Date(Date.now() + 3_600_000).toISOString();

@@ -128,7 +128,7 @@ test("what is asked for at a resume fits into the server's frames", async () => 
   expect(resumeParts([], 65_536)).toEqual([]);
   // And the limit is that of the welcome.
   const server = new FakeServer();
-  server.welcome.limits = { frame_bytes: 4_096 };
+  server.welcome.limits = { ...server.welcome.limits, frame_bytes: 4_096 };
   const store = new MemoryStore();
   for (const record of records.slice(0, 100)) await store.saveGroup(record, [], 0);
   const parley = server.client({ store });

@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::components::{Components, relocate};
+use super::shapes::{Typing, Unsubscribed};
 use super::{VERSION, error_codes};
 use crate::code::Close;
 use crate::frame::{self, names};
@@ -49,13 +50,13 @@ fn bodies(components: &mut Components) -> Vec<(&'static str, Value)> {
         (names::GROUP_MESSAGE, c.sent::<frame::MessageBody>()),
         (names::GROUP_EVENT, c.sent::<frame::GroupEventBody>()),
         (names::GROUP_MESSAGE_STATUS, c.sent::<frame::MessageStatus<'static>>()),
-        (names::TYPING, c.sent::<frame::GroupRef<'static>>()),
+        (names::TYPING, c.sent::<Typing>()),
         (names::GO_AWAY, c.sent::<frame::GoAway>()),
         (names::ERROR, c.sent::<frame::ErrorBody>()),
         (names::CREATE_GROUP_NOTIFIED, c.sent::<frame::CreateNotified>()),
         (names::SUBSCRIBED_TO_GROUP, c.sent::<frame::Subscribed>()),
         (names::RESUMED, c.sent::<frame::Resumed>()),
-        (names::UNSUBSCRIBED_FROM_GROUP, c.sent::<frame::GroupRef<'static>>()),
+        (names::UNSUBSCRIBED_FROM_GROUP, c.sent::<Unsubscribed>()),
         (names::GROUP_MESSAGE_ACCEPTED, c.sent::<frame::Accepted<'static>>()),
         (names::GROUP_MESSAGE_ACKNOWLEDGED, c.sent::<frame::Acknowledged>()),
         (names::NOTIFICATION_ACKNOWLEDGED, c.sent::<frame::NotificationAcknowledged>()),
@@ -113,11 +114,9 @@ fn receive(event: &str) -> Value {
 }
 
 fn close_codes() -> Value {
-    let closes = Close::ALL.iter().map(|close| {
-        let code = close.code();
-        let reconnect = code < 3_500;
-        json!({"code": code, "reason": close.reason(), "reconnect": reconnect})
-    });
+    let closes = Close::ALL.iter().map(
+        |close| json!({"code": close.code(), "reason": close.reason(), "reconnect": close.reconnects()}),
+    );
     closes.collect()
 }
 
@@ -130,7 +129,10 @@ fn channel(messages: &Map<String, Value>) -> Value {
     json!({
         "address": "/v1/ws",
         "description": "Text frames, one JSON object each. Within a subscription seq rises by exactly one from event to \
-                        event, replay and live alike. Clients ignore unknown events and fields.",
+                        event, replay and live alike. Clients ignore unknown events and fields. What is optional is absent \
+                        where there is nothing, never null; `x-extensible-enum` lists the values of today. A handshake is \
+                        refused over HTTP, with the body of a REST error: 401 for a bad token, 403 for a foreign `Origin`, \
+                        503 with `Retry-After` (seconds) where there are too many connections.",
         "messages": messages,
         "bindings": {"ws": {
             "method": "GET",

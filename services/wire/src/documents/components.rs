@@ -54,7 +54,9 @@ impl Components {
     pub(super) fn finish(mut self) -> Value {
         let mut all = self.hoisted;
         all.extend(self.received.take_definitions(true));
-        all.extend(self.sent.take_definitions(true));
+        let mut sent = self.sent.take_definitions(true);
+        sent.values_mut().for_each(absent_not_null);
+        all.extend(sent);
         all.values_mut().for_each(name_codes);
         Value::Object(all)
     }
@@ -73,6 +75,39 @@ pub(super) fn relocate(value: &mut Value) {
         }
         Value::Array(list) => list.iter_mut().for_each(relocate),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What the server sends is absent where there is nothing, never null: only a field that is always there can be null.
+fn absent_not_null(schema: &mut Value) {
+    let required = schema.get("required").cloned().unwrap_or_default();
+    let is_required =
+        |name: &str| required.as_array().is_some_and(|fields| fields.iter().any(|field| field == name));
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for (name, property) in properties {
+        if !is_required(name) {
+            never_null(property);
+        }
+    }
+}
+
+fn never_null(property: &mut Value) {
+    let Some(object) = property.as_object_mut() else { return };
+    if let Some(Value::Array(kinds)) = object.get_mut("type") {
+        kinds.retain(|kind| kind != "null");
+        if let [kind] = kinds.as_slice() {
+            let kind = kind.clone();
+            object.insert("type".into(), kind);
+        }
+    }
+    let Some(Value::Array(choices)) = object.get_mut("anyOf") else { return };
+    choices.retain(|choice| choice.get("type").is_none_or(|kind| kind != "null"));
+    if let [choice] = choices.as_slice() {
+        let choice = choice.clone();
+        // Beside a reference nothing else may stand in draft 7.
+        if object.len() == 1 {
+            *property = choice;
+        }
     }
 }
 

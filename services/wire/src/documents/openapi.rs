@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::components::Components;
 use super::routes::{ROUTES, Route};
+use super::values::{PAGE_ENTRIES_DEFAULT, PAGE_ENTRIES_MAX};
 use super::{VERSION, error_codes};
 use crate::{code, rest};
 
@@ -39,8 +40,9 @@ pub fn openapi() -> Value {
             "title": "Parley",
             "version": VERSION,
             "description": "Group chat. Times are RFC 3339 in UTC with milliseconds, ids UUIDs except user ids, which are \
-                            the token's `sub`. Clients ignore unknown fields; /v1 only grows. An error of an unknown code \
-                            is treated by its HTTP status and `retryable`.",
+                            the token's `sub`. Clients ignore unknown fields; /v1 only grows. What is optional is absent where \
+                            there is nothing, never null. `x-extensible-enum` lists the values of today: clients expect others. An \
+                            error of an unknown code is treated by its HTTP status and `retryable`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "http://127.0.0.1:8080", "description": "`parley serve` as it starts without options"}],
@@ -49,6 +51,7 @@ pub fn openapi() -> Value {
         "x-error-codes": error_codes(),
         "components": {
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "headers": {"RetryAfter": retry_after()},
             "schemas": components.finish(),
         },
     })
@@ -63,7 +66,7 @@ fn operation(route: &Route, error: &Value, components: &mut Components) -> Value
         operation.insert("parameters".into(), parameters.into());
     }
     if let Some(takes) = route.takes {
-        let content = content(&takes(components));
+        let content = content("application/json", &takes(components));
         operation.insert("requestBody".into(), json!({"required": true, "content": content}));
     }
     operation.insert("responses".into(), responses(route, error, components));
@@ -99,7 +102,12 @@ fn parameters(route: &Route) -> Vec<Value> {
     });
     let in_query = route.query.iter().map(|name| {
         let schema = match *name {
-            "limit" => json!({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
+            "limit" => json!({
+                "type": "integer",
+                "minimum": 1,
+                "maximum": PAGE_ENTRIES_MAX,
+                "default": PAGE_ENTRIES_DEFAULT,
+            }),
             "replay" => json!({"type": "string", "enum": ["none"]}),
             "cursor" => json!({"type": "string", "description": "`next_cursor` of the page before"}),
             _ => json!({"type": "integer", "format": "uint64", "minimum": 0}),
@@ -120,8 +128,20 @@ fn makes_something(route: &Route) -> bool {
     route.status == 201
 }
 
-fn content(schema: &Value) -> Value {
-    json!({"application/json": {"schema": schema}})
+fn content(kind: &str, schema: &Value) -> Value {
+    json!({kind: {"schema": schema}})
+}
+
+/// Whether the answer may say when to come again.
+fn may_say_when(status: u16) -> bool {
+    matches!(status, 429 | 503 | 504)
+}
+
+fn retry_after() -> Value {
+    json!({
+        "description": "Seconds to wait, where that is known; `retry_after_ms` in the body is the same, finer",
+        "schema": {"type": "integer", "minimum": 1},
+    })
 }
 
 fn responses(route: &Route, error: &Value, components: &mut Components) -> Value {
@@ -130,11 +150,16 @@ fn responses(route: &Route, error: &Value, components: &mut Components) -> Value
     let done = if is_handshake(route) { "The connection is a WebSocket from here on" } else { "Done" };
     good.insert("description".into(), done.into());
     if let Some(gives) = route.gives {
-        good.insert("content".into(), content(&gives(components)));
+        good.insert("content".into(), content(route.content_type, &gives(components)));
     }
     if makes_something(route) {
         // A repeat.
         responses.insert("200".into(), Value::Object(good.clone()));
+    }
+    if let Some((status, meaning)) = route.fails {
+        let mut failed = good.clone();
+        failed.insert("description".into(), meaning.into());
+        responses.insert(status.to_string(), Value::Object(failed));
     }
     responses.insert(route.status.to_string(), Value::Object(good));
     if !is_versioned(route) {
@@ -145,7 +170,14 @@ fn responses(route: &Route, error: &Value, components: &mut Components) -> Value
         by_status.entry(code::http_status(*code)).or_default().push(code::name(*code));
     }
     for (status, names) in by_status {
-        let refused = json!({"description": names.join(", "), "content": content(error)});
+        let mut refused =
+            json!({"description": names.join(", "), "content": content("application/json", error)});
+        if may_say_when(status)
+            && let Value::Object(refused) = &mut refused
+        {
+            let headers = json!({"Retry-After": {"$ref": "#/components/headers/RetryAfter"}});
+            refused.insert("headers".into(), headers);
+        }
         responses.insert(status.to_string(), refused);
     }
     Value::Object(responses)

@@ -5,7 +5,7 @@ use parley_domain::Code::{
     MediaForbidden, MediaNotFound, MemberNotFound, MessageNotFound, NotAMember, OutcomeUnknown,
     OwnerMustTransfer, TooLarge, TooManyGroups, UserNotFound,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::components::Components;
 use crate::rest;
@@ -23,8 +23,12 @@ pub(super) struct Route {
     /// Status of success.
     pub(super) status: u16,
     pub(super) gives: Option<Make>,
+    /// Content type of what it gives.
+    pub(super) content_type: &'static str,
     /// Codes of its own, beside those that every call may answer.
     pub(super) refuses: &'static [Code],
+    /// A status of failure that has the body of success, and what it means.
+    pub(super) fails: Option<(u16, &'static str)>,
 }
 
 const NO_QUERY: &[&str] = &[];
@@ -37,13 +41,27 @@ const SEEN: &[Code] = &[BadRequest, GroupNotFound, NotAMember, GroupDissolved];
 const GROUP: Option<Make> = Some(Components::sent::<rest::GroupBody>);
 const PROFILE: Option<Make> = Some(Components::sent::<rest::ProfileBody>);
 
+/// What most calls have in common.
+const PLAIN: Route = Route {
+    method: "",
+    path: "",
+    summary: "",
+    query: NO_QUERY,
+    takes: None,
+    status: 200,
+    gives: None,
+    content_type: "application/json",
+    refuses: &[],
+    fails: None,
+};
+
 const fn read(
     path: &'static str,
     summary: &'static str,
     gives: Option<Make>,
     refuses: &'static [Code],
 ) -> Route {
-    Route { method: "get", path, summary, query: NO_QUERY, takes: None, status: 200, gives, refuses }
+    Route { method: "get", path, summary, gives, refuses, ..PLAIN }
 }
 
 /// A write that answers with the group.
@@ -54,7 +72,7 @@ const fn write(
     takes: Option<Make>,
     refuses: &'static [Code],
 ) -> Route {
-    Route { method, path, summary, query: NO_QUERY, takes, status: 200, gives: GROUP, refuses }
+    Route { method, path, summary, takes, gives: GROUP, refuses, ..PLAIN }
 }
 
 pub(super) const ROUTES: &[Route] = &[
@@ -233,7 +251,18 @@ pub(super) const ROUTES: &[Route] = &[
             &[BadRequest, Forbidden],
         )
     },
-    read("/healthz", "Liveness", None, &[]),
-    read("/readyz", "Readiness: 503 names what is not ready", None, &[]),
-    read("/metrics", "Metrics in Prometheus' text format", None, &[]),
+    read("/healthz", "Liveness", Some(Components::sent::<rest::Alive>), &[]),
+    Route {
+        fails: Some((503, "Not ready: `not_ready` names what is missing")),
+        ..read(
+            "/readyz",
+            "Readiness: 503 names what is not ready",
+            Some(Components::sent::<rest::Readiness>),
+            &[],
+        )
+    },
+    Route {
+        content_type: "text/plain",
+        ..read("/metrics", "Metrics in Prometheus' text format", Some(|_| json!({"type": "string"})), &[])
+    },
 ];

@@ -11,6 +11,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::names;
+use crate::documents::shapes::{message_id_or_seq, text_or_media};
+use crate::documents::values::{AckStatusText, ClientMessageIdText, SentType};
 
 /// The greatest length of a request's own id.
 const ID_BYTES_MAX: usize = 64;
@@ -102,7 +104,7 @@ pub struct ResumeFrom {
 
 #[derive(Deserialize, JsonSchema)]
 struct ResumeData {
-    #[schemars(with = "Option<Vec<ResumeFrom>>")]
+    #[schemars(with = "Option<Vec<ResumeFrom>>", length(max = RESUME_GROUPS_MAX))]
     groups: Option<Vec<Object<ResumeFrom>>>,
     all: Option<bool>,
     limit: Option<u64>,
@@ -125,17 +127,20 @@ struct TokenData {
 
 /// `send_group_message`.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(transform = text_or_media)]
 pub struct SendMessage {
     /// The group.
     pub group_id: Uuid,
     /// 1 to 64 bytes; the same id again is the same message.
+    #[schemars(with = "ClientMessageIdText")]
     pub client_message_id: String,
     /// `text`, `image`, `video` or `audio`.
     #[serde(rename = "type")]
+    #[schemars(with = "SentType")]
     kind: String,
-    /// The text; needed for `text`, a caption for the others.
+    /// The text, at most `limits.text_bytes`; needed for `text`, a caption for the others.
     pub text: Option<String>,
-    /// From `POST /v1/media/uploads`; needed for media.
+    /// From `POST /v1/media/uploads`; needed for media, and not for `text`.
     pub media_url: Option<String>,
 }
 
@@ -174,10 +179,15 @@ impl SendMessage {
 }
 
 #[derive(Deserialize, JsonSchema)]
+#[schemars(transform = message_id_or_seq)]
 struct AcknowledgeData {
     group_id: Uuid,
+    /// Exactly one of `message_id` and `seq` is needed.
     message_id: Option<Uuid>,
+    /// Exactly one of `message_id` and `seq` is needed.
     seq: Option<Seq>,
+    /// `read` without it.
+    #[schemars(with = "Option<AckStatusText>")]
     status: Option<String>,
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use parley_domain::{
-    Code, Event, Fact, MediaDescription, Position, Rejection, Role, RollbackReason, Seq, UserId, Withheld,
-};
+use parley_domain::{Code, Event, Fact, MediaDescription, Position, Rejection, Role, Seq, Withheld};
 use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::documents::shapes::GroupHead;
+use crate::documents::values::{
+    ClientMessageIdText, LimitsBody, MessageType, ResetReason, RoleText, Time, UserIdText, WithheldReason,
+};
 use crate::event::Content;
 use crate::{code, time};
 
@@ -145,9 +147,12 @@ pub struct StandingBody {
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct Welcome<'a> {
     pub session_id: Uuid,
+    #[schemars(with = "UserIdText")]
     pub user_id: &'a str,
     pub epoch: Uuid,
+    #[schemars(with = "Time")]
     pub server_time: String,
+    #[schemars(with = "LimitsBody")]
     pub limits: &'a BTreeMap<&'static str, u64>,
     pub groups: Vec<StandingBody>,
 }
@@ -161,6 +166,7 @@ pub struct ResumedGroup {
     pub to_seq: Seq,
     pub complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ResetReason")]
     pub reset_reason: Option<&'static str>,
 }
 
@@ -173,6 +179,7 @@ pub struct Subscribed {
     pub delivered_seq: Seq,
     pub read_seq: Seq,
     pub unread: u32,
+    #[schemars(with = "RoleText")]
     pub role: &'static str,
     #[serde(flatten)]
     pub resumed: ResumedGroup,
@@ -184,10 +191,12 @@ pub struct Subscribed {
 pub struct Accepted<'a> {
     pub group_id: Uuid,
     pub message_id: Uuid,
+    #[schemars(with = "ClientMessageIdText")]
     pub client_message_id: &'a str,
     pub seq: Seq,
     pub epoch: Uuid,
     pub position: PositionBody,
+    #[schemars(with = "Time")]
     pub created_at: String,
     pub duplicate: bool,
 }
@@ -214,6 +223,7 @@ pub struct NotificationAcknowledged {
 pub struct GroupRef<'a> {
     pub group_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UserIdText")]
     pub user_id: Option<&'a str>,
 }
 
@@ -221,6 +231,7 @@ pub struct GroupRef<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct Authenticated {
+    #[schemars(with = "Time")]
     pub expires_at: String,
 }
 
@@ -245,7 +256,9 @@ pub struct CreateNotified {
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct NotificationBody<'a> {
     pub notification_id: Uuid,
+    #[schemars(with = "GroupHead")]
     pub group: &'a crate::rest::GroupBody,
+    #[schemars(with = "UserIdText")]
     pub added_by: &'a str,
 }
 
@@ -253,6 +266,7 @@ pub struct NotificationBody<'a> {
 #[derive(Debug, Serialize, JsonSchema)]
 #[allow(missing_docs, reason = "as the contract names them")]
 pub struct Pong {
+    #[schemars(with = "Time")]
     pub server_time: String,
 }
 
@@ -275,6 +289,7 @@ pub struct MessageStatus<'a> {
     pub read_count: u32,
     pub member_count: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UserIdText")]
     pub user_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivered_seq: Option<Seq>,
@@ -310,9 +325,12 @@ pub struct MessageBody {
     pub epoch: Uuid,
     pub position: PositionBody,
     pub message_id: Uuid,
+    #[schemars(with = "ClientMessageIdText")]
     pub client_message_id: String,
+    #[schemars(with = "UserIdText")]
     pub sender: String,
     #[serde(rename = "type")]
+    #[schemars(with = "MessageType")]
     pub kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -321,8 +339,11 @@ pub struct MessageBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub media: Option<MediaBody>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "WithheldReason")]
     pub withheld: Option<&'static str>,
+    #[schemars(with = "Time")]
     pub created_at: String,
+    #[schemars(with = "Time")]
     pub updated_at: String,
 }
 
@@ -366,35 +387,6 @@ impl MessageBody {
     }
 }
 
-/// `group_event`.
-#[derive(Debug, Serialize, JsonSchema)]
-#[allow(missing_docs, reason = "as the contract names them")]
-pub struct GroupEventBody {
-    pub group_id: Uuid,
-    pub seq: Seq,
-    pub epoch: Uuid,
-    pub position: PositionBody,
-    pub created_at: String,
-    pub actor: String,
-    #[serde(flatten)]
-    pub kind: KindBody,
-}
-
-/// The kinds of `group_event` with their fields.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[allow(missing_docs, reason = "as the contract names them")]
-pub enum KindBody {
-    GroupCreated,
-    MemberAdded { count: usize, user_ids: Vec<String> },
-    MemberRemoved { count: usize, user_ids: Vec<String> },
-    RoleChanged { user_id: String, role: &'static str },
-    OwnerTransferred { owner: String },
-    GroupUpdated { name: String, description: String },
-    GroupDissolved,
-    MessageRolledBack { message_id: Uuid, reason: &'static str },
-}
-
 /// The name of a role.
 #[must_use]
 pub fn role_name(role: Role) -> &'static str {
@@ -402,61 +394,5 @@ pub fn role_name(role: Role) -> &'static str {
         Role::Owner => "owner",
         Role::Admin => "admin",
         Role::Member => "member",
-    }
-}
-
-/// A roll-back's reason as it is written.
-#[must_use]
-pub fn rollback_name(reason: RollbackReason) -> &'static str {
-    match reason {
-        RollbackReason::MediaMissing => "media_missing",
-        RollbackReason::Unprojectable => "unprojectable",
-    }
-}
-
-/// Users that a `group_event` names at most.
-const NAMED_USERS_MAX: usize = 100;
-
-fn named(users: &[UserId]) -> Vec<String> {
-    users.iter().take(NAMED_USERS_MAX).map(ToString::to_string).collect()
-}
-
-impl GroupEventBody {
-    /// A group event. `None` if the fact is a message.
-    #[must_use]
-    pub fn new(fact: &Fact, epoch: Uuid, position: Position) -> Option<Self> {
-        let (actor, kind) = match &fact.event {
-            Event::MessageSent(_) => return None,
-            Event::GroupCreated { creator, .. } => (creator, KindBody::GroupCreated),
-            Event::MembersAdded { actor, users, .. } => {
-                (actor, KindBody::MemberAdded { count: users.len(), user_ids: named(users) })
-            }
-            Event::MembersRemoved { actor, users, .. } => {
-                (actor, KindBody::MemberRemoved { count: users.len(), user_ids: named(users) })
-            }
-            Event::RoleChanged { actor, user, role } => {
-                (actor, KindBody::RoleChanged { user_id: user.to_string(), role: role_name(*role) })
-            }
-            Event::OwnerTransferred { actor, owner } => {
-                (actor, KindBody::OwnerTransferred { owner: owner.to_string() })
-            }
-            Event::GroupUpdated { actor, name, description } => {
-                (actor, KindBody::GroupUpdated { name: name.clone(), description: description.clone() })
-            }
-            Event::GroupDissolved { actor } => (actor, KindBody::GroupDissolved),
-            Event::MessageRolledBack { message_id, sender, reason, .. } => {
-                let reason = rollback_name(*reason);
-                (sender, KindBody::MessageRolledBack { message_id: message_id.0, reason })
-            }
-        };
-        Some(Self {
-            group_id: fact.group_id.0,
-            seq: fact.seq,
-            epoch,
-            position: position.into(),
-            created_at: time::format(fact.at),
-            actor: actor.to_string(),
-            kind,
-        })
     }
 }

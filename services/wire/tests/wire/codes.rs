@@ -70,20 +70,20 @@ fn errors_have_one_shape() {
 /// Below 3500 the client reconnects, from 3500 on it doesn't.
 #[test]
 fn close_codes_are_the_contracts() {
-    for (close, code) in [
-        (Close::Normal, 1000),
-        (Close::Protocol, 1002),
-        (Close::InvalidText, 1007),
-        (Close::TooLarge, 1009),
-        (Close::GoingAway, 3001),
-        (Close::TokenExpired, 3005),
-        (Close::TooSlow, 3008),
-        (Close::NoPong, 3012),
-        (Close::BadToken, 3500),
-        (Close::ProtocolViolation, 3501),
-        (Close::TooManyConnections, 3504),
+    for (close, code, reconnects) in [
+        (Close::Normal, 1000, true),
+        (Close::Protocol, 1002, true),
+        (Close::InvalidText, 1007, true),
+        (Close::TooLarge, 1009, true),
+        (Close::GoingAway, 3001, true),
+        (Close::TokenExpired, 3005, true),
+        (Close::TooSlow, 3008, true),
+        (Close::NoPong, 3012, true),
+        (Close::BadToken, 3500, false),
+        (Close::ProtocolViolation, 3501, false),
+        (Close::TooManyConnections, 3504, false),
     ] {
-        assert_eq!(close.code(), code, "{close:?}");
+        assert_eq!((close.code(), close.reconnects()), (code, reconnects), "{close:?}");
         assert!(close.reason().len() <= 123, "{close:?}: a control frame has at most 125 bytes");
     }
 }

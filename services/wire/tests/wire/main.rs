@@ -9,6 +9,8 @@
 
 mod codec;
 mod codes;
+mod documents;
 mod frames;
 mod golden;
+mod schema;
 mod values;

@@ -161,7 +161,7 @@ export class Timeline extends Emitter<{ changed: void }> {
   #withhold(messageId: string): void {
     this.entries = this.entries.map((entry) =>
       entry.event === "group_message" && entry.data.message_id === messageId
-        ? { ...entry, data: { ...entry.data, text: null, media: null, media_url: null, withheld: "rolled_back" } }
+        ? { ...entry, data: { ...entry.data, text: undefined, media: undefined, media_url: undefined, withheld: "rolled_back" } }
         : entry,
     );
   }

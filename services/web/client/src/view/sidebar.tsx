@@ -84,7 +84,8 @@ function Item({ group, isSelected, onSelect }: { group: Group; isSelected: boole
 function Preview({ message }: { message: MessageBody }) {
   const { parley } = useShared();
   const name = useName(message.sender);
-  const kind = { image: "Picture", video: "Video", audio: "Audio" }[message.type];
+  const kinds: Record<string, string> = { image: "Picture", video: "Video", audio: "Audio" };
+  const kind = kinds[message.type];
   const text = message.withheld ? "withdrawn" : (message.text ?? kind ?? "message");
   return <>{`${message.sender === parley.user ? "You" : name}: ${text}`}</>;
 }
