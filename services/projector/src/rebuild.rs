@@ -65,7 +65,9 @@ pub enum RebuildError {
     #[error("the server is stopping")]
     Stopping,
     /// A projector can't be made to stand still.
-    #[error("{projector} doesn't stand still ({why}): run the rebuild again once it answers, or without it")]
+    #[error(
+        "{projector} doesn't stand still ({why}): run the rebuild again once it does, or stop that projector"
+    )]
     Running {
         /// Which one.
         projector: String,
