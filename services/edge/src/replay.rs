@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parley_domain::{GroupId, Seq};
+use parley_readstore::{EventRow, ReadModel};
 use parley_wire::event;
 
 use crate::edge::Shared;
@@ -41,6 +42,21 @@ pub(crate) struct Range {
     number: u64,
     from: Seq,
     to: Seq,
+}
+
+/// Events that the read models lack and, for all that is known, will lack: a subscription waits before them.
+#[derive(Debug, thiserror::Error)]
+#[error("the read models lack events {seq} to {} of group {group}: see what the projector logged of them", .first - 1)]
+struct Missing {
+    group: GroupId,
+    seq: Seq,
+    /// The next one that they have.
+    first: Seq,
+}
+
+/// Where rows begin, if that is beyond the event from which on they were asked for.
+fn first_beyond(rows: &[EventRow], next: Seq) -> Option<Seq> {
+    rows.first().map(|row| row.seq).filter(|first| *first > next)
 }
 
 /// How far a subscription has come.
@@ -191,11 +207,16 @@ async fn subscription(
         }
     };
     metrics::counter!("parley_replay_rows_total").increment(rows.len() as u64);
+    if let Some(first) = first_beyond(&rows, next) {
+        // Of what the read models show nothing is missing but for good: an event that couldn't be projected.
+        held_up(shared, session, &Missing { group, seq: next, first });
+        return Some(retry(session, Behind::Subscription(group, id, phase)).await);
+    }
     if rows.is_empty() {
         return match phase {
             Phase::Fresh | Phase::Reading => left(Phase::Known),
-            // Delivered, but neither in the tail any more nor in the rows yet.
-            Phase::Known => left(Phase::Fresh),
+            // Delivered, but neither in the tail any more nor in the rows yet. They may stay away, so not at once.
+            Phase::Known => Some(retry(session, Behind::Subscription(group, id, Phase::Fresh)).await),
             Phase::Lagging => from_log(shared, session, &channel, id, next).await,
         };
     }
@@ -232,6 +253,10 @@ async fn from_log(
         // Everything that the log had is on its way, or the read models have it by now: they are asked once more.
         return Some(left(Phase::Reading));
     }
+    if beyond.first().is_some_and(|first| first.fact.seq > next) {
+        // The read models have what is before it by now; or nobody has, and they are asked again and again.
+        return Some(retry(session, left(Phase::Lagging)).await);
+    }
     for Beyond { fact, position, rolled_back } in beyond {
         let frame = match shared.opener.frame(&fact, position, rolled_back).await {
             Ok(frame) => frame,
@@ -246,7 +271,6 @@ async fn from_log(
                 shared.hub.end_subscription(channel.group, session, id);
                 return None;
             }
-            // Also when the rows have it by now, and more.
             Taken::Full | Taken::Stale => break,
         }
     }
@@ -291,15 +315,21 @@ async fn range(
         return None;
     }
     let Range { from, to, .. } = range;
-    let rows = match shared.engines.reads.live().events(group, from, to, PAGE_EVENTS).await {
-        Ok(rows) => rows,
+    let rows = match rest_of(shared.engines.reads.live().as_ref(), group, from, to).await {
+        Ok(Rest::Rows(rows)) => rows,
+        Ok(Rest::Nothing) => {
+            if from <= to {
+                held_up(shared, session, &Missing { group, seq: from, first: to + 1 });
+            }
+            return range_is_over(session, group, range);
+        }
+        Ok(Rest::NotYet) => return Some(retry(session, Behind::Range(group, range)).await),
         Err(error) => {
             held_up(shared, session, &error);
             return Some(retry(session, Behind::Range(group, range)).await);
         }
     };
     metrics::counter!("parley_replay_rows_total").increment(rows.len() as u64);
-    let is_last = rows.is_empty();
     for row in rows {
         let Some((_, frame)) = open(shared, session, &row).await else {
             return Some(retry(session, Behind::Range(group, range)).await);
@@ -314,20 +344,57 @@ async fn range(
         }
         range.from = row.seq + 1;
     }
-    let mut queue = session.replay.lock();
-    if is_last || range.from > to {
-        if queue.counts(group, range) {
-            queue.end_range(group);
-        }
-        return None;
+    if range.from > to {
+        return range_is_over(session, group, range);
     }
-    queue.counts(group, range).then_some(Behind::Range(group, range))
+    session.replay.lock().counts(group, range).then_some(Behind::Range(group, range))
+}
+
+/// What the read models have of the rest of a range.
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    /// The next events.
+    Rows(Vec<EventRow>),
+    /// None any more.
+    Nothing,
+    /// They don't show all of it at this moment, as after an older version of them became live.
+    NotYet,
+}
+
+async fn rest_of(
+    reads: &dyn ReadModel,
+    group: GroupId,
+    from: Seq,
+    to: Seq,
+) -> Result<Rest, parley_readstore::Error> {
+    if from > to {
+        return Ok(Rest::Nothing);
+    }
+    let rows = reads.events(group, from, to, PAGE_EVENTS).await?;
+    if !rows.is_empty() {
+        return Ok(Rest::Rows(rows));
+    }
+    if reads.group(group).await?.is_none_or(|shown| shown.head < to) {
+        return Ok(Rest::NotYet);
+    }
+    // Once more: they may have come just before the head did.
+    let rows = reads.events(group, from, to, PAGE_EVENTS).await?;
+    Ok(if rows.is_empty() { Rest::Nothing } else { Rest::Rows(rows) })
+}
+
+/// Nothing is left of a range.
+fn range_is_over(session: &Session, group: GroupId, range: Range) -> Option<Behind> {
+    let mut queue = session.replay.lock();
+    if queue.counts(group, range) {
+        queue.end_range(group);
+    }
+    None
 }
 
 async fn open(
     shared: &Shared,
     session: &Session,
-    row: &parley_readstore::EventRow,
+    row: &EventRow,
 ) -> Option<(parley_domain::Fact, bytes::Bytes)> {
     let opened = async {
         let fact = event::untagged(row.value.clone())?;
@@ -359,28 +426,4 @@ async fn retry(session: &Session, behind: Behind) -> Behind {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn numbered(behind: Behind) -> (GroupId, Range) {
-        let Behind::Range(group, range) = behind else { panic!("a range was made") };
-        (group, range)
-    }
-
-    #[test]
-    fn a_groups_range_takes_the_place_of_the_one_before() {
-        let (group, other) = (GroupId(uuid::Uuid::from_u128(1)), GroupId(uuid::Uuid::from_u128(2)));
-        let mut queue = Queue::default();
-        let (_, first) = numbered(queue.range(group, 1, 9));
-        assert!(queue.add(Behind::Range(group, first)), "the task is to be started");
-        let (_, elsewhere) = numbered(queue.range(other, 1, 9));
-        assert!(!queue.add(Behind::Range(other, elsewhere)));
-        let (_, second) = numbered(queue.range(group, 4, 9));
-        queue.add(Behind::Range(group, second));
-        assert!(!queue.counts(group, first) && queue.counts(group, second) && queue.counts(other, elsewhere));
-        assert_eq!(queue.next(), Some(Behind::Range(other, elsewhere)), "what doesn't count doesn't wait");
-        queue.end_range(group);
-        assert!(!queue.counts(group, second));
-        assert_eq!(queue.next(), None);
-    }
-}
+mod tests;

@@ -190,7 +190,7 @@ pub trait Tail: Send {
     async fn next(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError>;
 
     /// The next records if there are some now, else none: none means that all that was in the log at the time of the call
-    /// was given.
+    /// was given. Cancel-safe.
     ///
     /// # Errors
     /// As [`Tail::next`].

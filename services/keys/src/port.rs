@@ -52,6 +52,6 @@ pub trait KeyStore: Send + Sync {
     async fn of_group(&self, group: GroupId) -> Result<Vec<(u32, KeyId)>, StoreError>;
 
     /// Destroys these keys of a group and no others, so that what they sealed can't be read any more. May be repeated after an
-    /// error.
+    /// error. Ids of keys that were destroyed are never put again.
     async fn destroy(&self, group: GroupId, keys: &[(u32, KeyId)]) -> Result<(), StoreError>;
 }

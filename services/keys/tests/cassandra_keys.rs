@@ -65,6 +65,45 @@ async fn processes_that_start_at_once_share_what_is_there_later() {
     .await;
 }
 
+fn made(id: u8) -> WrappedKey {
+    WrappedKey {
+        key_id: KeyId::from_bytes([id; 16]),
+        group_id: GroupId::from_bytes([2; 16]),
+        period: 3,
+        ring_key: "k1".to_owned(),
+        wrapped: vec![id; 60],
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Cassandra: scripts/test starts it"]
+async fn what_was_destroyed_is_not_put_back_by_who_wraps_it_anew() {
+    in_keyspace(|options| async move {
+        let store = CassandraKeyStore::open(&options).await.unwrap();
+        let key = made(1);
+        store.put(vec![key.clone()]).await.unwrap();
+        store.destroy(key.group_id, &[(3, key.key_id)]).await.unwrap();
+        store.put(vec![WrappedKey { ring_key: "k2".to_owned(), ..key.clone() }]).await.unwrap();
+        assert_eq!(store.find(key.key_id).await.unwrap(), None);
+        assert_eq!(store.of_group(key.group_id).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Cassandra: scripts/test starts it"]
+async fn a_row_that_leads_nowhere_hides_no_key() {
+    in_keyspace(|options| async move {
+        let store = CassandraKeyStore::open(&options).await.unwrap();
+        let (gone, key) = (made(1), made(2));
+        store.put(vec![gone.clone(), key.clone()]).await.unwrap();
+        let half = format!("DELETE FROM {}.data_keys WHERE key_id = {}", options.keyspace, gone.key_id.0);
+        session().await.query_unpaged(half, ()).await.unwrap();
+        assert_eq!(store.of_period(key.group_id, 3).await.unwrap(), Some(key));
+    })
+    .await;
+}
+
 #[tokio::test]
 #[ignore = "needs Cassandra: scripts/test starts it"]
 async fn a_schema_of_a_newer_program_does_not_fit() {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use parley_domain::PartitionCount;
+use parley_domain::{Epoch, PartitionCount};
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
 use parley_eventlog::{EventLog, Offsets as _, Topic, TopicPartition};
 use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
@@ -136,12 +136,25 @@ pub(crate) fn open_keys(ring: KeyRing, dir: &DataDir) -> anyhow::Result<Keys> {
 /// Opens the read models. Those that can't be opened are thrown away, since the log has everything: unless it is the log that
 /// lacks something, which must not go by in silence.
 async fn open_reads(dir: &Path, log: &EmbeddedLog) -> anyhow::Result<Arc<dyn ReadStore>> {
-    let options = ReadOptions::default();
-    let unfit = match EmbeddedReadStore::open(dir, log.epoch(), options) {
-        Ok(reads) => {
-            is_whole(reads.as_ref(), log).await?;
-            return Ok(reads);
-        }
+    let (reads, known) = open_fit_reads(dir, log.epoch()).await?;
+    is_whole(known, log).await?;
+    Ok(reads)
+}
+
+/// How far read models have come, in each partition of each topic.
+type Known = Vec<(TopicPartition, u64)>;
+
+/// Opens embedded read models, and reads how far they have come. Those that can't be opened, or can't tell that, are thrown away,
+/// since the log has everything: they are built anew.
+///
+/// # Errors
+/// They belong to another log, or can't be made anew.
+pub(crate) async fn open_fit_reads(
+    dir: &Path,
+    epoch: Epoch,
+) -> anyhow::Result<(Arc<EmbeddedReadStore>, Known)> {
+    let unfit = match try_open_reads(dir, epoch).await {
+        Ok(opened) => return Ok(opened),
         Err(error @ ReadError::OtherLog { .. }) => {
             let what = format!(
                 "{} belongs to another log: if this is the right one, remove that directory, and it is built anew",
@@ -156,24 +169,112 @@ async fn open_reads(dir: &Path, log: &EmbeddedLog) -> anyhow::Result<Arc<dyn Rea
         "the read models can't be used: they are built anew from the log"
     );
     EmbeddedReadStore::discard(dir).context("the read models can't be thrown away")?;
-    let reads = EmbeddedReadStore::open(dir, log.epoch(), options);
-    Ok(reads.context("the read models can't be made anew")?)
+    let opened = try_open_reads(dir, epoch).await;
+    opened.context("the read models can't be made anew")
+}
+
+/// Without a trace of them being open if they don't fit.
+async fn try_open_reads(dir: &Path, epoch: Epoch) -> Result<(Arc<EmbeddedReadStore>, Known), ReadError> {
+    let reads = EmbeddedReadStore::open(dir, epoch, ReadOptions::default())?;
+    let mut known = Known::new();
+    for ((topic, partition), checkpoint) in reads.live().checkpoints().await? {
+        let topic = Topic::ALL.into_iter().find(|known| *known as u8 == topic);
+        let topic = topic.ok_or(ReadError::Damaged("a checkpoint of a topic that is none of ours"))?;
+        known.push((TopicPartition { topic, partition }, checkpoint.offset));
+    }
+    Ok((reads, known))
 }
 
 /// Read models are built from what is durable. A log that ends before them has lost records that were acknowledged; with the next
 /// ones it would give their places to others.
-async fn is_whole(reads: &EmbeddedReadStore, log: &EmbeddedLog) -> anyhow::Result<()> {
-    for ((topic, partition), checkpoint) in reads.live().checkpoints().await? {
-        let topic = Topic::ALL.into_iter().find(|known| *known as u8 == topic);
-        let topic = topic.context("the read models know of a topic that is none of ours")?;
-        let end = log.end_offset(TopicPartition { topic, partition }).await?;
+async fn is_whole(known: Known, log: &EmbeddedLog) -> anyhow::Result<()> {
+    for (at, offset) in known {
+        let end = log.end_offset(at).await?;
         anyhow::ensure!(
-            checkpoint.offset <= end,
-            "the log lost records that were acknowledged: it ends at {end} in {}/{partition}, where the read models know it up to \
-             {}. Restore it from a backup. If there is none, `parley log accept-loss` makes what is left the truth, in a new epoch",
-            topic.name(),
-            checkpoint.offset
+            offset <= end,
+            "the log lost records that were acknowledged: it ends at {end} in {}/{}, where the read models know it up to \
+             {offset}. Restore it from a backup. If there is none, `parley log accept-loss` makes what is left the truth, in a new epoch",
+            at.topic.name(),
+            at.partition
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use parley_readstore::conformance::{World, apply, script};
+    use parley_readstore::{Checkpoint, CheckpointKey};
+
+    use super::*;
+
+    fn epoch() -> Epoch {
+        Epoch::from_bytes([7; 16])
+    }
+
+    fn files(dir: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        for file in files(from) {
+            let target = to.join(file.strip_prefix(from).unwrap());
+            fs::create_dir_all(target.parent().unwrap()).unwrap();
+            fs::copy(file, target).unwrap();
+        }
+    }
+
+    async fn make(dir: &Path, checkpoint: CheckpointKey) {
+        let reads = EmbeddedReadStore::open(dir, epoch(), ReadOptions::default()).unwrap();
+        apply(reads.live().as_ref(), &World::play(&script(3, 200)).log, 50).await.unwrap();
+        let at = Checkpoint { offset: 9, ..Checkpoint::default() };
+        reads.live().apply(Vec::new(), vec![(checkpoint, at)]).await.unwrap();
+        reads.persist().await.unwrap();
+    }
+
+    /// Damage is found where a file is read, which for most of it isn't when it is opened.
+    #[tokio::test]
+    async fn read_models_that_are_damaged_anywhere_are_built_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (whole, damaged) = (dir.path().join("whole"), dir.path().join("damaged"));
+        make(&whole, (0, 1)).await;
+        let (_, known) = open_fit_reads(&whole, epoch()).await.unwrap();
+        assert_eq!(known, [(TopicPartition { topic: Topic::Events, partition: 1 }, 9)]);
+        let mut found_later = 0;
+        let tables = files(&whole).into_iter().filter(|file| file.parent().unwrap().ends_with("tables"));
+        for table in tables.collect::<Vec<_>>() {
+            let bytes = fs::read(&table).unwrap();
+            for from in (0..bytes.len()).step_by(2_048) {
+                copy(&whole, &damaged);
+                let mut bytes = bytes.clone();
+                bytes.iter_mut().skip(from).take(64).for_each(|byte| *byte ^= 0x5a);
+                fs::write(damaged.join(table.strip_prefix(&whole).unwrap()), bytes).unwrap();
+                let opened = EmbeddedReadStore::open(&damaged, epoch(), ReadOptions::default());
+                let is_found_later = match &opened {
+                    Ok(reads) => reads.live().checkpoints().await.is_err(),
+                    Err(_) => false,
+                };
+                drop(opened);
+                let (_, known) = open_fit_reads(&damaged, epoch()).await.unwrap();
+                if is_found_later {
+                    found_later += 1;
+                    assert_eq!(known, [], "they begin anew");
+                }
+                fs::remove_dir_all(&damaged).unwrap();
+            }
+        }
+        assert!(found_later > 0, "the checkpoints' block was damaged too");
+    }
+
+    #[tokio::test]
+    async fn read_models_of_an_unknown_topic_are_built_anew_and_those_of_another_log_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path(), (9, 0)).await;
+        let other = open_fit_reads(dir.path(), Epoch::from_bytes([8; 16])).await;
+        assert!(format!("{:#}", other.err().unwrap()).contains("belongs to another log"));
+        assert_eq!(open_fit_reads(dir.path(), epoch()).await.unwrap().1, []);
+    }
 }

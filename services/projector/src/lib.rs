@@ -2,6 +2,8 @@
 //! far it has come. Nobody else writes rows.
 
 mod apply;
+#[cfg(test)]
+mod fixtures;
 mod progress;
 mod projector;
 mod rebuild;

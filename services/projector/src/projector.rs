@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parley_eventlog::{Assignment, EventLog, ReadError, StoredRecord};
 use parley_readstore::ReadStore;
-use parley_wire::rpc::{Pausable, Paused};
+use parley_wire::rpc::{NotPaused, Pausable, Paused};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,10 @@ const RETRY_MS_MAX: u64 = 2_000;
 
 /// A pause that was asked for: sent when the projector stands still; it goes on when the other end is dropped.
 type Pause = oneshot::Sender<oneshot::Sender<()>>;
+
+/// How long it is waited until the projector stands still. It does so between two writes, of which one may take as long as the
+/// read store's slowest answer.
+const PAUSE_WAIT: Duration = Duration::from_secs(30);
 
 /// How often it is looked whether the live read models were switched by another process.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -57,10 +61,20 @@ impl Handle {
 
 #[async_trait]
 impl Pausable for Handle {
-    async fn pause(&self) -> Option<Paused> {
+    async fn pause(&self) -> Result<Paused, NotPaused> {
         let (tx, rx) = oneshot::channel();
-        self.pauses.send(tx).await.ok()?;
-        rx.await.ok().map(Paused::new)
+        let pausing = async {
+            self.pauses.send(tx).await.ok()?;
+            rx.await.ok()
+        };
+        match tokio::time::timeout(PAUSE_WAIT, pausing).await {
+            Ok(Some(resume)) => Ok(Paused::new(resume)),
+            Ok(None) => Err(NotPaused::Stopping),
+            Err(_) => Err(NotPaused::Running {
+                projector: "the projector of this process".to_owned(),
+                why: format!("it is still at a write after {} s", PAUSE_WAIT.as_secs()),
+            }),
+        }
     }
 }
 
@@ -125,7 +139,7 @@ impl Projector {
 
 impl Task {
     fn new(log: Arc<dyn EventLog>, reads: Arc<dyn ReadStore>, share: Option<Share>) -> (Handle, Self) {
-        let reached = Reached::new(log.clone());
+        let reached = Reached::new(log.clone(), reads.clone());
         let (tx, pauses) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let task = Self { log, reads, reached: reached.clone(), pauses, stop, share, version: 0 };
@@ -142,6 +156,8 @@ impl Task {
                 Scope::Some(assignment.partitions)
             }
         };
+        // Another process may have switched since this one looked: what is written must be live.
+        self.reads.refresh().await.map_err(StartError::Store)?;
         self.version = self.reads.live_version();
         let model = self.reads.live();
         let written = model.checkpoints().await.map_err(StartError::Store)?;
@@ -152,7 +168,8 @@ impl Task {
 
     /// Tells those who wait for rows where it stands.
     fn show(&self, applier: &Applier) {
-        self.reached.reset(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
+        let offsets = applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset));
+        self.reached.reset(self.version, offsets);
     }
 
     /// Whether what is written, and for which partitions, is still what should be.
@@ -176,21 +193,20 @@ impl Task {
                 biased;
                 () = self.stop.cancelled() => return,
                 Some(pause) = self.pauses.recv() => {
-                    let (resume, resumed) = oneshot::channel();
-                    if pause.send(resume).is_ok() {
-                        tokio::select! {
-                            () = self.stop.cancelled() => return,
-                            _ = resumed => {}
-                        }
-                        if !self.is_current() || !self.go_on(&mut applier).await {
-                            let Some(fresh) = self.open_again().await else { return };
-                            applier = fresh;
-                        }
+                    if !self.stand_still(pause).await {
+                        return;
+                    }
+                    if !self.go_on(&mut applier).await {
+                        let Some(fresh) = self.open_again().await else { return };
+                        applier = fresh;
                     }
                 }
                 _ = look.tick() => {}
                 records = applier.next() => match records {
-                    Ok(records) => self.apply(&mut applier, records).await,
+                    Ok(records) => if !self.apply(&mut applier, records).await {
+                        let Some(fresh) = self.open_again().await else { return };
+                        applier = fresh;
+                    },
                     Err(ReadError::Closed) => return,
                     Err(error) => {
                         tracing::error!(
@@ -219,8 +235,24 @@ impl Task {
         over
     }
 
-    /// Goes on from the checkpoints, which were moved while this stood still; whether it can.
+    /// Stands still for as long as it is asked to; `false`: it is to stop.
+    async fn stand_still(&self, pause: Pause) -> bool {
+        let (resume, resumed) = oneshot::channel();
+        if pause.send(resume).is_err() {
+            return true; // whoever asked has given up waiting
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            _ = resumed => true,
+        }
+    }
+
+    /// Goes on from the checkpoints, which were moved while this stood still; whether it can. Another version may have become
+    /// live meanwhile, and a row more that is written to the former one would be seen by nobody, while its checkpoint would be.
     async fn go_on(&self, applier: &mut Applier) -> bool {
+        if self.reads.refresh().await.is_err() || !self.is_current() {
+            return false;
+        }
         let Ok(written) = applier.model().checkpoints().await else { return false };
         let outcome = applier.resume_again(self.log.as_ref(), written).await;
         self.show(applier);
@@ -232,6 +264,9 @@ impl Task {
         let mut waits = waits();
         let mut logged = false;
         loop {
+            if self.stop.is_cancelled() {
+                return None;
+            }
             match self.open().await {
                 Ok(fresh) => return Some(fresh),
                 Err(StartError::Log(ReadError::Closed)) => return None,
@@ -242,14 +277,24 @@ impl Task {
                     }
                 }
             }
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
-            }
+            let wait = waits.next().unwrap_or_default();
+            self.wait_or_stand_still(wait).await?;
         }
     }
 
-    async fn apply(&self, applier: &mut Applier, records: Vec<Arc<StoredRecord>>) {
+    /// Waits before another try, or for as long as it is to stand still, which it does meanwhile. `None`: it is to stop. Else
+    /// whether it stood still.
+    async fn wait_or_stand_still(&mut self, wait: Duration) -> Option<bool> {
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            () = tokio::time::sleep(wait) => Some(false),
+            Some(pause) = self.pauses.recv() => self.stand_still(pause).await.then_some(true),
+        }
+    }
+
+    /// Writes what some records mean, however long it takes; `false`: it isn't written, and whoever goes on, with whatever is live
+    /// then, begins at the checkpoints.
+    async fn apply(&mut self, applier: &mut Applier, records: Vec<Arc<StoredRecord>>) -> bool {
         let count = records.len() as u64;
         let (step, model) = (applier.admit(records), applier.model());
         let mut waits = waits();
@@ -262,15 +307,19 @@ impl Task {
                     "the read store takes no rows; trying on"
                 );
             }
-            tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(waits.next().unwrap_or_default()) => {}
-            }
-            if !self.is_current() {
-                return; // whoever goes on, with whatever is live then, begins at the checkpoint
+            let wait = waits.next().unwrap_or_default();
+            if self.wait_or_stand_still(wait).await != Some(false) || !self.is_current() {
+                return false;
             }
         }
         metrics::counter!("parley_projector_records_total").increment(count);
-        self.reached.set(step.moved.iter().map(|(at, checkpoint)| (*at, checkpoint.offset)));
+        let moved = step.moved.iter().map(|(at, checkpoint)| (*at, checkpoint.offset));
+        self.reached.set(self.version, moved);
+        let trouble = if self.reads.trouble().is_some() { 1.0 } else { 0.0 };
+        metrics::gauge!("parley_reads_trouble").set(trouble);
+        true
     }
 }
+
+#[cfg(test)]
+mod tests;

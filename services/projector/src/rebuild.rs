@@ -1,23 +1,30 @@
 //! Building the next version of the read models beside the live one.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parley_eventlog::{EventLog, Offsets as _, ReadError, TopicPartition};
-use parley_readstore::{CheckpointKey, Error, Page, ReadModel, ReadStore};
-use parley_wire::rpc::{Pausable, Paused};
+use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, TopicPartition};
+use parley_readstore::{CheckpointKey, Error, ReadModel, ReadStore};
+use parley_wire::rpc::{NotPaused, Pausable, Paused};
 use tokio::time::Instant;
 
 use crate::apply::{Applier, Scope, Step};
 use crate::projector::waits;
+use compare::{Place, Side, compare};
+
+mod compare;
 
 /// Rows that are read in one go: to begin reading costs as much as some hundred of them. Few in tests, so that they have many pages.
 const PAGE_ROWS: usize = if cfg!(test) { 7 } else { 4_096 };
 /// How long the live projectors stand still at a time while rows are compared; reads wait that long, and much longer, for
 /// what their clients were told of.
 const HALT: Duration = Duration::from_secs(1);
+/// How long they stand still, at most, until both versions are at a common position: where log or read store are slow, reads would
+/// wait for all of it.
+const LEVEL_WAIT: Duration = Duration::from_secs(10);
+/// After so many slices in a row that got nowhere in that time a rebuild is given up.
+const LATE_SLICES_MAX: u32 = 10;
 /// How often what the store failed to do is tried again.
 const TRIES_MORE: usize = 4;
 /// How long they run in between, at least.
@@ -57,6 +64,23 @@ pub enum RebuildError {
     /// The live projector has ended.
     #[error("the server is stopping")]
     Stopping,
+    /// A projector can't be made to stand still.
+    #[error(
+        "{projector} doesn't stand still ({why}): run the rebuild again once it does, or stop that projector"
+    )]
+    Running {
+        /// Which one.
+        projector: String,
+        /// What is known of the reason.
+        why: String,
+    },
+    /// Both versions couldn't be brought to a common position while the projectors stood still.
+    #[error(
+        "the read models can't be brought to the end of the log within {} s, for which the projectors stand still: run the \
+         rebuild again when the log and the read store are faster",
+        LEVEL_WAIT.as_secs()
+    )]
+    Slow,
     /// A projector that nobody had asked to stand still wrote during the comparison: it had just started.
     #[error("a projector started during the comparison: run the rebuild again")]
     Moved,
@@ -79,55 +103,114 @@ pub async fn rebuild(
     mut step: impl FnMut(RebuildStep) + Send,
 ) -> Result<Comparison, RebuildError> {
     let next = reads.create_next().await?;
-    let mut applier = resume(log.as_ref(), next.clone()).await?;
+    let applier = resume(log.as_ref(), next.clone()).await?;
     let total = ends(log.as_ref()).await?.values().sum();
-    let mut comparison = Comparison::default();
+    let (is_live, comparison) = (live.is_some(), Comparison::default());
+    let (place, halted) = (Place::default(), None);
+    let mut work =
+        Rebuild { log, reads, next, applier, is_live, verify_only, halted, place, comparison, late: 0 };
     let projected = |done| step(RebuildStep::Projected(done, total));
-    comparison.records = project_all(&mut applier, projected).await?;
-    let mut place = Place::default();
-    let mut halted = None;
+    work.comparison.records = project_all(&mut work.applier, None, projected).await?;
     loop {
         let begun = Instant::now();
         let paused = pause(live).await?;
-        // Both must stand at the same place: the live one is brought to the end, the next one reads what came meanwhile, and
-        // not a record more.
-        let goal = match halt(&log, &reads, &mut halted).await {
-            Err(error) if verify_only || !matches!(error, RebuildError::Store(_)) => return Err(error),
-            Err(error) => {
-                comparison.unreadable = true;
-                log_unreadable(&error);
-                ends(log.as_ref()).await?
-            }
-            Ok(goal) => goal,
-        };
-        comparison.records += project_upto(&mut applier, &goal).await?;
-        let until = Instant::now() + HALT;
-        let (one, other) = (reads.live(), next.as_ref());
-        let is_over = comparison.unreadable
-            || match compare(one.as_ref(), other, &mut place, &mut comparison, until).await {
-                Ok(is_over) => is_over,
-                Err(Side::Live(error)) if !verify_only => {
-                    comparison.unreadable = true;
-                    log_unreadable(&error);
-                    true
-                }
-                Err(Side::Live(error) | Side::Next(error)) => return Err(error.into()),
-            };
-        step(RebuildStep::Compared(comparison.rows));
-        if live.is_some() && !stands_at(one.as_ref(), &goal).await {
-            return Err(RebuildError::Moved);
-        }
+        let is_over = work.slice_in_time().await?;
+        step(RebuildStep::Compared(work.comparison.rows));
         if is_over {
-            if !verify_only {
-                reads.switch().await?;
-            }
-            return Ok(comparison);
+            return Ok(work.comparison);
         }
         if let Some(paused) = paused {
             drop(paused);
             tokio::time::sleep(RUN_ON.max(begun.elapsed())).await;
         }
-        comparison.records += project_all(&mut applier, |_| {}).await?;
+        work.comparison.records += project_all(&mut work.applier, None, |_| {}).await?;
+    }
+}
+
+/// A rebuild that is under way.
+struct Rebuild {
+    log: Arc<dyn EventLog>,
+    reads: Arc<dyn ReadStore>,
+    next: Arc<dyn ReadModel>,
+    /// What brings the next version on.
+    applier: Applier,
+    /// Whether projectors run, which stand still during a slice.
+    is_live: bool,
+    verify_only: bool,
+    /// What brings the live version on during a slice, with the number of that version.
+    halted: Option<(u64, Applier)>,
+    place: Place,
+    comparison: Comparison,
+    /// Slices without a comparison and without any progress, one after the other.
+    late: u32,
+}
+
+impl Rebuild {
+    /// Does a slice; one that comes to no comparison in time is to be tried again. Whether all is done.
+    async fn slice_in_time(&mut self) -> Result<bool, RebuildError> {
+        let before = self.position();
+        match self.slice().await {
+            Err(RebuildError::Slow) => {
+                self.late = if self.position() > before { 0 } else { self.late + 1 };
+                if self.late >= LATE_SLICES_MAX {
+                    return Err(RebuildError::Slow);
+                }
+                tracing::warn!(
+                    seconds = LEVEL_WAIT.as_secs(),
+                    "both versions couldn't be brought to the end of the log in time: the projectors go on, and stand still \
+                     again later"
+                );
+                Ok(false)
+            }
+            outcome => {
+                self.late = 0;
+                outcome
+            }
+        }
+    }
+
+    /// How far both versions have come, as a number that grows with either.
+    fn position(&self) -> u64 {
+        let of = |applier: &Applier| applier.reached().values().map(|at| at.offset).sum::<u64>();
+        of(&self.applier) + self.halted.as_ref().map_or(0, |(_, applier)| of(applier))
+    }
+
+    /// Brings both versions to a common position and compares some rows, and switches behind the last of them. Whether all is done.
+    async fn slice(&mut self) -> Result<bool, RebuildError> {
+        // Whoever holds nobody up has all the time there is.
+        let until = self.is_live.then(|| Instant::now() + LEVEL_WAIT);
+        // Both must stand at the same place: the live one is brought to the end, the next one reads what came meanwhile, and
+        // not a record more.
+        let goal = match halt(&self.log, &self.reads, &mut self.halted, until).await {
+            Err(error) if self.verify_only || !matches!(error, RebuildError::Store(_)) => return Err(error),
+            Err(error) => {
+                self.comparison.unreadable = true;
+                log_unreadable(&error);
+                ends(self.log.as_ref()).await?
+            }
+            Ok(goal) => goal,
+        };
+        self.comparison.records += project_upto(&mut self.applier, &goal, until).await?;
+        let until = Instant::now() + HALT;
+        let (one, other) = (self.reads.live(), self.next.as_ref());
+        let is_over = self.comparison.unreadable
+            || match compare(one.as_ref(), other, &mut self.place, &mut self.comparison, until).await {
+                Ok(is_over) => is_over,
+                Err(Side::Live(error)) if !self.verify_only => {
+                    self.comparison.unreadable = true;
+                    log_unreadable(&error);
+                    true
+                }
+                Err(Side::Live(error) | Side::Next(error)) => return Err(error.into()),
+            };
+        if self.is_live && !stands_at(one.as_ref(), &goal).await {
+            return Err(RebuildError::Moved);
+        }
+        if is_over && !self.verify_only {
+            let reads = &self.reads;
+            patiently(|| reads.switch()).await?;
+        }
+        Ok(is_over)
     }
 }
 
@@ -143,18 +226,28 @@ pub async fn switch_back(
 ) -> Result<(), RebuildError> {
     let former = reads.former().await?;
     let mut applier = resume(log, former).await?;
-    project_all(&mut applier, |_| {}).await?;
-    let _paused = pause(live).await?;
-    project_all(&mut applier, |_| {}).await?;
-    drop(applier);
-    reads.switch_back().await?;
-    Ok(())
+    for _ in 0..LATE_SLICES_MAX {
+        project_all(&mut applier, None, |_| {}).await?;
+        let _paused = pause(live).await?;
+        let until = live.map(|_| Instant::now() + LEVEL_WAIT);
+        match project_all(&mut applier, until, |_| {}).await {
+            Err(RebuildError::Slow) => continue,
+            outcome => outcome?,
+        };
+        drop(applier);
+        reads.switch_back().await?;
+        return Ok(());
+    }
+    Err(RebuildError::Slow)
 }
 
 /// The running projectors, if there are any, stand still until what this gives is dropped.
 async fn pause(live: Option<&dyn Pausable>) -> Result<Option<Paused>, RebuildError> {
     match live {
-        Some(handle) => handle.pause().await.map(Some).ok_or(RebuildError::Stopping),
+        Some(handle) => handle.pause().await.map(Some).map_err(|error| match error {
+            NotPaused::Stopping => RebuildError::Stopping,
+            NotPaused::Running { projector, why } => RebuildError::Running { projector, why },
+        }),
         None => Ok(None),
     }
 }
@@ -175,19 +268,23 @@ async fn halt(
     log: &Arc<dyn EventLog>,
     reads: &Arc<dyn ReadStore>,
     halted: &mut Option<(u64, Applier)>,
+    until: Option<Instant>,
 ) -> Result<HashMap<TopicPartition, u64>, RebuildError> {
     let version = reads.live_version();
-    let applier = match halted {
-        Some((of, applier)) if *of == version => {
+    let mut applier = match halted.take() {
+        Some((of, mut applier)) if of == version => {
             let model = applier.model();
             let written = patiently(|| model.checkpoints()).await?;
-            applier.resume_again(log.as_ref(), written).await?;
+            // Half of it done would be neither here nor there: out of time, it is given up with its reader.
+            in_time(until, applier.resume_again(log.as_ref(), written)).await??;
             applier
         }
         // Also if another version is live now.
-        _ => &mut halted.insert((version, resume(log.as_ref(), reads.live()).await?)).1,
+        _ => in_time(until, resume(log.as_ref(), reads.live())).await??,
     };
-    project_all(applier, |_| {}).await?;
+    let outcome = project_all(&mut applier, until, |_| {}).await;
+    let applier = &halted.insert((version, applier)).1;
+    outcome?;
     Ok(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)).collect())
 }
 
@@ -233,10 +330,31 @@ async fn write(applier: &mut Applier, step: &Step) -> Result<(), Error> {
     patiently(|| step.write(model.as_ref())).await
 }
 
-async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result<u64, RebuildError> {
+/// Waits for something that may be given up, but not beyond a time.
+async fn in_time<T>(until: Option<Instant>, work: impl Future<Output = T>) -> Result<T, RebuildError> {
+    match until {
+        Some(until) => tokio::time::timeout_at(until, work).await.map_err(|_| RebuildError::Slow),
+        None => Ok(work.await),
+    }
+}
+
+fn is_late(until: Option<Instant>) -> bool {
+    until.is_some_and(|until| Instant::now() >= until)
+}
+
+/// Projects all that there is, or what there is time for. A write that is under way is always waited for: it could come to its end
+/// behind what others write next.
+async fn project_all(
+    applier: &mut Applier,
+    until: Option<Instant>,
+    mut done: impl FnMut(u64),
+) -> Result<u64, RebuildError> {
     let mut count = 0;
     loop {
-        let records = applier.next_now().await?;
+        if is_late(until) {
+            return Err(RebuildError::Slow);
+        }
+        let records = in_time(until, applier.next_now()).await??;
         if records.is_empty() {
             return Ok(count);
         }
@@ -251,12 +369,27 @@ async fn project_all(applier: &mut Applier, mut done: impl FnMut(u64)) -> Result
 async fn project_upto(
     applier: &mut Applier,
     goal: &HashMap<TopicPartition, u64>,
+    until: Option<Instant>,
+) -> Result<u64, RebuildError> {
+    let mut later = Vec::new();
+    let outcome = try_project_upto(applier, goal, until, &mut later).await;
+    applier.put_back(later);
+    outcome
+}
+
+async fn try_project_upto(
+    applier: &mut Applier,
+    goal: &HashMap<TopicPartition, u64>,
+    until: Option<Instant>,
+    later: &mut Vec<Arc<StoredRecord>>,
 ) -> Result<u64, RebuildError> {
     let mut count = 0;
-    let mut later = Vec::new();
     let wanted = |at: &TopicPartition| goal.get(at).copied().unwrap_or(0);
     while applier.reached().iter().any(|(at, checkpoint)| checkpoint.offset < wanted(at)) {
-        let records = applier.next().await?;
+        if is_late(until) {
+            return Err(RebuildError::Slow);
+        }
+        let records = in_time(until, applier.next()).await??;
         let (records, beyond): (Vec<_>, Vec<_>) =
             records.into_iter().partition(|stored| stored.offset < wanted(&stored.at));
         later.extend(beyond);
@@ -264,136 +397,7 @@ async fn project_upto(
         let step = applier.admit(records);
         write(applier, &step).await?;
     }
-    applier.put_back(later);
     Ok(count)
-}
-
-/// Whose rows can't be read.
-enum Side {
-    Live(parley_readstore::Error),
-    Next(parley_readstore::Error),
-}
-
-/// How far a comparison has come.
-#[derive(Debug, Default)]
-struct Place {
-    /// Tables that are compared as a whole.
-    tables: usize,
-    /// The last row of the next one that is compared, if any.
-    row: Option<Vec<u8>>,
-}
-
-/// Compares rows from a place on, to the end (`true`) or until a time (`false`), but at least what was read first.
-async fn compare(
-    live: &dyn ReadModel,
-    next: &dyn ReadModel,
-    place: &mut Place,
-    comparison: &mut Comparison,
-    until: Instant,
-) -> Result<bool, Side> {
-    let mut is_first = true;
-    while let Some(table) = next.tables().get(place.tables) {
-        let from = place.row.clone();
-        let (mut left, mut right) = (Pages::new(live, table, from.clone()), Pages::new(next, table, from));
-        loop {
-            if !std::mem::take(&mut is_first)
-                && (left.is_used_up() || right.is_used_up())
-                && Instant::now() >= until
-            {
-                return Ok(false);
-            }
-            let (one, other) = tokio::join!(left.fill(), right.fill());
-            one.map_err(Side::Live)?;
-            other.map_err(Side::Next)?;
-            let (mine, theirs) = (left.first(), right.first());
-            let Some(order) = order(mine, theirs) else { break };
-            let same = left.same(&right);
-            let compared = if same > 0 {
-                comparison.rows += same as u64;
-                left.pass(same);
-                right.pass(same)
-            } else {
-                comparison.different += 1;
-                comparison.rows += u64::from(order.is_ge());
-                let one = if order.is_le() { left.pass(1) } else { None };
-                let other = if order.is_ge() { right.pass(1) } else { None };
-                other.or(one)
-            };
-            place.row = compared;
-        }
-        *place = Place { tables: place.tables + 1, row: None };
-    }
-    Ok(true)
-}
-
-/// Which row comes first; `None` if there are none.
-fn order(one: Option<Pair<'_>>, other: Option<Pair<'_>>) -> Option<Ordering> {
-    match (one, other) {
-        (Some((one, _)), Some((other, _))) => Some(one.cmp(other)),
-        (Some(_), None) => Some(Ordering::Less),
-        (None, Some(_)) => Some(Ordering::Greater),
-        (None, None) => None,
-    }
-}
-
-type Pair<'a> = (&'a [u8], &'a [u8]);
-
-/// A table, read in pages.
-struct Pages<'a> {
-    model: &'a dyn ReadModel,
-    table: &'static str,
-    /// The page at hand, and how many of its rows are compared.
-    page: Page,
-    passed: usize,
-    last: Option<Vec<u8>>,
-    is_at_end: bool,
-}
-
-impl<'a> Pages<'a> {
-    fn new(model: &'a dyn ReadModel, table: &'static str, after: Option<Vec<u8>>) -> Self {
-        Self { model, table, page: Page::default(), passed: 0, last: after, is_at_end: false }
-    }
-
-    /// Whether the next page must be read.
-    fn is_used_up(&self) -> bool {
-        !self.is_at_end && self.passed >= self.page.len()
-    }
-
-    fn first(&self) -> Option<Pair<'_>> {
-        self.page.get(self.passed)
-    }
-
-    /// How many of the rows at hand are the same.
-    fn same(&self, other: &Self) -> usize {
-        if (self.passed, other.passed) == (0, 0) && self.page == other.page {
-            return self.page.len();
-        }
-        let rest = (self.passed..).map_while(|place| self.page.get(place));
-        let others = (other.passed..).map_while(|place| other.page.get(place));
-        rest.zip(others).take_while(|(one, other)| one == other).count()
-    }
-
-    /// Goes past some rows; the key of the last of them.
-    fn pass(&mut self, rows: usize) -> Option<Vec<u8>> {
-        self.passed += rows;
-        self.page.get(self.passed.checked_sub(1)?).map(|(key, _)| key.to_vec())
-    }
-
-    /// Reads the next page if it must be; nothing is left afterwards only at the end of the table.
-    async fn fill(&mut self) -> Result<(), Error> {
-        if !self.is_used_up() {
-            return Ok(());
-        }
-        let (model, table, last) = (self.model, self.table, self.last.as_deref());
-        let page = &mut self.page;
-        *page = patiently(|| model.canonical(table, last, PAGE_ROWS, std::mem::take(page))).await?;
-        match page.last() {
-            Some((key, _)) => self.last = Some(key.to_vec()),
-            None => self.is_at_end = true,
-        }
-        self.passed = 0;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -28,8 +28,8 @@ pub enum Error {
         /// The log's.
         epoch: Epoch,
     },
-    /// The read model was written by another version: rebuild it.
-    #[error("the read model doesn't fit: {0}; run `parley rebuild`")]
+    /// The read model can't be used as it is, or not for what was asked.
+    #[error("the read models don't fit: {0}")]
     Unfit(String),
 }
 
@@ -299,6 +299,15 @@ pub trait ReadStore: Send + Sync {
 
     /// Number of the live version, from 1.
     fn live_version(&self) -> u64;
+
+    /// What is wrong with the live version that somebody must see to, although it goes on answering; `None`: nothing. Cheap.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Looks which version is live, and makes that the one which is asked. Where processes share a store, another one may have
+    /// switched, and without this it is seen a moment later only.
+    async fn refresh(&self) -> Result<(), Error>;
 
     /// Makes an empty version beside the live one; what was left of an earlier try is thrown away.
     async fn create_next(&self) -> Result<Arc<dyn ReadModel>, Error>;

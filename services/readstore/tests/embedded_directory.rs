@@ -106,6 +106,39 @@ async fn what_was_persisted_is_there_and_what_came_after_is_projected_again() {
     );
 }
 
+fn tables(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.flat_map(|path| if path.is_dir() { tables(&path) } else { vec![path] });
+    found.filter(|path| path.parent().unwrap().ends_with("tables")).collect()
+}
+
+/// One merge that fails ends all merging, which nothing else would tell.
+#[tokio::test]
+async fn that_nothing_is_merged_any_more_is_told() {
+    let dir = TempDir::new().unwrap();
+    let store = open(dir.path());
+    for round in 1..200 {
+        assert_eq!(store.trouble(), None);
+        let checkpoint = Checkpoint { offset: round, validity: Validity::default() };
+        store.live().apply(Vec::new(), vec![((0, 0), checkpoint)]).await.unwrap();
+        if store.persist().await.is_err() {
+            break;
+        }
+        for table in tables(dir.path()) {
+            // One that was merged meanwhile is gone.
+            if let Ok(file) = fs::OpenOptions::new().write(true).open(table) {
+                std::os::unix::fs::FileExt::write_all_at(&file, &[0x5a; 32], 0).unwrap();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(store.trouble().is_some_and(|trouble| trouble.contains("parley rebuild")));
+    // A rebuild is what helps.
+    store.create_next().await.unwrap();
+    store.switch().await.unwrap();
+    assert_eq!(store.trouble(), None);
+}
+
 #[tokio::test]
 async fn without_its_journal_a_model_does_not_fit() {
     let dir = TempDir::new().unwrap();

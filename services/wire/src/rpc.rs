@@ -21,7 +21,7 @@ mod tls;
 
 pub use client::{Answers, CallError, Channels, Link, Replied};
 pub use data_keys::Forgets;
-pub use projectors::{Pausable, Paused};
+pub use projectors::{NotPaused, Pausable, Paused};
 pub use server::{Roles, serve};
 pub use tls::{Tls, TlsError};
 

@@ -2,7 +2,8 @@
 //! thrown away, keys can't. `schemas/cql/keys` holds the tables.
 //!
 //! A key's row by id is written first, then the row that leads to it; a crash in between leaves a key that nothing was
-//! sealed under. Reads and writes are `LOCAL_QUORUM`: what was put is found, and lies on most of its replicas.
+//! sealed under. Key ids are never used again, so a destruction is final: it is written with a time ahead of all clocks, and what
+//! was under way meanwhile comes too late, a key that is wrapped anew among it. Reads and writes are `LOCAL_QUORUM`: what was put is found, and lies on most of its replicas.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use parley_domain::{GroupId, KeyId};
+use parley_domain::{GroupId, KeyId, Timestamp};
+use parley_wire::clock;
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
@@ -32,6 +34,9 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(60);
 const KEYSPACE_BYTES_MAX: usize = 48;
+/// How far ahead of the clock a destruction is dated: farther than clocks are apart and writes take, but less than the 3 days
+/// beyond which ScyllaDB refuses a time.
+const DESTROYED_AHEAD_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// The schema: number, name and text of each file, in the order in which they are applied.
 const MIGRATIONS: &[(i32, &str, &str)] =
@@ -188,6 +193,11 @@ fn key((key_id, group_id, period, ring_key, wrapped): Row) -> Result<WrappedKey,
     parts().ok_or(StoreError::Damaged)
 }
 
+/// The time of a destruction, in microseconds since 1970, as cells have it.
+fn destroyed_at(now: Timestamp) -> i64 {
+    now.as_millis().saturating_add(DESTROYED_AHEAD_MS).saturating_mul(1_000)
+}
+
 fn period_of(period: u32) -> i32 {
     i32::try_from(period).unwrap_or(i32::MAX)
 }
@@ -217,17 +227,15 @@ impl CassandraKeyStore {
             ))
             .await?,
             find: prepare(format!("SELECT {columns} FROM {keys} WHERE key_id = ?")).await?,
-            of_period: prepare(format!(
-                "SELECT key_id FROM {by_group} WHERE group_id = ? AND period = ? LIMIT 1"
-            ))
-            .await?,
+            of_period: prepare(format!("SELECT key_id FROM {by_group} WHERE group_id = ? AND period = ?"))
+                .await?,
             of_group: prepare(format!("SELECT period, key_id FROM {by_group} WHERE group_id = ?")).await?,
             page: prepare(format!("SELECT {columns} FROM {keys} WHERE token(key_id) > token(?) LIMIT ?"))
                 .await?,
             first_page: prepare(format!("SELECT {columns} FROM {keys} LIMIT ?")).await?,
-            remove_key: prepare(format!("DELETE FROM {keys} WHERE key_id = ?")).await?,
+            remove_key: prepare(format!("DELETE FROM {keys} USING TIMESTAMP ? WHERE key_id = ?")).await?,
             remove_of_group: prepare(format!(
-                "DELETE FROM {by_group} WHERE group_id = ? AND period = ? AND key_id = ?"
+                "DELETE FROM {by_group} USING TIMESTAMP ? WHERE group_id = ? AND period = ? AND key_id = ?"
             ))
             .await?,
             session,
@@ -263,12 +271,14 @@ impl KeyStore for CassandraKeyStore {
     }
 
     async fn of_period(&self, group: GroupId, period: u32) -> Result<Option<WrappedKey>, StoreError> {
-        let found = self.rows::<(Uuid,)>(&self.of_period, (group.0, period_of(period))).await?;
-        match found.first() {
+        // Of a group's period there is one, or a few if several writers made one at once.
+        for (id,) in self.rows::<(Uuid,)>(&self.of_period, (group.0, period_of(period))).await? {
             // A row that leads nowhere was left by a destruction that didn't come to its end.
-            Some((id,)) => self.find(KeyId(*id)).await,
-            None => Ok(None),
+            if let Some(found) = self.find(KeyId(id)).await? {
+                return Ok(Some(found));
+            }
         }
+        Ok(None)
     }
 
     async fn put(&self, keys: Vec<WrappedKey>) -> Result<(), StoreError> {
@@ -306,11 +316,12 @@ impl KeyStore for CassandraKeyStore {
     }
 
     async fn destroy(&self, group: GroupId, keys: &[(u32, KeyId)]) -> Result<(), StoreError> {
+        let at = destroyed_at(clock::now());
         stream::iter(keys.to_vec())
             .map(|(period, key)| async move {
                 // The key first: whoever is interrupted here finds it again. And its own row that leads there, no other's.
-                self.run(&self.remove_key, (key.0,)).await?;
-                self.run(&self.remove_of_group, (group.0, period_of(period), key.0)).await
+                self.run(&self.remove_key, (at, key.0)).await?;
+                self.run(&self.remove_of_group, (at, group.0, period_of(period), key.0)).await
             })
             .buffer_unordered(REQUESTS_IN_FLIGHT_MAX)
             .try_collect()
@@ -409,4 +420,17 @@ fn statements(cql: &str) -> Vec<String> {
     let lines: Vec<String> = cql.lines().map(uncommented).collect();
     let text = lines.join("\n");
     text.split(';').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destruction_is_later_than_what_any_clock_says() {
+        let (hour_us, now) = (3_600_000_000, Timestamp(1_800_000_000_000));
+        let ahead = destroyed_at(now) - now.as_millis() * 1_000;
+        assert!(ahead >= 12 * hour_us, "clocks aren't that far apart, and no write takes that long");
+        assert!(ahead <= 48 * hour_us, "ScyllaDB refuses what lies 3 days ahead of its own clock");
+    }
 }

@@ -14,11 +14,10 @@ use parley_media::providers::directory::DirectoryBlobs;
 use parley_media::providers::s3::S3Blobs;
 use parley_readstore::ReadStore;
 use parley_readstore::providers::cassandra::CassandraReadStore;
-use parley_readstore::providers::embedded::EmbeddedReadStore;
 use rustix::fs::FlockOperation;
 
 use crate::config::Config;
-use crate::engines::place;
+use crate::engines::{open_fit_reads, place};
 use crate::{Usage, data_dir};
 
 /// Tries to open an engine that others may be setting up, and the pause between them, at least.
@@ -51,8 +50,7 @@ impl Engines {
             Some(reads) => reads,
             None if alone => {
                 let place = place(&config.reads, dir.join("reads"));
-                EmbeddedReadStore::open(&place, log.epoch(), Default::default())
-                    .context("the read models can't be opened")?
+                open_fit_reads(&place, log.epoch()).await?.0
             }
             None => {
                 let why = "a role as a process of its own needs read models that processes can share: set reads to \
@@ -80,8 +78,18 @@ pub(crate) async fn shared_reads(
     let Some(options) = config.cassandra_options() else { return Ok(None) };
     let open = || CassandraReadStore::open(options.clone(), epoch);
     let is_transient = |error: &_| matches!(error, parley_readstore::Error::Engine(_));
-    let reads = patiently(open, is_transient).await.context("the read models can't be opened")?;
-    Ok(Some(reads))
+    match patiently(open, is_transient).await {
+        Ok(reads) => Ok(Some(reads)),
+        Err(error @ parley_readstore::Error::OtherLog { .. }) => {
+            let what = format!(
+                "keyspace {} belongs to another log: name another one in reads; or if this is the right log, stop all roles and \
+                 drop that keyspace (not the one with the data keys), and the read models are built anew",
+                options.keyspace
+            );
+            Err(anyhow::Error::new(error).context(what))
+        }
+        Err(error) => Err(error).context("the read models can't be opened"),
+    }
 }
 
 /// Opens the data keys under the ring that all processes share.

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use parley_domain::{GroupId, UserId};
-use parley_wire::rpc::{Channels, Pausable, Paused};
+use parley_wire::rpc::{Channels, NotPaused, Pausable, Paused};
 use parley_wire::service::{Notice, Notices, Peers};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -88,19 +88,18 @@ pub(crate) struct AllProjectors {
 
 #[async_trait]
 impl Pausable for AllProjectors {
-    async fn pause(&self) -> Option<Paused> {
+    async fn pause(&self) -> Result<Paused, NotPaused> {
         let projectors = self.present.borrow().addresses(Role::Projector, "");
         let mut paused = Vec::new();
         for address in projectors {
             match self.channels.pause(&address).await {
                 Ok(one) => paused.push(one),
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, address, "a projector doesn't stand still");
-                    return None;
+                    let why = format!("{:#}", anyhow::Error::new(error));
+                    return Err(NotPaused::Running { projector: format!("the projector at {address}"), why });
                 }
             }
         }
-        Some(Paused::new(paused))
+        Ok(Paused::new(paused))
     }
 }

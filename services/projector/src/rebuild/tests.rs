@@ -1,14 +1,11 @@
-use std::path::Path;
-
-use parley_domain::{Epoch, EventId, PartitionCount, ProfileChanged, Stamp, Timestamp, UserId};
-use parley_eventlog::conformance::append;
-use parley_eventlog::providers::embedded::{EmbeddedLog, Options};
-use parley_eventlog::{Record, Topic};
+use parley_domain::Epoch;
+use parley_eventlog::Topic;
 use parley_readstore::conformance::{World, apply, script};
 use parley_readstore::providers::embedded::EmbeddedReadStore;
-use parley_wire::event;
 
+use super::compare::compare;
 use super::*;
+use crate::fixtures::{USERS, engines, profiles};
 
 async fn compare_in_slices(store: &EmbeddedReadStore, next: &dyn ReadModel) -> (Comparison, usize) {
     let (mut place, mut comparison, mut slices) = (Place::default(), Comparison::default(), 0);
@@ -46,36 +43,6 @@ async fn a_comparison_in_slices_is_the_same_as_one_without() {
     assert_eq!(sliced.different, 0);
 }
 
-const USERS: TopicPartition = TopicPartition { topic: Topic::Users, partition: 0 };
-
-/// A log of one partition, and read models of it.
-fn engines(dir: &Path) -> (Arc<dyn EventLog>, Arc<EmbeddedReadStore>) {
-    let options = Options::new(dir.join("log"), PartitionCount::new(1).unwrap());
-    let log: Arc<dyn EventLog> = EmbeddedLog::open(options).unwrap().0;
-    let store = EmbeddedReadStore::open(&dir.join("reads"), log.epoch(), Default::default()).unwrap();
-    (log, store)
-}
-
-/// Appends some records: a claim first, then the profiles of some users.
-async fn profiles(log: &Arc<dyn EventLog>, numbers: std::ops::Range<u8>) {
-    let records = numbers.map(|number| {
-        let (id, at) = (EventId::from_bytes([number; 16]), Timestamp(i64::from(number)));
-        let user = UserId::parse(&format!("user-{number}")).unwrap();
-        let profile = ProfileChanged { user, display_name: "x".to_owned(), avatar_url: None, at };
-        let (value, kind, stamp) = match number.checked_sub(1) {
-            None => (event::encode_claim(id, &"test".into(), 0, at), event::CLAIM_TYPE, Stamp::Claim),
-            Some(index) => {
-                let stamp = Stamp::Event { claim: 0, index: u64::from(index) };
-                (event::encode_profile(&profile, id), event::PROFILE_TYPE, stamp)
-            }
-        };
-        let key = (number > 0).then(|| profile.user.as_str().to_owned().into());
-        let source = "test".into();
-        (USERS, Record { key, value, id, kind: kind.into(), source, time: at, stamp, trace: None })
-    });
-    append(log, records.collect()).await.unwrap();
-}
-
 /// What comes while the versions are brought to a common position isn't projected yet, and isn't lost either.
 #[tokio::test]
 async fn what_comes_meanwhile_is_projected_afterwards() {
@@ -84,19 +51,19 @@ async fn what_comes_meanwhile_is_projected_afterwards() {
     profiles(&log, 0..5).await;
     let next = store.create_next().await.unwrap();
     let mut applier = resume(log.as_ref(), next.clone()).await.unwrap();
-    assert_eq!(project_all(&mut applier, |_| {}).await.unwrap(), 5);
+    assert_eq!(project_all(&mut applier, None, |_| {}).await.unwrap(), 5);
     let mut come = 5;
     for _ in 0..3 {
         profiles(&log, come..come + 3).await;
         let goal = ends(log.as_ref()).await.unwrap();
         profiles(&log, come + 3..come + 7).await;
-        assert_eq!(project_upto(&mut applier, &goal).await.unwrap(), 3);
+        assert_eq!(project_upto(&mut applier, &goal, None).await.unwrap(), 3);
         assert_eq!(applier.reached()[&USERS].offset, u64::from(come) + 3, "and not a record more");
-        assert_eq!(project_all(&mut applier, |_| {}).await.unwrap(), 4);
+        assert_eq!(project_all(&mut applier, None, |_| {}).await.unwrap(), 4);
         come += 7;
     }
     let mut live = resume(log.as_ref(), store.live()).await.unwrap();
-    project_all(&mut live, |_| {}).await.unwrap();
+    project_all(&mut live, None, |_| {}).await.unwrap();
     let (comparison, _) = compare_in_slices(&store, next.as_ref()).await;
     assert_eq!((comparison.different, comparison.rows), (0, u64::from(come) - 1));
 }
@@ -131,10 +98,10 @@ async fn who_stood_still_goes_on_where_the_checkpoints_are() {
     let again = async |applier: &mut Applier| {
         let written = store.live().checkpoints().await.unwrap();
         applier.resume_again(log.as_ref(), written).await.unwrap();
-        project_all(applier, |_| {}).await.unwrap()
+        project_all(applier, None, |_| {}).await.unwrap()
     };
     profiles(&log, 0..5).await;
-    assert_eq!(project_all(&mut one, |_| {}).await.unwrap(), 5);
+    assert_eq!(project_all(&mut one, None, |_| {}).await.unwrap(), 5);
     assert_eq!(again(&mut other).await, 0, "of what the other wrote");
 
     profiles(&log, 5..8).await;
@@ -150,9 +117,9 @@ async fn who_stood_still_goes_on_where_the_checkpoints_are() {
     assert_eq!(again(&mut one).await, 0, "what was put back is written by now");
 
     profiles(&log, 10..12).await;
-    assert_eq!(project_all(&mut one, |_| {}).await.unwrap(), 2);
+    assert_eq!(project_all(&mut one, None, |_| {}).await.unwrap(), 2);
     let next = store.create_next().await.unwrap();
-    project_all(&mut resume(log.as_ref(), next.clone()).await.unwrap(), |_| {}).await.unwrap();
+    project_all(&mut resume(log.as_ref(), next.clone()).await.unwrap(), None, |_| {}).await.unwrap();
     let (comparison, _) = compare_in_slices(&store, next.as_ref()).await;
     assert_eq!((comparison.different, comparison.rows), (0, 11));
 }
@@ -166,13 +133,13 @@ async fn a_rebuild_halts_again_and_again() {
     for round in 0..4_u8 {
         profiles(&log, round * 10..round * 10 + 4).await;
         let mut live = resume(log.as_ref(), store.live()).await.unwrap();
-        assert_eq!(project_all(&mut live, |_| {}).await.unwrap(), 4, "a projector, in between");
+        assert_eq!(project_all(&mut live, None, |_| {}).await.unwrap(), 4, "a projector, in between");
         profiles(&log, round * 10 + 4..round * 10 + 10).await;
-        assert_eq!(halt(&log, &reads, &mut halted).await.unwrap()[&USERS], u64::from(round) * 10 + 10);
+        assert_eq!(halt(&log, &reads, &mut halted, None).await.unwrap()[&USERS], u64::from(round) * 10 + 10);
         if round == 2 {
             // Another version is live from now on: it is that which is brought to the end.
             let next = store.create_next().await.unwrap();
-            project_all(&mut resume(log.as_ref(), next).await.unwrap(), |_| {}).await.unwrap();
+            project_all(&mut resume(log.as_ref(), next).await.unwrap(), None, |_| {}).await.unwrap();
             store.switch().await.unwrap();
         }
     }
@@ -181,4 +148,31 @@ async fn a_rebuild_halts_again_and_again() {
         stood.iter().any(|(key, checkpoint)| key.0 == Topic::Users as u8 && checkpoint.offset == 40),
         "{stood:?}"
     );
+}
+
+/// Who holds projectors up for too long lets go, and loses nothing by that.
+#[tokio::test]
+async fn what_takes_too_long_is_given_up_and_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, store) = engines(dir.path());
+    let (reads, mut halted): (Arc<dyn ReadStore>, _) = (store.clone(), None);
+    profiles(&log, 0..5).await;
+    let next = store.create_next().await.unwrap();
+    let mut applier = resume(log.as_ref(), next.clone()).await.unwrap();
+    let goal = ends(log.as_ref()).await.unwrap();
+    profiles(&log, 5..9).await;
+    let over = Some(Instant::now());
+    assert!(matches!(project_upto(&mut applier, &goal, over).await, Err(RebuildError::Slow)));
+    assert!(matches!(project_all(&mut applier, over, |_| {}).await, Err(RebuildError::Slow)));
+    assert!(matches!(halt(&log, &reads, &mut halted, over).await, Err(RebuildError::Slow)));
+    assert_eq!(project_upto(&mut applier, &goal, None).await.unwrap(), 5);
+    // A goal that the log never comes to: what lies beyond the others is put back.
+    let beyond = HashMap::from([(USERS, 100)]);
+    let soon = Some(Instant::now() + Duration::from_millis(50));
+    assert!(matches!(project_upto(&mut applier, &beyond, soon).await, Err(RebuildError::Slow)));
+    assert_eq!(project_all(&mut applier, None, |_| {}).await.unwrap(), 0);
+    assert_eq!(applier.reached()[&USERS].offset, 9);
+    assert_eq!(halt(&log, &reads, &mut halted, None).await.unwrap()[&USERS], 9);
+    let (comparison, _) = compare_in_slices(&store, next.as_ref()).await;
+    assert_eq!((comparison.different, comparison.rows), (0, 8));
 }

@@ -39,6 +39,13 @@ pub async fn versions(store: &dyn ReadStore) -> Result<(), Error> {
     let held = store.live();
     store.switch().await?;
     assert!(store.live_version() > first);
+    let live = store.live_version();
+    store.refresh().await?;
+    assert_eq!(
+        (store.live_version(), store.trouble()),
+        (live, None),
+        "nobody else switched, and nothing is wrong"
+    );
     check(&*store.live(), &new).await?;
     check(&*held, &old).await?; // who still holds the old one may finish
     drop((held, next));

@@ -13,8 +13,27 @@ use super::proto::projectors_server::Projectors;
 /// Something that can stand still.
 #[async_trait]
 pub trait Pausable: Send + Sync {
-    /// Returns once it stands still; it goes on when the returned value is dropped. `None`: it has ended.
-    async fn pause(&self) -> Option<Paused>;
+    /// Returns once it stands still; it goes on when the returned value is dropped.
+    ///
+    /// # Errors
+    /// [`NotPaused`].
+    async fn pause(&self) -> Result<Paused, NotPaused>;
+}
+
+/// Why something doesn't stand still.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPaused {
+    /// It has ended, or is about to.
+    #[error("the projector is stopping")]
+    Stopping,
+    /// It didn't come to a stand in time, or couldn't be asked to.
+    #[error("{projector} doesn't stand still: {why}")]
+    Running {
+        /// Which one.
+        projector: String,
+        /// What is known of the reason.
+        why: String,
+    },
 }
 
 /// Held while something stands still.
@@ -41,7 +60,10 @@ impl Projectors for Service {
 
     async fn pause(&self, _: Request<proto::PauseRequest>) -> Result<Response<Pauses>, Status> {
         let paused = self.projector.pause().await;
-        let paused = paused.ok_or_else(|| Status::unavailable("the projector is stopping"))?;
+        let paused = paused.map_err(|error| match error {
+            NotPaused::Stopping => Status::unavailable(error.to_string()),
+            NotPaused::Running { .. } => Status::deadline_exceeded(error.to_string()),
+        })?;
         // One message, and then silence until the caller lets go of the stream, which drops the guard.
         let stream = futures::stream::unfold(Some(paused), |held| async move {
             let paused = held?;

@@ -1,5 +1,6 @@
 //! The session with the cluster, and the few things that all else is made of.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::unprepared::Statement;
 use scylla::statement::{Consistency, SerialConsistency};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::CassandraOptions;
 use crate::Error;
@@ -60,7 +61,23 @@ impl Cluster {
                 .await?;
         }
         cluster.refresh_metadata().await?;
+        cluster.warn_of_data_centers(options);
         Ok(cluster)
+    }
+
+    /// Without a data center of one's own `LOCAL_QUORUM` is that of whichever node is asked, so that two processes may read and
+    /// write in different ones: what one wrote the other then doesn't see.
+    fn warn_of_data_centers(&self, options: &CassandraOptions) {
+        let state = self.session.get_cluster_state();
+        let nodes = state.get_nodes_info().iter().map(|node| node.datacenter.as_deref());
+        let centers = data_centers(nodes);
+        if centers.len() > 1 && options.local_data_center.is_none() {
+            warn!(
+                ?centers,
+                "the read store's nodes are in several data centers, and none is named: name the one of this deployment in \
+                 cassandra.data_center, the same one for all roles"
+            );
+        }
     }
 
     /// The keyspace.
@@ -92,6 +109,11 @@ impl Cluster {
         statement.set_execution_profile_handle(Some(self.schema_profile()?));
         self.session.query_unpaged(statement, ()).await.map_err(engine)?;
         // The driver waits for agreement only after a change of its own, and this one may have been another process's.
+        self.await_agreement().await
+    }
+
+    /// Waits until all nodes that are up agree on the schema.
+    pub(super) async fn await_agreement(&self) -> Result<(), Error> {
         self.session.await_schema_agreement().await.map(drop).map_err(engine)
     }
 
@@ -132,6 +154,17 @@ impl Cluster {
     {
         let mut statement = Statement::new(self.named(cql, 0));
         statement.set_is_idempotent(true);
+        rows(self.session.query_unpaged(statement, values).await.map_err(engine)?)
+    }
+
+    /// The same, also if the rows' last lightweight transaction is still under way: that one comes to its end first.
+    pub(super) async fn ask_serially<R>(&self, cql: &str, values: impl SerializeRow) -> Result<Vec<R>, Error>
+    where
+        R: for<'row> DeserializeRow<'row, 'row>,
+    {
+        let mut statement = Statement::new(self.named(cql, 0));
+        statement.set_is_idempotent(true);
+        statement.set_consistency(Consistency::LocalSerial);
         rows(self.session.query_unpaged(statement, values).await.map_err(engine)?)
     }
 
@@ -178,6 +211,10 @@ impl Cluster {
     {
         Ok(self.rows(statement, values).await?.into_iter().next())
     }
+}
+
+fn data_centers<'a>(nodes: impl Iterator<Item = Option<&'a str>>) -> BTreeSet<&'a str> {
+    nodes.flatten().collect()
 }
 
 fn rows<R>(result: QueryResult) -> Result<Vec<R>, Error>
@@ -229,4 +266,16 @@ fn builder(options: &CassandraOptions) -> SessionBuilder {
         builder = builder.user(&credentials.user, &credentials.password);
     }
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_centers_are_told_apart() {
+        let count = |nodes: &[Option<&'static str>]| data_centers(nodes.iter().copied()).len();
+        assert_eq!(count(&[Some("eu"), Some("eu"), None]), 1);
+        assert_eq!(count(&[Some("eu"), Some("us"), Some("eu")]), 2);
+    }
 }

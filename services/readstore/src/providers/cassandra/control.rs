@@ -1,11 +1,17 @@
 //! The row that says which versions there are. It only changes by lightweight transactions on what it was.
 
+use std::time::Duration;
+
 use parley_domain::Epoch;
 use uuid::Uuid;
 
 use super::cluster::Cluster;
 use super::value::{big, number};
 use crate::Error;
+
+/// How often a change of unknown outcome is looked up, and made again if it turns out that nothing changed.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Stands for "no version" in the row; versions count from 1.
 const NONE: u64 = 0;
@@ -20,6 +26,8 @@ pub(super) struct Control {
     last: u64,
 }
 
+const READ: &str = "SELECT epoch, live, previous, next, last FROM {k}.control WHERE name = 'read_models'";
+
 type Raw = (Option<Uuid>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
 
 fn version(raw: u64) -> Option<u64> {
@@ -27,11 +35,14 @@ fn version(raw: u64) -> Option<u64> {
 }
 
 impl Control {
-    /// Reads the row.
+    /// Reads the row, cheaply: what is being changed at this moment may show or not.
     pub(super) async fn read(cluster: &Cluster) -> Result<Option<Self>, Error> {
-        let cql = "SELECT epoch, live, previous, next, last FROM {k}.control WHERE name = 'read_models'";
-        let Some(row) = cluster.ask::<Raw>(cql, ()).await?.into_iter().next() else { return Ok(None) };
-        Self::from_row(row).map(Some)
+        cluster.ask::<Raw>(READ, ()).await?.into_iter().next().map(Self::from_row).transpose()
+    }
+
+    /// Reads the row as it is, behind every change that was begun.
+    pub(super) async fn read_now(cluster: &Cluster) -> Result<Option<Self>, Error> {
+        cluster.ask_serially::<Raw>(READ, ()).await?.into_iter().next().map(Self::from_row).transpose()
     }
 
     fn from_row((epoch, live, previous, next, last): Raw) -> Result<Self, Error> {
@@ -60,6 +71,11 @@ impl Control {
     /// The version that was live before.
     pub(super) fn previous(&self) -> Option<u64> {
         version(self.previous)
+    }
+
+    /// The highest number that was given.
+    pub(super) fn last(&self) -> u64 {
+        self.last
     }
 
     /// The row with a new number for a version that is to be built. The version before the live one is given up.
@@ -96,15 +112,34 @@ impl Control {
             |row: Self| (row.epoch.0, big(row.live), big(row.previous), big(row.next), big(row.last));
         let (new, old) = (values(by), values(self));
         let all = (new.0, new.1, new.2, new.3, new.4, old.0, old.1, old.2, old.3, old.4);
-        match cluster.transact(cql, all).await {
-            Ok(applied) => Ok(applied),
-            // The outcome is unknown, so it is looked up.
-            Err(error) => match Self::read(cluster).await? {
-                Some(now) if now == by => Ok(true),
-                Some(now) if now == self => Err(error),
-                Some(_) | None => Ok(false),
-            },
+        let mut tries = 1..TRIES;
+        let mut is_first = true;
+        loop {
+            let outcome = match cluster.transact(cql, all).await {
+                // At the first try; else it may be what an earlier one changed after it had been looked up.
+                Ok(applied) if applied || is_first => return Ok(applied),
+                Ok(_) => None,
+                Err(error) => Some(error),
+            };
+            is_first = false;
+            // Unknown, so it is looked up, by a read that no change under way can come behind.
+            let found = Self::read_now(cluster).await;
+            match (self.outcome(by, found), outcome, tries.next()) {
+                (Ok(Some(applied)), ..) => return Ok(applied),
+                (Ok(None), None, _) => return Ok(false),
+                (Ok(None), Some(error), None) | (Err(error), _, None) => return Err(error),
+                (Ok(None) | Err(_), _, Some(_)) => tokio::time::sleep(PAUSE).await,
+            }
         }
+    }
+
+    /// Whether this row was replaced by another one, as far as what was found then tells; `None`: it wasn't yet.
+    fn outcome(self, by: Self, found: Result<Option<Self>, Error>) -> Result<Option<bool>, Error> {
+        Ok(match found? {
+            Some(now) if now == by => Some(true),
+            Some(now) if now == self => None,
+            Some(_) | None => Some(false),
+        })
     }
 }
 
@@ -124,6 +159,11 @@ mod tests {
         assert_eq!(second.switched_back().live(), Some(1));
         assert_eq!(second.switched_back().switched_back(), second);
         assert_eq!(second.with_next().previous(), None);
+        assert_eq!(second.outcome(second.with_next(), Ok(Some(second))).unwrap(), None, "still to be done");
+        assert_eq!(second.outcome(second.with_next(), Ok(Some(second.with_next()))).unwrap(), Some(true));
+        assert_eq!(second.outcome(second.with_next(), Ok(Some(first))).unwrap(), Some(false), "another's");
+        assert_eq!(second.outcome(second.with_next(), Ok(None)).unwrap(), Some(false));
+        assert!(second.outcome(second, Err(Error::Damaged("the control row"))).is_err());
         assert_eq!(second.discarded(epoch).with_next().next(), Some(4), "no number is given twice");
     }
 }

@@ -54,39 +54,42 @@ impl LastStay {
 /// A row of a user: group, whether it is of a notification, place, step.
 type UserRow = (Vec<u8>, bool, i64, Option<i8>, Option<CqlTimestamp>, Option<i8>, Option<String>, Option<i8>);
 
-/// A group in which a user is or was, as far as the user's own rows tell.
+/// The rows that a user has of a group in which the user is or was. They are written before the group's head, so which of them
+/// count is known only with that.
 struct UserGroup {
     group: GroupId,
-    stay: LastStay,
-    notified: bool,
-}
-
-/// The rows of one group being folded.
-struct Folding {
-    group: GroupId,
-    stay: Option<LastStay>,
+    steps: Vec<(Seq, Cells)>,
     notified_of: Option<Seq>,
 }
 
-impl Folding {
+impl UserGroup {
+    fn new(group: GroupId) -> Self {
+        Self { group, steps: Vec::new(), notified_of: None }
+    }
+
     fn add(&mut self, row: UserRow) -> Result<(), Error> {
         let (_, notified, seq, step, at, role, by, kind) = row;
         let seq = number(seq)?;
         if notified {
             // In rising order, so the last one is the one that may concern the last stay.
             self.notified_of = Some(seq);
-            return Ok(());
+        } else {
+            self.steps.push((seq, (step, at, role, by, kind)));
         }
-        let cells: Cells = (step, at, role, by, kind);
-        LastStay::fold(&mut self.stay, seq, steps::step(&cells)?)
+        Ok(())
     }
 
-    /// `None` where the user never was a member as far as is known: the acknowledgement may be projected before the
-    /// joining.
-    fn end(self, user: &UserId) -> Option<UserGroup> {
-        let stay = self.stay?;
-        let notified = self.notified_of == Some(stay.joined) || stay.is_creation_of(user);
-        Some(UserGroup { group: self.group, stay, notified })
+    /// The last stay as it was at an event.
+    fn stay_at(&self, head: Seq) -> Result<Option<LastStay>, Error> {
+        let mut stay = None;
+        for (seq, cells) in self.steps.iter().take_while(|(seq, _)| *seq <= head) {
+            LastStay::fold(&mut stay, *seq, steps::step(cells)?)?;
+        }
+        Ok(stay)
+    }
+
+    fn is_notified_of(&self, stay: &LastStay, user: &UserId) -> bool {
+        self.notified_of == Some(stay.joined) || stay.is_creation_of(user)
     }
 }
 
@@ -166,8 +169,10 @@ impl CassandraModel {
         group: GroupId,
         user: &UserId,
     ) -> Result<Option<MembershipRow>, Error> {
+        // The head first: up to there all steps are to be read.
+        let Some(head) = self.head(group).await? else { return Ok(None) };
         let (found, cursors) = futures::try_join!(self.user_group(user, group), self.cursors(group, user))?;
-        Ok(found.map(|found| found.stay.with_cursors(user.clone(), cursors)))
+        Ok(found.stay_at(head.seq)?.map(|stay| stay.with_cursors(user.clone(), cursors)))
     }
 
     pub(super) async fn group_of(
@@ -175,10 +180,9 @@ impl CassandraModel {
         user: &UserId,
         group: GroupId,
     ) -> Result<Option<UserGroupRow>, Error> {
-        match self.user_group(user, group).await? {
-            Some(found) => self.user_group_row(user, found).await.map(Some),
-            None => Ok(None),
-        }
+        let (Some(head), dissolved) = self.head_and_end(group).await? else { return Ok(None) };
+        let (found, cursors) = futures::try_join!(self.user_group(user, group), self.cursors(group, user))?;
+        self.user_group_row(user, found, cursors, head, dissolved).await
     }
 
     pub(super) async fn groups_of(
@@ -187,18 +191,33 @@ impl CassandraModel {
         after: Option<GroupId>,
         limit: usize,
     ) -> Result<Vec<UserGroupRow>, Error> {
-        let found = self.list_groups(user, after, limit).await?;
-        stream::iter(found)
-            .map(|found| self.user_group_row(user, found))
-            .buffered(GROUPS_AT_ONCE)
-            .try_collect()
-            .await
+        let (mut rows, mut after) = (Vec::new(), after);
+        while rows.len() < limit {
+            let wanted = limit - rows.len();
+            let found = self.list_groups(user, after, wanted).await?;
+            let is_last = found.len() < wanted;
+            after = found.last().map(|found| found.group).or(after);
+            let shown: Vec<Option<UserGroupRow>> = stream::iter(found)
+                .map(|found| self.listed_group_row(user, found))
+                .buffered(GROUPS_AT_ONCE)
+                .try_collect()
+                .await?;
+            rows.extend(shown.into_iter().flatten());
+            if is_last {
+                break;
+            }
+        }
+        Ok(rows)
     }
 
     pub(super) async fn is_in_groups_now(&self, user: &UserId, at_least: usize) -> Result<bool, Error> {
-        let found = self.list_groups(user, None, usize::MAX).await?;
-        let present = found.into_iter().filter(|found| found.stay.is_current()).map(|found| found.group);
-        let present: Vec<GroupId> = present.collect();
+        // What lies beyond a group's head isn't shown yet, but it is in the log, and so it counts.
+        let mut present = Vec::new();
+        for found in self.list_groups(user, None, usize::MAX).await? {
+            if found.stay_at(Seq::MAX)?.is_some_and(|stay| stay.is_current()) {
+                present.push(found.group);
+            }
+        }
         // Of each group a row of its own would have to be read.
         if present.len() < at_least {
             return Ok(false);
@@ -228,15 +247,15 @@ impl CassandraModel {
         }))
     }
 
-    async fn user_group(&self, user: &UserId, group: GroupId) -> Result<Option<UserGroup>, Error> {
+    async fn user_group(&self, user: &UserId, group: GroupId) -> Result<UserGroup, Error> {
         let values = (user.as_str(), group.as_bytes().as_slice());
         let rows = self.cluster().rows::<UserRow>(&self.statements().user_group_steps, values).await?;
-        let mut folding = Folding { group, stay: None, notified_of: None };
-        rows.into_iter().try_for_each(|row| folding.add(row))?;
-        Ok(folding.end(user))
+        let mut found = UserGroup::new(group);
+        rows.into_iter().try_for_each(|row| found.add(row))?;
+        Ok(found)
     }
 
-    /// A user's groups after one, in order, at most `limit`.
+    /// A user's groups after one, in order, at most `limit`: also those of which nothing is shown yet.
     async fn list_groups(
         &self,
         user: &UserId,
@@ -247,49 +266,92 @@ impl CassandraModel {
         let mut from =
             after.map_or((Vec::new(), false, 0), |after| (after.as_bytes().to_vec(), true, i64::MAX));
         let page = limit.saturating_add(1).min(PAGE_ROWS);
-        let mut groups = Vec::new();
-        let mut folding: Option<Folding> = None;
+        let mut groups: Vec<UserGroup> = Vec::new();
         loop {
             let values = (user.as_str(), from.0.as_slice(), from.1, from.2, limit_of(page));
             let rows = self.cluster().rows::<UserRow>(&self.statements().user_steps, values).await?;
             let is_last = rows.len() < page;
             for row in rows {
-                if folding.as_ref().is_none_or(|folding| folding.group.as_bytes() != row.0.as_slice()) {
-                    let next = Folding { group: group_id(&row.0)?, stay: None, notified_of: None };
-                    groups.extend(folding.replace(next).and_then(|done| done.end(user)));
+                from = (row.0.clone(), row.1, row.2);
+                let group = group_id(&row.0)?;
+                if groups.last().is_none_or(|last| last.group != group) {
                     if groups.len() >= limit {
-                        groups.truncate(limit);
                         return Ok(groups);
                     }
+                    groups.push(UserGroup::new(group));
                 }
-                from = (row.0.clone(), row.1, row.2);
-                if let Some(folding) = &mut folding {
-                    folding.add(row)?;
+                if let Some(last) = groups.last_mut() {
+                    last.add(row)?;
                 }
             }
             if is_last {
-                groups.extend(folding.and_then(|done| done.end(user)));
-                groups.truncate(limit);
                 return Ok(groups);
             }
         }
     }
 
-    async fn user_group_row(&self, user: &UserId, found: UserGroup) -> Result<UserGroupRow, Error> {
-        let UserGroup { group, stay, notified } = found;
+    /// The head is read behind the steps here: it may be a later one, but what there was when this was called is in both.
+    async fn listed_group_row(&self, user: &UserId, found: UserGroup) -> Result<Option<UserGroupRow>, Error> {
         let (cursors, (head, dissolved)) =
-            futures::try_join!(self.cursors(group, user), self.head_and_end(group))?;
+            futures::try_join!(self.cursors(found.group, user), self.head_and_end(found.group))?;
+        match head {
+            Some(head) => self.user_group_row(user, found, cursors, head, dissolved).await,
+            None => Ok(None),
+        }
+    }
+
+    /// `None` where the user never was a member up to the head: an acknowledgement may be projected before the joining.
+    async fn user_group_row(
+        &self,
+        user: &UserId,
+        found: UserGroup,
+        cursors: Cursors,
+        head: Head,
+        dissolved: Option<Seq>,
+    ) -> Result<Option<UserGroupRow>, Error> {
+        let group_id = found.group;
+        let Some(stay) = found.stay_at(head.seq)? else { return Ok(None) };
+        let notified = found.is_notified_of(&stay, user);
         let membership = stay.with_cursors(user.clone(), cursors);
-        let head = head.unwrap_or(Head { seq: membership.joined, message_count: 0 });
         let unread = match membership.left {
-            None => self.unread(group, user, membership.read, head).await?,
+            None => self.unread(group_id, user, membership.read, head).await?,
             Some(_) => 0,
         };
-        Ok(UserGroupRow { group_id: group, membership, notified, head: head.seq, dissolved, unread })
+        Ok(Some(UserGroupRow { group_id, membership, notified, head: head.seq, dissolved, unread }))
     }
 }
 
 /// A limit as CQL has it.
 pub(super) fn limit_of(limit: usize) -> i32 {
     i32::try_from(limit).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_beyond_the_head_is_not_shown() {
+        let (ann, bob) = (UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
+        let at = Some(CqlTimestamp(1));
+        let joined = (Some(1), at, Some(2), Some("ann".to_owned()), Some(1));
+        let left = (Some(3), at, None, None, None);
+        let row = |seq, notified, cells: &Cells| {
+            let (step, at, role, by, kind) = cells.clone();
+            (vec![1; 16], notified, seq, step, at, role, by, kind)
+        };
+        let mut found = UserGroup::new(GroupId::from_bytes([1; 16]));
+        for (seq, cells) in [(3, &joined), (7, &left), (9, &joined)] {
+            found.add(row(seq, false, cells)).unwrap();
+        }
+        found.add(row(9, true, &(None, None, None, None, None))).unwrap();
+        let shown = |head| found.stay_at(head).unwrap().map(|stay| (stay.joined, stay.left));
+        assert_eq!(shown(2), None, "bob isn't in it yet");
+        assert_eq!((shown(3), shown(6)), (Some((3, None)), Some((3, None))));
+        assert_eq!((shown(7), shown(8)), (Some((3, Some(7))), Some((3, Some(7)))));
+        assert_eq!(shown(9), Some((9, None)));
+        let notified = |head| found.is_notified_of(&found.stay_at(head).unwrap().unwrap(), &bob);
+        assert_eq!((notified(6), notified(9)), (false, true));
+        assert!(!found.is_notified_of(&found.stay_at(6).unwrap().unwrap(), &ann), "added, not created");
+    }
 }

@@ -10,7 +10,7 @@ use super::directory::{CursorRow, Cursors, Head, limit_of};
 use super::model::CassandraModel;
 use super::plan::index_bucket;
 use super::steps::{self, Cells};
-use super::value::number;
+use super::value::{big, number};
 use crate::providers::stay::{LastStay, parse_user};
 use crate::{Error, MembershipRow};
 
@@ -44,10 +44,11 @@ pub(super) struct UserSteps {
     pub(super) steps: Vec<(Seq, Cells)>,
 }
 
-/// A walk over a group's members, past ones too.
+/// A walk over a group's members, past ones too, as they were at its head.
 pub(super) struct Members<'a> {
     model: &'a CassandraModel,
     group: GroupId,
+    head: Seq,
     buckets: Vec<Bucket>,
     page: usize,
 }
@@ -66,14 +67,14 @@ impl<'a> Members<'a> {
         let bucket = |number| Bucket { number, read: VecDeque::new(), after: after.clone(), at_end: false };
         let buckets = (0..=index_bucket(head.seq)).map(bucket).collect();
         let page = expected.saturating_add(1).clamp(PAGE_ROWS_MIN, PAGE_ROWS_MAX);
-        Self { model, group, buckets, page }
+        Self { model, group, head: head.seq, buckets, page }
     }
 
     /// The next user.
     pub(super) async fn next(&mut self) -> Result<Option<UserSteps>, Error> {
-        let (model, group, page) = (self.model, self.group, self.page);
+        let (model, group, head, page) = (self.model, self.group, self.head, self.page);
         let empty = self.buckets.iter_mut().filter(|bucket| bucket.read.is_empty() && !bucket.at_end);
-        try_join_all(empty.map(|bucket| bucket.fill(model, group, page))).await?;
+        try_join_all(empty.map(|bucket| bucket.fill(model, group, head, page))).await?;
         let first = self.buckets.iter().filter_map(|bucket| bucket.read.front()).map(|row| &row.user).min();
         let Some(user) = first.cloned() else { return Ok(None) };
         let mut steps = Vec::new();
@@ -86,7 +87,7 @@ impl<'a> Members<'a> {
                 if !bucket.read.is_empty() || bucket.at_end {
                     break;
                 }
-                bucket.fill(model, group, page).await?;
+                bucket.fill(model, group, head, page).await?;
             }
         }
         Ok(Some(UserSteps { user, steps }))
@@ -94,17 +95,34 @@ impl<'a> Members<'a> {
 }
 
 impl Bucket {
-    async fn fill(&mut self, model: &CassandraModel, group: GroupId, page: usize) -> Result<(), Error> {
-        let (user, seq) = &self.after;
-        let values =
-            (group.0, super::value::big(self.number), user.as_str(), super::value::big(*seq), limit_of(page));
-        let rows = model.cluster().rows::<Row>(&model.statements().member_steps, values).await?;
-        self.at_end = rows.len() < page;
-        for (user, seq, step, at, role, by, kind) in rows {
-            self.read.push_back(StepRow { user, seq: number(seq)?, cells: (step, at, role, by, kind) });
+    /// Reads on until there is a step, or none is left.
+    async fn fill(
+        &mut self,
+        model: &CassandraModel,
+        group: GroupId,
+        head: Seq,
+        page: usize,
+    ) -> Result<(), Error> {
+        while self.read.is_empty() && !self.at_end {
+            let (user, seq) = &self.after;
+            let values = (group.0, big(self.number), user.as_str(), big(*seq), limit_of(page));
+            let rows = model.cluster().rows::<Row>(&model.statements().member_steps, values).await?;
+            self.take(rows, head, page)?;
         }
-        if let Some(last) = self.read.back() {
-            self.after = (last.user.clone(), last.seq);
+        Ok(())
+    }
+
+    /// Takes a page. Steps are written before the group's head: what lies beyond that isn't shown.
+    fn take(&mut self, rows: Vec<Row>, head: Seq, page: usize) -> Result<(), Error> {
+        self.at_end = rows.len() < page;
+        if let Some((user, seq, ..)) = rows.last() {
+            self.after = (user.clone(), number(*seq)?);
+        }
+        for (user, seq, step, at, role, by, kind) in rows {
+            let seq = number(seq)?;
+            if seq <= head {
+                self.read.push_back(StepRow { user, seq, cells: (step, at, role, by, kind) });
+            }
         }
         Ok(())
     }
@@ -155,5 +173,30 @@ impl CassandraModel {
             .map(|users| self.cluster().rows::<CursorRow>(&self.statements().cursors_of, (group.0, users)));
         let rows = try_join_all(pages).await?.into_iter().flatten();
         rows.map(|row| Cursors::of(&row).map(|cursors| (row.0, cursors))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_beyond_the_head_are_passed_over() {
+        let row = |user: &str, seq| {
+            (user.to_owned(), seq, Some(1), Some(CqlTimestamp(0)), Some(2), Some("ann".to_owned()), Some(0))
+        };
+        let mut bucket =
+            Bucket { number: 0, read: VecDeque::new(), after: (String::new(), 0), at_end: false };
+        bucket.take(vec![row("ann", 1), row("ann", 9), row("bob", 8)], 7, 3).unwrap();
+        let read: Vec<_> = bucket.read.iter().map(|row| (row.user.as_str(), row.seq)).collect();
+        assert_eq!(read, [("ann", 1)]);
+        assert_eq!(
+            (bucket.after.clone(), bucket.at_end),
+            (("bob".to_owned(), 8), false),
+            "it is read on behind"
+        );
+        bucket.read.clear();
+        bucket.take(vec![row("cid", 8)], 7, 3).unwrap();
+        assert!(bucket.read.is_empty() && bucket.at_end);
     }
 }

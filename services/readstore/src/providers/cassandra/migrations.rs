@@ -79,20 +79,50 @@ pub(super) async fn tables(cluster: &Cluster) -> Result<Vec<String>, Error> {
     Ok(names.into_iter().map(|(name,)| name).collect())
 }
 
+/// A table of a version that isn't there although it was made, if there is one.
+pub(super) async fn missing(cluster: &Cluster, version: u64) -> Result<Option<String>, Error> {
+    let wanted =
+        || MODEL.iter().flat_map(|file| tables_of(file.cql)).map(|table| cluster.named(&table, version));
+    let there = tables(cluster).await?;
+    if wanted().all(|table| there.contains(&table)) {
+        return Ok(None);
+    }
+    // The node that was asked may have been down when they were made.
+    cluster.await_agreement().await?;
+    let there = tables(cluster).await?;
+    Ok(wanted().find(|table| !there.contains(table)))
+}
+
+/// The tables that a file makes, the version's number left open.
+fn tables_of(cql: &str) -> Vec<String> {
+    let made = |statement: String| {
+        let rest = statement.strip_prefix("CREATE TABLE IF NOT EXISTS {k}.")?;
+        rest.split_once(" (").map(|(name, _)| name.to_owned())
+    };
+    statements(cql).into_iter().filter_map(made).collect()
+}
+
 /// The version that a table belongs to.
 fn version_of(table: &str) -> Option<u64> {
     table.rsplit_once('_').and_then(|(_, number)| number.parse().ok())
 }
 
-/// Drops the tables of all versions but some.
-pub(super) async fn drop_others(cluster: &Cluster, kept: &[u64]) -> Result<(), Error> {
+/// Drops the tables of all versions below one but some. Those above it are another process's, which began later and may have
+/// made them live meanwhile.
+pub(super) async fn drop_below(cluster: &Cluster, below: u64, kept: &[u64]) -> Result<(), Error> {
     for table in tables(cluster).await? {
-        let Some(version) = version_of(&table).filter(|version| !kept.contains(version)) else { continue };
+        let Some(version) = version_of(&table).filter(|version| is_dropped(*version, below, kept)) else {
+            continue;
+        };
         cluster
             .change_schema(&cluster.named(&format!("DROP TABLE IF EXISTS {{k}}.{table}"), version))
             .await?;
     }
     Ok(())
+}
+
+fn is_dropped(version: u64, below: u64, kept: &[u64]) -> bool {
+    version < below && !kept.contains(&version)
 }
 
 #[cfg(test)]
@@ -114,6 +144,22 @@ mod tests {
     fn numbers_rise() {
         let numbers: Vec<_> = KEYSPACE.iter().chain(MODEL).map(|file| file.number).collect();
         assert!(numbers.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn the_tables_of_a_file_are_known() {
+        let cql = MODEL.iter().map(|file| file.cql).collect::<String>();
+        let tables = tables_of(&cql);
+        assert_eq!(tables.len(), statements(&cql).len());
+        assert!(tables.contains(&"user_groups_{v}".to_owned()), "{tables:?}");
+    }
+
+    #[test]
+    fn only_older_versions_are_dropped() {
+        let dropped =
+            |kept: &[u64]| (1..7).filter(|version| is_dropped(*version, 5, kept)).collect::<Vec<_>>();
+        assert_eq!(dropped(&[3]), [1, 2, 4], "and none of those who came later");
+        assert_eq!(dropped(&[]), [1, 2, 3, 4]);
     }
 
     #[test]

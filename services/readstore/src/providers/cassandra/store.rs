@@ -58,15 +58,22 @@ impl CassandraReadStore {
     /// processes may do so at once.
     ///
     /// # Errors
-    /// [`Error::Engine`] if the cluster can't be reached in time or doesn't do what it is asked. [`Error::Unfit`] if the
-    /// live version was built from another epoch or the schema is of a newer program. Nothing is changed then: the caller
-    /// may [`discard`](Self::discard) everything and begin anew.
+    /// [`Error::Engine`] if the cluster can't be reached in time or doesn't do what it is asked. [`Error::OtherLog`] if the live
+    /// version was built from another epoch. [`Error::Unfit`] if the schema is of a newer program, or tables of the live version
+    /// are missing. Nothing is changed then: the caller may [`discard`](Self::discard) everything and begin anew.
     pub async fn open(options: CassandraOptions, epoch: Epoch) -> Result<Arc<Self>, Error> {
         let cluster = Arc::new(Cluster::connect(&options).await?);
         migrations::of_keyspace(&cluster).await?;
         let version = live_or_first(&cluster, epoch).await?;
         migrations::of_version(&cluster, version).await?;
         cluster.refresh_metadata().await?;
+        if let Some(table) = migrations::missing(&cluster, version).await? {
+            let keyspace = cluster.keyspace();
+            return Err(Error::Unfit(format!(
+                "table {table} is missing in keyspace {keyspace}. Restore it; or stop all roles and drop the keyspace, which has nothing \
+                 that isn't in the log: they make it anew, and build the read models from the log"
+            )));
+        }
         let live =
             CassandraModel::open(Arc::clone(&cluster), version, options.requests_in_flight_max).await?;
         let inner = Arc::new(Inner {
@@ -90,12 +97,12 @@ impl CassandraReadStore {
     pub async fn discard(options: &CassandraOptions, epoch: Epoch) -> Result<(), Error> {
         let cluster = Cluster::connect(options).await?;
         migrations::of_keyspace(&cluster).await?;
-        if let Some(now) = Control::read(&cluster).await?
-            && !now.replace(&cluster, now.discarded(epoch)).await?
-        {
+        let Some(now) = Control::read_now(&cluster).await? else { return Ok(()) };
+        if !now.replace(&cluster, now.discarded(epoch)).await? {
             return Err(raced());
         }
-        migrations::drop_others(&cluster, &[]).await
+        // Whoever makes a version from here on gives it a higher number.
+        migrations::drop_below(&cluster, now.last() + 1, &[]).await
     }
 }
 
@@ -110,8 +117,7 @@ async fn live_or_first(cluster: &Cluster, epoch: Epoch) -> Result<u64, Error> {
         };
         if let Some(version) = now.live() {
             if now.epoch != epoch {
-                let what = format!("it was built from epoch {}, the log's is {epoch}", now.epoch);
-                return Err(Error::Unfit(what));
+                return Err(Error::OtherLog { found: now.epoch, epoch });
             }
             return Ok(version);
         }
@@ -146,8 +152,16 @@ async fn wait_for_another(cluster: &Cluster, now: Control) -> Result<(), Error> 
     Ok(())
 }
 
+fn no_control() -> Error {
+    Error::Unfit("their control row is missing: restart the roles, they make it anew".to_owned())
+}
+
 fn nothing_before() -> Error {
     Error::Unfit("there is no earlier version to switch back to".to_owned())
+}
+
+fn overtaken() -> Error {
+    Error::Unfit("another process builds the next version now".to_owned())
 }
 
 fn raced() -> Error {
@@ -179,14 +193,38 @@ impl Inner {
     }
 
     async fn control(&self) -> Result<Control, Error> {
-        let row = Control::read(&self.cluster).await?;
-        row.ok_or_else(|| Error::Unfit("its control row is missing".to_owned()))
+        Control::read(&self.cluster).await?.ok_or_else(no_control)
     }
 
-    /// Makes the live version the one that is asked.
+    /// The same, as it is behind every change that was begun.
+    async fn control_now(&self) -> Result<Control, Error> {
+        Control::read_now(&self.cluster).await?.ok_or_else(no_control)
+    }
+
+    /// Makes the live version the one that is asked, as far as a cheap look tells.
     async fn follow(&self) -> Result<(), Error> {
         let _turn = self.following.lock().await;
-        let now = self.control().await?;
+        self.follow_to(self.control().await?).await
+    }
+
+    /// Makes the live version the one that is asked, certainly.
+    async fn follow_now(&self) -> Result<(), Error> {
+        let _turn = self.following.lock().await;
+        self.follow_to(self.control_now().await?).await
+    }
+
+    /// The same after a change that was made: that stands, and if it can't be followed at once, then a moment later.
+    async fn follow_later(&self) {
+        if let Err(error) = self.follow_now().await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the read model was switched, but this process can't follow yet; trying on"
+            );
+        }
+    }
+
+    /// Called by one at a time.
+    async fn follow_to(&self, now: Control) -> Result<(), Error> {
         let from = self.live.load().version();
         let Some(to) = now.live().filter(|to| *to != from) else { return Ok(()) };
         if now.epoch != self.epoch {
@@ -214,16 +252,25 @@ impl ReadStore for CassandraReadStore {
         self.inner.live.load().version()
     }
 
+    async fn refresh(&self) -> Result<(), Error> {
+        self.inner.follow_now().await
+    }
+
     async fn create_next(&self) -> Result<Arc<dyn ReadModel>, Error> {
         let inner = &self.inner;
         let mut next = inner.next.lock().await;
         *next = None;
-        let now = inner.control().await?;
+        let now = inner.control_now().await?;
         let building = now.with_next();
         inner.change(now, building).await?;
-        let kept: Vec<u64> = building.live().into_iter().chain(building.next()).collect();
-        migrations::drop_others(&inner.cluster, &kept).await?;
         let version = building.next().ok_or(Error::Damaged("the control row"))?;
+        // As it is now: this process may have stood still since it changed the row, and another one have gone on.
+        let now = inner.control_now().await?;
+        if now.next() != Some(version) {
+            return Err(overtaken());
+        }
+        let kept: Vec<u64> = now.live().into_iter().chain(now.previous()).collect();
+        migrations::drop_below(&inner.cluster, version, &kept).await?;
         migrations::of_version(&inner.cluster, version).await?;
         inner.cluster.refresh_metadata().await?;
         let model = inner.model(version).await?;
@@ -235,26 +282,31 @@ impl ReadStore for CassandraReadStore {
         let mut next = self.inner.next.lock().await;
         let built = next.as_ref().map(|model| model.version());
         let built = built.ok_or_else(|| Error::Unfit("there is no next version to switch to".to_owned()))?;
-        let now = self.inner.control().await?;
-        if now.next() != Some(built) {
-            return Err(Error::Unfit("another process builds the next version now".to_owned()));
+        let now = self.inner.control_now().await?;
+        // Unless an earlier try got through after all.
+        if now.live() != Some(built) {
+            if now.next() != Some(built) {
+                return Err(overtaken());
+            }
+            self.inner.change(now, now.switched()).await?;
         }
-        self.inner.change(now, now.switched()).await?;
         *next = None;
-        self.inner.follow().await
+        self.inner.follow_later().await;
+        Ok(())
     }
 
     async fn former(&self) -> Result<Arc<dyn ReadModel>, Error> {
-        let previous = self.inner.control().await?.previous().ok_or_else(nothing_before)?;
+        let previous = self.inner.control_now().await?.previous().ok_or_else(nothing_before)?;
         Ok(self.inner.model(previous).await?)
     }
 
     async fn switch_back(&self) -> Result<(), Error> {
         let _turn = self.inner.next.lock().await;
-        let now = self.inner.control().await?;
+        let now = self.inner.control_now().await?;
         now.previous().ok_or_else(nothing_before)?;
         self.inner.change(now, now.switched_back()).await?;
-        self.inner.follow().await
+        self.inner.follow_later().await;
+        Ok(())
     }
 
     async fn persist(&self) -> Result<(), Error> {

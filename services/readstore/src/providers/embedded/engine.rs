@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -36,6 +37,10 @@ const UNMERGED_TABLES_MAX: usize = 64;
 const MERGE_WAIT: Duration = Duration::from_secs(10);
 const MERGE_PAUSE: Duration = Duration::from_millis(10);
 
+/// What is told of a database that doesn't merge its tables any more.
+const UNMERGED: &str = "the read models' tables aren't merged any more, so that reads get slower and slower: see to the disk, then \
+     restart the server or run `parley rebuild`";
+
 /// An open database.
 ///
 /// Rows are gathered in memory, and written to the database as a table of their own once there are enough of them. All tables
@@ -48,9 +53,40 @@ pub(super) struct Engine {
     memtable_bytes: usize,
     // The order of the fields is the order in which they are dropped: `closed` last, so that once nobody holds it the
     // database has really been closed.
+    stored: Stored,
+    closed: Arc<()>,
+}
+
+/// What lies in files.
+#[derive(Clone)]
+struct Stored {
     rows: Keyspace,
     database: Database,
-    closed: Arc<()>,
+    /// Nothing is merged any more.
+    is_unmerged: Arc<AtomicBool>,
+}
+
+impl Stored {
+    /// Waits while there are too many tables that weren't merged yet, unless they won't ever be.
+    fn wait_for_merges(&self) {
+        let begun = Instant::now();
+        while self.rows.l0_table_count() >= UNMERGED_TABLES_MAX
+            && begun.elapsed() < MERGE_WAIT
+            && !self.is_unmerged.load(Ordering::Relaxed)
+        {
+            thread::sleep(MERGE_PAUSE);
+        }
+    }
+
+    /// Notices that merging has ended. After one merge that failed fjall does no other one until the database is opened again, and
+    /// tells only those who use its journal, which we don't.
+    fn look_after_merges(&self) {
+        if let Err(error) = self.database.persist(PersistMode::Buffer)
+            && !self.is_unmerged.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "{UNMERGED}");
+        }
+    }
 }
 
 /// Tells whether a database has been closed.
@@ -77,7 +113,7 @@ impl Engine {
     pub(super) fn create(dir: &Path, epoch: Epoch, options: &Options) -> Result<Self, Error> {
         let engine = Self::open_unchecked(dir, options)?;
         let meta = Key::of(Table::Meta).into_bytes();
-        engine.rows.insert(meta, encode_meta(epoch)).map_err(engine_error)?;
+        engine.stored.rows.insert(meta, encode_meta(epoch)).map_err(engine_error)?;
         engine.persist()?;
         Ok(engine)
     }
@@ -89,7 +125,7 @@ impl Engine {
             return Err(Error::Unfit("its journal is missing".to_owned()));
         }
         let engine = Self::open_unchecked(dir, options)?;
-        let meta = engine.rows.get(Key::of(Table::Meta).as_slice()).map_err(engine_error)?;
+        let meta = engine.stored.rows.get(Key::of(Table::Meta).as_slice()).map_err(engine_error)?;
         let meta = meta.ok_or_else(|| Error::Unfit("it was never finished".to_owned()))?;
         check_meta(&meta, epoch)?;
         Ok(engine)
@@ -119,8 +155,7 @@ impl Engine {
                 staged: Arc::default(),
                 leaving: Mutex::default(),
                 memtable_bytes: usize::try_from(options.memtable_bytes).unwrap_or(usize::MAX),
-                rows,
-                database,
+                stored: Stored { rows, database, is_unmerged: Arc::default() },
                 closed: Arc::new(()),
             })
         };
@@ -135,7 +170,8 @@ impl Engine {
     pub(super) fn view(&self) -> View {
         // Under one lock: what has left memory is in the snapshot, and nothing newer is.
         let staged = self.staged.read();
-        View { snapshot: self.database.snapshot(), staged: Arc::clone(&staged), rows: self.rows.clone() }
+        let Stored { rows, database, .. } = &self.stored;
+        View { snapshot: database.snapshot(), staged: Arc::clone(&staged), rows: rows.clone() }
     }
 
     /// Takes all rows, given in the order of their keys, or none. Not durable: what a crash takes away is projected again.
@@ -153,16 +189,16 @@ impl Engine {
     pub(super) fn persist(&self) -> Result<(), Error> {
         let _nothing_else_leaves = self.wait_for_leaving()?;
         self.store_leaving()?;
-        self.database.persist(PersistMode::SyncAll).map_err(engine_error)
+        self.stored.database.persist(PersistMode::SyncAll).map_err(engine_error)
     }
 
     /// Sends what was gathered to the database, without waiting until it is there.
     fn make_room(&self) -> Result<(), Error> {
         let mut leaving = self.wait_for_leaving()?;
         Arc::make_mut(&mut self.staged.write()).leave();
-        let (staged, rows) = (Arc::clone(&self.staged), self.rows.clone());
+        let (staged, stored) = (Arc::clone(&self.staged), self.stored.clone());
         // If it fails it still is on its way, and whoever waits for that tries again and is told.
-        let storing = move || drop(store_leaving(&staged, &rows));
+        let storing = move || drop(store_leaving(&staged, &stored));
         let spawned = thread::Builder::new().name("parley-rows".to_owned()).spawn(storing);
         *leaving = Some(spawned.map_err(io_error)?);
         Ok(())
@@ -181,7 +217,12 @@ impl Engine {
     }
 
     fn store_leaving(&self) -> Result<(), Error> {
-        store_leaving(&self.staged, &self.rows)
+        store_leaving(&self.staged, &self.stored)
+    }
+
+    /// What is wrong with the database although it goes on, if anything.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        self.stored.is_unmerged.load(Ordering::Relaxed).then_some(UNMERGED)
     }
 
     /// Tells whether this database has been closed, once all that hold it are gone.
@@ -199,26 +240,20 @@ impl Drop for Engine {
 }
 
 /// Writes what is on its way to the database, or what was gathered if nothing is. Synced when it returns.
-fn store_leaving(staged: &RwLock<Arc<Staged>>, stored: &Keyspace) -> Result<(), Error> {
+fn store_leaving(staged: &RwLock<Arc<Staged>>, stored: &Stored) -> Result<(), Error> {
     let runs = Arc::make_mut(&mut staged.write()).leave();
     if !runs.is_empty() {
-        wait_for_merges(stored);
-        let mut table = stored.start_ingestion().map_err(engine_error)?;
+        stored.wait_for_merges();
+        let mut table = stored.rows.start_ingestion().map_err(engine_error)?;
         for (key, value) in Merged::new(&runs).map(RowOf::pair) {
             table.write(key, value).map_err(engine_error)?;
         }
         table.finish().map_err(engine_error)?;
+        stored.look_after_merges();
     }
     drop(runs);
     Arc::make_mut(&mut staged.write()).has_left();
     Ok(())
-}
-
-fn wait_for_merges(rows: &Keyspace) {
-    let begun = Instant::now();
-    while rows.l0_table_count() >= UNMERGED_TABLES_MAX && begun.elapsed() < MERGE_WAIT {
-        thread::sleep(MERGE_PAUSE);
-    }
 }
 
 /// The database as it was at one moment.

@@ -64,6 +64,11 @@ impl EmbeddedModel {
         self.version
     }
 
+    /// What is wrong with the database although it goes on, if anything.
+    pub(super) fn trouble(&self) -> Option<&'static str> {
+        self.engine.trouble()
+    }
+
     /// Makes all that was applied durable. Blocks.
     pub(super) fn persist_now(&self) -> Result<(), Error> {
         self.engine.persist()

@@ -220,6 +220,15 @@ impl ReadStore for EmbeddedReadStore {
         self.0.live.load().version()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.0.live.load().trouble().map(str::to_owned)
+    }
+
+    async fn refresh(&self) -> Result<(), Error> {
+        // Nobody else has the directory.
+        Ok(())
+    }
+
     async fn create_next(&self) -> Result<Arc<dyn ReadModel>, Error> {
         let mut closing = Arc::clone(&self.0.closing).lock_owned().await;
         for earlier in [self.0.next.swap(None), self.0.former.swap(None)].into_iter().flatten() {
