@@ -10,6 +10,7 @@
 
 mod files;
 mod manifest;
+mod plan;
 mod rows;
 mod run;
 mod table;
