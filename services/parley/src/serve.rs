@@ -2,6 +2,7 @@
 
 mod probes;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::data_dir::DataDir;
 use crate::engines::Engines;
 use crate::signals::Signals;
 use crate::web::Web;
-use crate::{admin, cluster, data_dir, docs, engines, print_line, telemetry};
+use crate::{admin, cluster, data_dir, docs, engines, telemetry};
 pub(crate) use probes::as_float;
 
 /// How long requests over HTTP get to end.
@@ -73,7 +74,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    print_line(&format!("listening on http://{address}"))?;
+    announce(address);
     let failed = signals.until_told(&mut roles.tasks).await;
     signals.stop(roles.shut_down(), traces, failed).await
 }
@@ -124,6 +125,7 @@ async fn start(
     } else {
         config.http.public_url.clone()
     };
+    warn_if_unreachable(config, address);
     let web = Web::new(config, address, &public_url)?;
     let media_options =
         EmbeddedOptions { public_url, bytes_max: config.limits.media_bytes, clock: Arc::new(clock::now) };
@@ -192,6 +194,32 @@ impl Roles {
     }
 }
 
+/// Says on standard output that it is ready. Whoever started it may have closed that: no reason not to serve.
+pub(crate) fn announce(address: SocketAddr) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = announce_on(&mut out, address) {
+        tracing::warn!(%error, %address, "standard output takes nothing; listening all the same");
+    }
+}
+
+fn announce_on(out: &mut impl Write, address: SocketAddr) -> std::io::Result<()> {
+    writeln!(out, "listening on http://{address}").and_then(|()| out.flush())
+}
+
+/// Where clients reach media of this process, unless told otherwise: nobody reaches "every address".
+pub(crate) fn warn_if_unreachable(config: &Config, address: SocketAddr) {
+    if is_unreachable(&config.http.public_url, address) {
+        tracing::warn!(
+            "URLs of media begin with http://{address}, which is no address to clients: set http.public_url to what they call \
+             this server"
+        );
+    }
+}
+
+fn is_unreachable(public_url: &str, address: SocketAddr) -> bool {
+    public_url.is_empty() && address.ip().is_unspecified()
+}
+
 /// What a server asks of the machine.
 pub(crate) fn settle_in() {
     raise_file_limit();
@@ -214,5 +242,35 @@ pub(crate) fn raise_file_limit() {
     let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files can't be raised");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_none_to_clients() {
+        for (public_url, address, is_unreachable_there) in [
+            ("", "0.0.0.0:8080", true),
+            ("", "[::]:8080", true),
+            ("", "127.0.0.1:8080", false),
+            ("https://chat.example", "0.0.0.0:8080", false),
+        ] {
+            assert_eq!(
+                is_unreachable(public_url, address.parse().unwrap()),
+                is_unreachable_there,
+                "{address}"
+            );
+        }
+    }
+
+    /// The reader of this pipe is gone, as of a standard output that was closed: an error, not an end.
+    #[test]
+    fn an_output_that_is_closed_is_an_error_that_can_be_borne() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let error = announce_on(&mut writer, "127.0.0.1:1".parse().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
     }
 }

@@ -278,6 +278,7 @@ fn open_media(config: &Config, address: SocketAddr) -> anyhow::Result<Media> {
             origin,
         });
     }
+    crate::serve::warn_if_unreachable(config, address);
     let public_url = match config.http.public_url.as_str() {
         "" => format!("http://{address}"),
         url => url.to_owned(),
