@@ -94,34 +94,44 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use parley_domain::{PartitionCount, Stamp};
+    use parley_domain::PartitionCount;
+    use parley_edge::Hub;
     use parley_eventlog::providers::embedded::{EmbeddedLog, Options};
-    use parley_eventlog::{Record, Topic};
-    use parley_wire::{clock, event};
+    use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
+    use parley_projector::Projector;
+    use parley_readstore::ReadStore;
+    use parley_readstore::providers::embedded::EmbeddedReadStore;
+    use parley_writer::Writer;
 
     use super::super::{Source, export};
     use super::*;
-
-    const AT: TopicPartition = TopicPartition { topic: Topic::Events, partition: 1 };
 
     fn open(dir: &Path) -> Arc<EmbeddedLog> {
         EmbeddedLog::open(Options::new(dir, PartitionCount::new(2).unwrap())).unwrap().0
     }
 
-    /// Claims are records like others here, and need nothing before them.
-    async fn grow(log: &EmbeddedLog, records: usize) {
-        for _ in 0..records {
-            let record = Record {
-                key: None,
-                value: bytes::Bytes::new(),
-                id: EventId(Uuid::now_v7()),
-                kind: event::CLAIM_TYPE.into(),
-                source: "w".into(),
-                time: clock::now(),
-                stamp: Stamp::Claim,
-                trace: None,
+    /// A writer that starts claims every partition, each time by another record.
+    async fn grow(log: &Arc<EmbeddedLog>, starts: usize) {
+        for _ in 0..starts {
+            let dir = tempfile::tempdir().unwrap();
+            let log: Arc<dyn EventLog> = log.clone();
+            let ring = KeyRing::open_or_create(&dir.path().join("ring.json")).unwrap();
+            let keys = Keys::new(ring, EmbeddedKeyStore::open(&dir.path().join("keys")).unwrap());
+            let reads = dir.path().join("reads");
+            let reads: Arc<dyn ReadStore> =
+                EmbeddedReadStore::open(&reads, log.epoch(), Default::default()).unwrap();
+            let (live, projector) = Projector::start(log.clone(), reads.clone()).await.unwrap();
+            let engines = parley_writer::Engines {
+                notices: Hub::new(log.epoch()),
+                log,
+                keys: Arc::new(keys),
+                reads,
+                progress: live.reached(),
+                snapshots: None,
             };
-            log.append(vec![(AT, record)]).await.unwrap().unwrap();
+            let (_, writer) = Writer::start(Default::default(), engines).await.unwrap();
+            writer.shut_down().await;
+            projector.shut_down().await;
         }
     }
 
@@ -141,7 +151,7 @@ mod tests {
         export(&source, to, |_, _| true).await.map(drop)
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_log_that_was_restored_and_has_grown_since_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (live, backup, to) = (dir.path().join("live"), dir.path().join("backup"), dir.path().join("to"));
@@ -160,18 +170,21 @@ mod tests {
 
         let restored = open(&backup);
         let before = std::fs::read(to.join("manifest.json")).unwrap();
-        for (records, why) in [(2, "the log lost records"), (1, "has grown since"), (1, "has grown since")] {
-            grow(&restored, records).await;
+        for (starts, why) in [(2, "the log lost records"), (1, "has grown since"), (1, "has grown since")] {
+            grow(&restored, starts).await;
             let error = exported(&restored, &to).await.unwrap_err().to_string();
-            assert!(error.contains(why) && error.contains("parley.events/1"), "{error}");
+            assert!(error.contains(why) && error.contains("export to another directory"), "{error}");
             assert_eq!(std::fs::read(to.join("manifest.json")).unwrap(), before, "nothing was added");
         }
         exported(&restored, &dir.path().join("another")).await.unwrap();
 
         // A manifest of before has no ids: it is taken as it is.
         let mut old: serde_json::Value = serde_json::from_slice(&before).unwrap();
-        let span = &mut old["topics"]["parley.events"]["partitions"]["1"];
-        assert!(span.as_object_mut().unwrap().remove("newest_id").is_some());
+        for topic in TOPICS {
+            for span in old["topics"][topic.name()]["partitions"].as_object_mut().unwrap().values_mut() {
+                assert!(span.as_object_mut().unwrap().remove("newest_id").is_some());
+            }
+        }
         std::fs::write(to.join("manifest.json"), old.to_string()).unwrap();
         exported(&restored, &to).await.unwrap();
     }
