@@ -191,13 +191,15 @@ def main() -> int:
     parser.add_argument("--transcript", type=Path, default=TRANSCRIPT)
     parser.add_argument("--keep", type=Path, help="an empty directory to work in, kept")
     args = parser.parse_args()
+    # `./parley` too is a file here, and no name to look for in $PATH.
+    binary = args.binary.resolve()
     try:
         if args.keep:
             args.keep.mkdir(parents=True, exist_ok=True)
-            compared = check(args.binary, args.transcript, args.keep)
+            compared = check(binary, args.transcript, args.keep)
         else:
             with tempfile.TemporaryDirectory(prefix="parley-export-") as folder:
-                compared = check(args.binary, args.transcript, Path(folder))
+                compared = check(binary, args.transcript, Path(folder))
     except DifferenceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -218,6 +218,20 @@ async fn a_second_run_adds_what_came_since_from_a_running_server_and_from_a_stop
     assert_eq!((&span["first"], &span["last"]), (&all[0]["offset"], &all[9]["offset"]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_with_the_files_of_others_is_left_as_it_is() {
+    let server = Server::start().await;
+    conversation(&server).await;
+    let to = server.data.join("lake");
+    let day = to.join("events").join("date=2026-11-24");
+    std::fs::create_dir_all(&day).unwrap();
+    let theirs = day.join("part-00000-7c1e.c000.snappy.parquet");
+    std::fs::write(&theirs, "theirs").unwrap();
+    let (code, _, err) = export(&server, &to, &[]).await;
+    assert!(code == 64 && err.contains("export to an empty directory"), "{code} {err}");
+    assert!(theirs.exists() && !to.join("manifest.json").exists());
+}
+
 /// Waits until an export is writing, and kills it.
 async fn killed_while_writing(server: &Server, to: &Path) -> bool {
     let mut child = Command::new(binary())
@@ -252,7 +266,8 @@ async fn an_interrupted_export_leaves_nothing_that_counts_and_the_next_one_is_wh
     let to: PathBuf = server.data.join("export");
     let interrupted = killed_while_writing(&server, &to).await;
     assert!(interrupted, "it ended before it could be interrupted");
-    assert!(!to.join("manifest.json").exists() && files(&to, "events").is_empty(), "nothing counts yet");
+    assert_eq!(manifest(&to)["files"], json!([]), "nothing counts yet");
+    assert!(files(&to, "events").is_empty());
     let (code, _, err) = export(&server, &to, &[]).await;
     assert_eq!(code, 0, "{err}");
     let events = rows(&to, "events");

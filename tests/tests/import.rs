@@ -95,3 +95,28 @@ async fn under_the_default_limits_an_import_waits_as_it_is_told_and_completes() 
     let group = groups(&archive).await.remove("g").unwrap();
     assert_eq!(history(&archive, &group).await, (0..150).map(|n| n.to_string()).collect::<Vec<_>>());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_transcript_of_a_group_and_one_that_has_grown_add_what_is_new() {
+    let server = Server::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let imported = async |name: &str, said: &[(&str, &str)]| {
+        let line = |(user, text): &(&str, &str)| json!({"group": "g", "at": name, "kind": "message", "user": user, "text": text});
+        let lines: Vec<String> = said.iter().map(|said| line(said).to_string()).collect();
+        let file = dir.path().join(name);
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let outcome = import(&server.url, &server.data, &file).await;
+        (outcome["accepted"].as_u64().unwrap(), outcome["already_there"].as_u64().unwrap())
+    };
+    assert_eq!(imported("day1", &[("ann", "1"), ("bob", "2")]).await, (2, 0));
+    let mut day2 = vec![("ann", "3"), ("cid", "4")];
+    assert_eq!(imported("day2", &day2).await, (2, 0), "as many lines of the same group, but others");
+    // Who speaks first in what was added was never let in.
+    day2.push(("dan", "5"));
+    assert_eq!(imported("day2", &day2).await, (1, 2));
+    assert_eq!(imported("day2", &day2).await, (0, 3));
+    assert_eq!(imported("day1", &[("ann", "1"), ("bob", "2")]).await, (0, 2));
+    let archive = server.rest("archive").await;
+    let group = groups(&archive).await.remove("g").unwrap();
+    assert_eq!(history(&archive, &group).await, ["1", "2", "3", "4", "5"]);
+}

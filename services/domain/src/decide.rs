@@ -4,6 +4,8 @@ mod lifecycle;
 mod membership;
 mod message;
 
+pub use lifecycle::check_name;
+
 use crate::command::{Command, Earlier};
 use crate::event::{Event, Fact};
 use crate::group::{Group, Membership, Role};

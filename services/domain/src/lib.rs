@@ -25,7 +25,7 @@ mod validity;
 
 pub use command::{Command, CreateGroup, Earlier, SealedContent, SendMessage};
 pub use cursor::{CursorOutcome, CursorWish, Cursors, advance_cursors};
-pub use decide::{Context, Decision, decide};
+pub use decide::{Context, Decision, check_name, decide};
 pub use event::{
     CursorAdvance, Event, Fact, MessageKind, MessageSent, ProfileChanged, RollbackReason, Withheld,
 };

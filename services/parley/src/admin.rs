@@ -31,8 +31,10 @@ use crate::{Usage, progress, status};
 
 /// The longest request.
 const REQUEST_BYTES_MAX: u64 = 4_096;
-/// How long a request, or the answer to a call, may take to come.
+/// How long a connection, and a request on it, may take to come.
 const REQUEST_WAIT: Duration = Duration::from_secs(5);
+/// How long the answer to a request that is quickly done may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// Bytes of a socket's path beyond which we don't count on the kernel: 104 on some systems, 108 on Linux.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
 /// Commands at once.
@@ -67,6 +69,28 @@ pub(crate) enum Request {
         /// The group's id.
         group: uuid::Uuid,
     },
+}
+
+impl Request {
+    /// How long to wait for the answer; none where the work may take any time, and progress is told.
+    fn answer_wait(&self) -> Option<Duration> {
+        match self {
+            Self::Status {} | Self::DestroyKeys { .. } => Some(ANSWER_WAIT),
+            Self::Rebuild { .. } | Self::SwitchBack {} | Self::Export { .. } => None,
+        }
+    }
+
+    /// What to do if none comes in time.
+    fn unanswered(&self, wait: Duration) -> String {
+        let unknown = match self {
+            Self::DestroyKeys { .. } => "; the keys may not be destroyed: run it again",
+            Self::Status {} | Self::Rebuild { .. } | Self::SwitchBack {} | Self::Export { .. } => "",
+        };
+        format!(
+            "the server gave no answer in {} s: it stands still, or is busy with {COMMANDS_MAX} other commands{unknown}",
+            wait.as_secs()
+        )
+    }
 }
 
 fn socket_path(dir: &Path) -> PathBuf {
@@ -270,15 +294,40 @@ pub(crate) fn comparison_json(comparison: &parley_projector::Comparison) -> Valu
 /// Sends a command to the server that holds a data directory. `None`: none does.
 ///
 /// # Errors
-/// What the server says, or that it went away.
+/// What the server says, or that it went away, or gave no answer in time.
 pub(crate) async fn ask(
     dir: &Path,
     request: &Request,
-    mut progress: impl FnMut(&Value),
+    progress: impl FnMut(&Value),
+) -> anyhow::Result<Option<Value>> {
+    ask_within(dir, request, progress, request.answer_wait()).await
+}
+
+async fn ask_within(
+    dir: &Path,
+    request: &Request,
+    progress: impl FnMut(&Value),
+    wait: Option<Duration>,
 ) -> anyhow::Result<Option<Value>> {
     let Ok(reached) = reach(dir) else { return Ok(None) };
     let connected = tokio::time::timeout(REQUEST_WAIT, UnixStream::connect(&reached.path)).await;
     let Ok(Ok(socket)) = connected else { return Ok(None) };
+    let answering = answer_of(socket, request, progress);
+    let answer = match wait {
+        Some(wait) => {
+            let answer = tokio::time::timeout(wait, answering).await;
+            answer.with_context(|| request.unanswered(wait))??
+        }
+        None => answering.await?,
+    };
+    Ok(Some(answer))
+}
+
+async fn answer_of(
+    socket: UnixStream,
+    request: &Request,
+    mut progress: impl FnMut(&Value),
+) -> anyhow::Result<Value> {
     let (read, mut write) = socket.into_split();
     tell(&mut write, &serde_json::to_value(request)?).await?;
     let mut lines = BufReader::new(read).lines();
@@ -287,7 +336,7 @@ pub(crate) async fn ask(
         if let Some(step) = answer.get("progress") {
             progress(step);
         } else if let Some(done) = answer.get("done") {
-            return Ok(Some(done.clone()));
+            return Ok(done.clone());
         } else {
             let why = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given");
             if answer.get("usage").and_then(Value::as_bool) == Some(true) {
@@ -297,4 +346,26 @@ pub(crate) async fn ask(
         }
     }
     anyhow::bail!("the server went away before it was done")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that is stopped takes connections all the same: the kernel does.
+    #[tokio::test]
+    async fn who_gets_no_answer_gives_up_where_one_must_come_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = Request::Status {};
+        assert!(ask(dir.path(), &status, |_| {}).await.unwrap().is_none(), "no server");
+        let _silent = UnixListener::bind(socket_path(dir.path())).unwrap();
+        let destroy = Request::DestroyKeys { group: uuid::Uuid::nil() };
+        let wait = Some(Duration::from_millis(20));
+        for (request, why) in [(&status, "no answer"), (&destroy, "run it again")] {
+            assert!(request.answer_wait().is_some());
+            let error = ask_within(dir.path(), request, |_| {}, wait).await.unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        assert_eq!(Request::Rebuild { verify: false }.answer_wait(), None);
+    }
 }

@@ -7,7 +7,7 @@ mod process;
 mod report;
 mod scenario;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{self, ConfigArgs};
+use crate::http_client;
 use crate::token::{Signer, parse_user};
 use crate::{Usage, print_line};
 use ledger::{Faults, Ledger};
@@ -34,10 +35,14 @@ use process::Usage as ServerUsage;
 use report::Report;
 use scenario::{IDLE_WAIT, Kind, Mode, Scenario};
 
-/// How long the tokens of a run live.
-const TOKEN_TTL: Duration = Duration::from_secs(3_600);
+/// How long the tokens of a run live, beside the time that is measured.
+const SETUP_TTL: Duration = Duration::from_secs(3_600);
+/// The longest run: a week.
+const RUN_SECS_MAX: f64 = 604_800.0;
 /// Connections and groups that are made at once.
 const SETUP_AT_ONCE: usize = 64;
+/// How long a call, or the next acceptance of those who are owed one, may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How long after the last send everything must have come.
 const SETTLE_WAIT: Duration = Duration::from_secs(5);
 /// Latencies are recorded up to a minute, in microseconds, to three digits.
@@ -50,8 +55,8 @@ pub(crate) struct BenchArgs {
     /// fanout-1x1000, groups-100x10, pair-1000x2, idle-10k or catchup-10k.
     #[arg(default_value = "groups-100x10")]
     scenario: String,
-    /// The server, e.g. http://127.0.0.1:8080; with --data its data directory, for tokens. A closed loop needs a server
-    /// with `--set limits.sends_per_second=0`.
+    /// The server, e.g. http://127.0.0.1:8080; with --data its data directory, for tokens. A closed loop and
+    /// catchup-10k need a server with `--set limits.sends_per_second=0`.
     #[arg(long)]
     url: String,
     /// How the load is given.
@@ -100,9 +105,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         let names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
         Usage(format!("there is no scenario {:?}; choose one of {}", args.scenario, names.join(", ")))
     })?;
-    if !(args.scale > 0.0 && args.scale <= 1.0 && args.secs > 0.0 && args.warm >= 0.0) {
-        return Err(Usage("--scale must be over 0 and up to 1, --secs over 0".to_owned()).into());
-    }
+    check(args.scale, args.secs, args.warm, args.rate)?;
     let counts = Counts {
         begun: Instant::now(),
         is_measuring: false,
@@ -112,11 +115,12 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         delivery_us: Histogram::new_with_max(LATENCY_US_MAX, 3)?,
         acceptance_us: Histogram::new_with_max(LATENCY_US_MAX, 3)?,
         faults: Faults::default(),
+        first_error: None,
     };
     let bench = Bench {
         scenario: scenario.scaled(args.scale),
         signer: Signer::open(config::load(&args.config, None)?)?,
-        http: reqwest::Client::new(),
+        http: http_client::builder_for(&args.url).timeout(ANSWER_WAIT).build()?,
         tag: Uuid::new_v4().simple().to_string().split_off(24),
         counts: Arc::new(Mutex::new(counts)),
         progress: progress(),
@@ -128,8 +132,27 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
         Kind::CatchUp(missed) => bench.catch_up(missed).await?,
     };
     bench.progress.finish_and_clear();
+    if let Some(error) = &bench.counts.lock().first_error {
+        drop(writeln!(std::io::stderr(), "parley: the first error: {error}"));
+    }
     print_line(&if bench.args.json { serde_json::to_string(&report)? } else { report.to_string() })?;
     Ok(if report.is_valid() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// Whether a run can be of such a size and length.
+fn check(scale: f64, secs: f64, warm: f64, rate: Option<f64>) -> Result<(), Usage> {
+    if !(scale > 0.0 && scale <= 1.0) {
+        return Err(Usage("--scale must be over 0 and up to 1".to_owned()));
+    }
+    if !(secs > 0.0 && secs <= RUN_SECS_MAX && (0.0..=RUN_SECS_MAX).contains(&warm)) {
+        return Err(Usage(format!(
+            "--secs must be over 0, --warm at least 0, and both at most {RUN_SECS_MAX}"
+        )));
+    }
+    if !rate.is_none_or(|rate| rate > 0.0 && rate.is_finite()) {
+        return Err(Usage("--rate must be over 0 sends a second".to_owned()));
+    }
+    Ok(())
 }
 
 fn progress() -> ProgressBar {
@@ -150,7 +173,8 @@ impl Bench {
     }
 
     fn token(&self, group: usize, member: usize) -> anyhow::Result<String> {
-        self.signer.token(&parse_user(&self.user(group, member))?, TOKEN_TTL)
+        let ttl = SETUP_TTL + Duration::from_secs_f64(self.args.warm + self.args.secs);
+        self.signer.token(&parse_user(&self.user(group, member))?, ttl)
     }
 
     async fn make_group(&self, number: usize) -> anyhow::Result<Arc<Group>> {
@@ -263,9 +287,11 @@ impl Bench {
         let (tx, rx) = mpsc::channel(SENDS_QUEUED_MAX);
         tasks.spawn(self.join(group, 0, 0).await?.run(rx, stop.clone()));
         self.progress.set_message(format!("sending {missed} messages"));
-        for _ in 0..missed {
-            group.window.acquire().await?.forget();
-            tx.send(Planned(Instant::now())).await.context("the sender's connection broke")?;
+        if let Err(error) = send_all(missed, group, &tx, &mut tasks).await {
+            let broken = self.counts.lock().first_error.take();
+            return Err(
+                broken.map_or(error, |broken| anyhow::anyhow!("the sender's connection broke: {broken}"))
+            );
         }
         settle(&groups).await;
         let mut report = self.report(&groups);
@@ -310,11 +336,30 @@ async fn open_loop(senders: Vec<mpsc::Sender<Planned>>, rate: f64, end: Cancella
             () = end.cancelled() => return,
             () = tokio::time::sleep_until(planned) => {}
         }
-        // A full queue is a stall of the server's, which the planned time shows.
-        if sender.send(Planned(planned)).await.is_err() {
-            return;
+        // A full queue is a stall of the server's, which the planned time shows; it mustn't outlast the run.
+        tokio::select! {
+            () = end.cancelled() => return,
+            sent = sender.send(Planned(planned)) => if sent.is_err() { return },
         }
     }
+}
+
+/// Sends so many, each as soon as the window has room for it; `tasks` is the sender's alone, which gives the room back.
+async fn send_all(
+    count: usize,
+    group: &Group,
+    sender: &mpsc::Sender<Planned>,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    for _ in 0..count {
+        let permit = tokio::select! {
+            permit = tokio::time::timeout(ANSWER_WAIT, group.window.acquire()) => permit,
+            _ = tasks.join_next() => anyhow::bail!("the sender's connection broke"),
+        };
+        permit.with_context(|| format!("nothing was accepted for {} s", ANSWER_WAIT.as_secs()))??.forget();
+        sender.send(Planned(Instant::now())).await.context("the sender's connection broke")?;
+    }
+    Ok(())
 }
 
 /// Sends as soon as a message of the group is over.
@@ -337,5 +382,60 @@ async fn settle(groups: &[Arc<Group>]) {
     let give_up = Instant::now() + SETTLE_WAIT;
     while Instant::now() < give_up && groups.iter().any(|group| group.ledger.lock().open() > 0) {
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_run_has_a_size_and_an_end() {
+        assert!(check(1.0, 5.0, 0.0, None).is_ok() && check(0.1, RUN_SECS_MAX, 1.5, Some(0.5)).is_ok());
+        for (scale, secs, warm, rate) in [
+            (0.0, 5.0, 1.0, None),
+            (1.1, 5.0, 1.0, None),
+            (1.0, 0.0, 1.0, None),
+            (1.0, f64::INFINITY, 1.0, None),
+            (1.0, f64::NAN, 1.0, None),
+            (1.0, 1e18, 1.0, None),
+            (1.0, 5.0, -1.0, None),
+            (1.0, 5.0, f64::INFINITY, None),
+            (1.0, 5.0, 1.0, Some(0.0)),
+            (1.0, 5.0, 1.0, Some(f64::INFINITY)),
+            (1.0, 5.0, 1.0, Some(f64::NAN)),
+        ] {
+            assert!(check(scale, secs, warm, rate).is_err(), "{scale} {secs} {warm} {rate:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_open_loop_ends_though_nobody_takes_what_it_sends() {
+        let (tx, _rx) = mpsc::channel(1);
+        let end = CancellationToken::new();
+        let sending = tokio::spawn(open_loop(vec![tx.clone()], 1e6, end.clone()));
+        while tx.capacity() > 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        end.cancel();
+        tokio::time::timeout(PATIENCE, sending).await.unwrap().unwrap();
+    }
+
+    /// Whoever is gone gives no permits back.
+    #[tokio::test]
+    async fn who_waits_for_a_sender_that_is_gone_is_told() {
+        let ledger = Mutex::new(Ledger::new(1));
+        let group = Group { id: Uuid::nil(), ledger, window: Semaphore::new(2) };
+        let (tx, mut rx) = mpsc::channel(SENDS_QUEUED_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            rx.recv().await;
+        });
+        let sending = send_all(10, &group, &tx, &mut tasks);
+        let error = tokio::time::timeout(PATIENCE, sending).await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("the sender's connection broke"), "{error}");
     }
 }

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, ConfigArgs};
 use crate::signals::Signals;
-use crate::{print_line, telemetry};
+use crate::telemetry;
 use engines::Engines;
 use roles::Roles;
 use roster::{Entry, Present, Role};
@@ -96,7 +96,7 @@ pub(crate) async fn serve(config: Config, metrics: PrometheusHandle, roles: &[Ro
         () = until_owned(&process) => {}
         () = signals.next() => return signals.stop(stop(process, roles), traces, false).await,
     }
-    print_line(&format!("listening on http://{address}"))?;
+    crate::serve::announce(address);
     let failed = signals.until_told(&mut process.tasks).await;
     signals.stop(stop(process, roles), traces, failed).await
 }

@@ -77,12 +77,7 @@ impl Engines {
                 "the log's tail was damaged and is cut back to the last whole record; what was cut is kept beside it"
             );
         }
-        anyhow::ensure!(
-            report.records == 0 || EmbeddedKeyStore::is_there(&keys_dir),
-            "the log has records, but the data keys in {} are missing, and without them no message can be read: restore \
-             them from a backup",
-            keys_dir.display()
-        );
+        must_have_keys_of(report.records, &dir)?;
         let keys = Arc::new(open_keys(open_ring(config, &dir)?, &dir)?);
         let reads = open_reads(&reads_dir, log.as_ref()).await?;
         Ok(Self { dir, log, keys, reads })
@@ -119,6 +114,22 @@ pub(crate) fn must_have_keys(dir: &DataDir) -> anyhow::Result<()> {
     anyhow::ensure!(
         EmbeddedKeyStore::is_there(&store),
         "there are no data keys in {}: no server has run there yet",
+        store.display()
+    );
+    Ok(())
+}
+
+/// Whether the data keys of a log with so many records are there: opening would make an empty store, with which everything would
+/// pass for erased from then on.
+///
+/// # Errors
+/// They are not.
+pub(crate) fn must_have_keys_of(records: u64, dir: &DataDir) -> anyhow::Result<()> {
+    let store = dir.key_store();
+    anyhow::ensure!(
+        records == 0 || EmbeddedKeyStore::is_there(&store),
+        "the log has records, but the data keys in {} are missing, and without them no message can be read: restore \
+         them from a backup",
         store.display()
     );
     Ok(())

@@ -10,6 +10,7 @@
 
 mod files;
 mod manifest;
+mod plan;
 mod rows;
 mod run;
 mod table;
@@ -23,6 +24,7 @@ use indicatif::ProgressBar;
 use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
 use parley_eventlog::providers::kafka::KafkaLog;
+use parley_keys::Keys;
 use serde_json::Value;
 
 use crate::admin::{self, Request};
@@ -100,15 +102,22 @@ async fn offline(config: &Config, to: &Path, with_content: bool, bar: &ProgressB
     let dir = DataDir::lock_existing(&config.data_dir())?;
     let path = engines::log_dir(config, &dir);
     let partitions = EmbeddedLog::inspect(&path).context("the log can't be opened")?.partitions();
-    let (log, _) = EmbeddedLog::open(LogOptions::new(path, partitions)).context("the log can't be opened")?;
+    let (log, report) =
+        EmbeddedLog::open(LogOptions::new(path, partitions)).context("the log can't be opened")?;
     let keys = match with_content {
-        true => Some(Arc::new(engines::open_keys(engines::open_ring(config, &dir)?, &dir)?)),
+        true => Some(Arc::new(keys_of(config, &dir, report.records)?)),
         false => None,
     };
     let source = Source { log: log.clone(), keys };
     let outcome = export(&source, to, shown(bar)).await;
     log.close().await;
     outcome
+}
+
+/// The data keys of a log with so many records; none are made for records that were sealed under others.
+fn keys_of(config: &Config, dir: &DataDir, records: u64) -> anyhow::Result<Keys> {
+    engines::must_have_keys_of(records, dir)?;
+    engines::open_keys(engines::open_ring(config, dir)?, dir)
 }
 
 /// From Kafka, as any other reader of it.
@@ -123,4 +132,24 @@ async fn on_kafka(config: &Config, args: &ExportArgs, bar: &ProgressBar) -> anyh
     let outcome = export(&source, &args.to, shown(bar)).await;
     log.close().await;
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_keys_are_made_for_a_log_that_has_records() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = DataDir::lock(temporary.path()).unwrap();
+        let config = Config::default();
+        let error = keys_of(&config, &dir, 1).map(drop).unwrap_err();
+        assert!(error.to_string().contains("restore them from a backup"), "{error}");
+        assert!(
+            !dir.key_store().exists() && !dir.key_ring().exists(),
+            "or the next start would begin with them"
+        );
+        keys_of(&config, &dir, 0).map(drop).unwrap();
+        keys_of(&config, &dir, 1).map(drop).unwrap();
+    }
 }

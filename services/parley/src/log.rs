@@ -10,8 +10,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Inspection, OpenError};
 
-use crate::config::{self, ConfigArgs};
-use crate::{data_dir, engines};
+use crate::config::{self, Config, ConfigArgs};
+use crate::{Usage, data_dir, engines};
 
 #[derive(Subcommand)]
 pub(crate) enum LogCommand {
@@ -31,9 +31,23 @@ pub(crate) fn run(command: &LogCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Whether the log is one that these commands are for.
+///
+/// # Errors
+/// [`Usage`]: it is on Kafka.
+fn must_be_embedded(config: &Config) -> Result<(), Usage> {
+    if config.is_shared() {
+        let why = "`parley log` is for embedded logs, and this one is on Kafka (log): name another with --set log=embedded:DIR, \
+                   or read the topics with any client of Kafka, or with `parley export`";
+        return Err(Usage(why.to_owned()));
+    }
+    Ok(())
+}
+
 /// Opens a log for reading only, while no server holds it. Nothing is written, so that a backup may be mounted read-only.
 fn inspect(args: &ConfigArgs) -> anyhow::Result<Inspection> {
     let config = config::load(args, None)?;
+    must_be_embedded(&config)?;
     let data = config.data_dir();
     data_dir::must_exist(&data)?;
     EmbeddedLog::inspect(engines::log_place(&config, &data)).map_err(|error| {
@@ -45,4 +59,28 @@ fn inspect(args: &ConfigArgs) -> anyhow::Result<Inspection> {
         };
         anyhow::Error::new(error).context(why)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: LogCommand,
+    }
+
+    #[test]
+    fn a_log_on_kafka_is_bad_usage_whichever_command_it_is() {
+        for command in [&["cat"][..], &["verify"], &["accept-loss", "--yes"]] {
+            let place = ["--set", "log=kafka://127.0.0.1:9"].as_slice();
+            let cli = Cli::try_parse_from([&["log"], command, place].concat())
+                .unwrap_or_else(|error| panic!("{error}"));
+            let error = run(&cli.command).unwrap_err();
+            assert!(error.is::<Usage>() && error.to_string().contains("on Kafka"), "{error}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod data_dir;
 mod docs;
 mod engines;
 mod export;
+mod http_client;
 mod import;
 mod keys;
 mod log;

@@ -31,6 +31,7 @@ pub(crate) fn open(config: &Config, address: SocketAddr, own: PathBuf) -> anyhow
         let store = Arc::new(S3Media::new(options, Arc::new(clock::now))?);
         return Ok(Media { store, own: None, origin });
     }
+    warn_if_unreachable(config, address);
     let public_url = match config.http.public_url.as_str() {
         "" => format!("http://{address}"),
         url => url.to_owned(),
@@ -42,4 +43,39 @@ pub(crate) fn open(config: &Config, address: SocketAddr, own: PathBuf) -> anyhow
     };
     let media = Arc::new(EmbeddedMedia::open(&place(&config.media, own), options)?);
     Ok(Media { store: media.clone(), own: Some(media), origin: public_url })
+}
+
+/// Where clients reach media of this process, unless told otherwise: nobody reaches "every address".
+fn warn_if_unreachable(config: &Config, address: SocketAddr) {
+    if is_unreachable(&config.http.public_url, address) {
+        tracing::warn!(
+            "URLs of media begin with http://{address}, which is no address to clients: set http.public_url to what they call \
+             this server"
+        );
+    }
+}
+
+fn is_unreachable(public_url: &str, address: SocketAddr) -> bool {
+    public_url.is_empty() && address.ip().is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_none_to_clients() {
+        for (public_url, address, is_unreachable_there) in [
+            ("", "0.0.0.0:8080", true),
+            ("", "[::]:8080", true),
+            ("", "127.0.0.1:8080", false),
+            ("https://chat.example", "0.0.0.0:8080", false),
+        ] {
+            assert_eq!(
+                is_unreachable(public_url, address.parse().unwrap()),
+                is_unreachable_there,
+                "{address}"
+            );
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod probes;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::engines::Engines;
 use crate::media::{self, Media};
 use crate::signals::Signals;
 use crate::web::Web;
-use crate::{admin, cluster, data_dir, docs, print_line, telemetry};
+use crate::{admin, cluster, data_dir, docs, telemetry};
 pub(crate) use probes::as_float;
 
 /// How long requests over HTTP get to end.
@@ -73,7 +74,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    print_line(&format!("listening on http://{address}"))?;
+    announce(address);
     let failed = signals.until_told(&mut roles.tasks).await;
     signals.stop(roles.shut_down(), traces, failed).await
 }
@@ -187,6 +188,18 @@ impl Roles {
     }
 }
 
+/// Says on standard output that it is ready. Whoever started it may have closed that: no reason not to serve.
+pub(crate) fn announce(address: SocketAddr) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = announce_on(&mut out, address) {
+        tracing::warn!(%error, %address, "standard output takes nothing; listening all the same");
+    }
+}
+
+fn announce_on(out: &mut impl Write, address: SocketAddr) -> std::io::Result<()> {
+    writeln!(out, "listening on http://{address}").and_then(|()| out.flush())
+}
+
 /// What a server asks of the machine.
 pub(crate) fn settle_in() {
     raise_file_limit();
@@ -209,5 +222,19 @@ pub(crate) fn raise_file_limit() {
     let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files can't be raised");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reader of this pipe is gone, as of a standard output that was closed: an error, not an end.
+    #[test]
+    fn an_output_that_is_closed_is_an_error_that_can_be_borne() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let error = announce_on(&mut writer, "127.0.0.1:1".parse().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
     }
 }

@@ -61,7 +61,11 @@ pub(super) fn distinct<'a>(users: impl Iterator<Item = &'a UserId>) -> Vec<UserI
     users.filter(|user| seen.insert(*user)).cloned().collect()
 }
 
-fn check_name(name: &str) -> Result<(), Rejection> {
+/// Whether a group may have this name.
+///
+/// # Errors
+/// `bad_request`: it is blank, or has more than [`Limits::NAME_BYTES_MAX`] bytes.
+pub fn check_name(name: &str) -> Result<(), Rejection> {
     if name.trim().is_empty() || name.len() > Limits::NAME_BYTES_MAX {
         return Err(Rejection::bad_request(format!(
             "name must not be blank, and have at most {} bytes",

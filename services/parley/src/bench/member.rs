@@ -28,6 +28,8 @@ use super::ledger::{Faults, Ledger, Place};
 const READ_BYTES: usize = 16 * 1024;
 /// How long an answer to the handshake and to `resume` may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// How long the end of a connection may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// Sends that may wait for a connection.
 pub(super) const SENDS_QUEUED_MAX: usize = 1_024;
 
@@ -72,6 +74,15 @@ pub(super) struct Counts {
     pub(super) delivery_us: Histogram<u64>,
     pub(super) acceptance_us: Histogram<u64>,
     pub(super) faults: Faults,
+    /// What the first of the errors was.
+    pub(super) first_error: Option<String>,
+}
+
+impl Counts {
+    fn broke(&mut self, error: &anyhow::Error) {
+        self.faults.errors += 1;
+        self.first_error.get_or_insert_with(|| format!("{error:#}"));
+    }
 }
 
 /// A group of the run.
@@ -132,32 +143,34 @@ impl Member {
         Ok(())
     }
 
-    /// Serves until the sender of plans is dropped and `stop` is cancelled.
+    /// Serves until `stop` is cancelled, or the connection breaks.
     pub(super) async fn run(
         mut self,
         mut planned: mpsc::Receiver<Planned>,
         stop: tokio_util::sync::CancellationToken,
     ) {
+        // Around everything: a server that takes nothing more holds a send up for ever.
+        let outcome = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            outcome = self.serve(&mut planned) => outcome,
+        };
+        match outcome {
+            Ok(()) => drop(tokio::time::timeout(CLOSE_WAIT, self.socket.close(None)).await),
+            Err(error) => self.counts.lock().broke(&error),
+        }
+    }
+
+    async fn serve(&mut self, planned: &mut mpsc::Receiver<Planned>) -> anyhow::Result<()> {
         let mut ack_at: Option<Instant> = None;
         loop {
             let due = ack_at.unwrap_or_else(Instant::now);
-            let outcome = tokio::select! {
-                () = stop.cancelled() => break,
-                message = self.socket.next() => match message {
-                    Some(Ok(message)) => self.take(message),
-                    Some(Err(error)) => Err(error.into()),
-                    None => Err(anyhow::anyhow!("the connection was closed")),
-                },
-                Some(Planned(at)) = planned.recv() => self.send(at).await,
+            tokio::select! {
+                message = self.socket.next() => self.take(message.context("the connection was closed")??)?,
+                Some(Planned(at)) = planned.recv() => self.send(at).await?,
                 () = tokio::time::sleep_until(due), if ack_at.is_some() => {
                     ack_at = None;
-                    self.acknowledge().await
+                    self.acknowledge().await?;
                 }
-            };
-            if let Err(error) = outcome {
-                tracing::warn!(error = %error, "a member's connection broke");
-                self.counts.lock().faults.errors += 1;
-                return;
             }
             if let Some(every) = self.ack_every
                 && ack_at.is_none()
@@ -166,7 +179,6 @@ impl Member {
                 ack_at = Some(Instant::now() + every);
             }
         }
-        drop(self.socket.close(None).await);
     }
 
     async fn send(&mut self, planned: Instant) -> anyhow::Result<()> {
@@ -206,7 +218,7 @@ impl Member {
             }
             names::GROUP_MESSAGE_ACCEPTED => self.accepted(&serde_json::from_str(data)?),
             names::GROUP_MESSAGE_ACKNOWLEDGED => self.counts.lock().acknowledged += 1,
-            names::ERROR => bail!("an error came: {data}"),
+            names::ERROR => bail!("an error came: {data}{}", advice(data)),
             _ => {}
         }
         Ok(())
@@ -246,6 +258,19 @@ impl Member {
     }
 }
 
+/// What to do about an error.
+fn advice(data: &str) -> &'static str {
+    #[derive(Deserialize)]
+    struct Told<'a> {
+        #[serde(borrow)]
+        code: Cow<'a, str>,
+    }
+    match serde_json::from_str::<Told<'_>>(data) {
+        Ok(told) if told.code == "rate_limited" => "; start the server with --set limits.sends_per_second=0",
+        _ => "",
+    }
+}
+
 /// Number and planned time, as a message says them of itself.
 fn stamp(text: &str) -> Option<(u64, u64)> {
     let mut words = text.split(' ');
@@ -273,4 +298,16 @@ async fn wait_for(socket: &mut Socket, event: &str) -> anyhow::Result<String> {
         }
     };
     tokio::time::timeout(ANSWER_WAIT, waiting).await.with_context(|| format!("no {event} came"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_the_servers_says_how_to_be_rid_of_it() {
+        let limited = r#"{"code":"rate_limited","message":"","retryable":true,"retry_after_ms":50}"#;
+        assert!(advice(limited).contains("limits.sends_per_second=0"));
+        assert_eq!((advice(r#"{"code":"busy"}"#), advice("no JSON")), ("", ""));
+    }
 }

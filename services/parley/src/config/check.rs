@@ -99,8 +99,8 @@ impl Config {
         let engines =
             [("log", &self.log, "kafka"), ("reads", &self.reads, "cassandra"), ("media", &self.media, "s3")];
         for (key, url, scheme) in engines {
-            // Not quoted: what stands before the @ is mostly a password.
-            if url.starts_with(scheme) && url.contains('@') {
+            // Not quoted, however the scheme is written: what stands before the @ is mostly a password. A directory may have one.
+            if url.contains('@') && !url.starts_with("embedded:") {
                 let why = "must hold no credentials: cassandra.user and cassandra.password, or s3.access_key_id and \
                            s3.secret_access_key, are their place";
                 return Err((key.to_owned(), why.to_owned()));

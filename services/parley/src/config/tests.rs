@@ -115,6 +115,10 @@ fn what_is_wrong_says_which_key_and_where() {
         (None, &[], &["http.origins=*"], &["--set: http.origins"]),
         (None, &[], &["log=kafka://me:hunter2@broker"], &["--set: log", "credentials"]),
         (None, &[], &["media=s3://me:hunter2@host/bucket"], &["--set: media", "s3.secret_access_key"]),
+        (None, &[], &["log=Kafka://me:hunter2@broker"], &["--set: log", "credentials"]),
+        (None, &[], &["log= kafka://me:hunter2@broker"], &["--set: log", "credentials"]),
+        (None, &[], &["reads=cql://me:hunter2@host"], &["--set: reads", "credentials"]),
+        (None, &[], &["media=me:hunter2@host"], &["--set: media", "credentials"]),
         (None, &[], &["data="], &["--set: data"]),
     ];
     for (file, env, set, expected) in cases {

@@ -13,10 +13,15 @@ use parley_wire::time;
 
 use super::manifest::FilePart;
 use super::table::{Row, TableWriter};
+use crate::Usage;
 
 /// Days of one table that are written at once; each holds at most a row group in memory.
 const OPEN_DAYS_MAX: usize = 6;
 const TEMPORARY: &str = ".tmp";
+/// A file while it is written.
+const OPEN: &str = "open.tmp";
+/// Of files that are whole.
+const PARQUET: &str = ".parquet";
 
 /// The day of a point in time, UTC: `2026-11-24`.
 fn day(at: Timestamp) -> String {
@@ -100,12 +105,12 @@ impl<R: Row> TableFiles<R> {
 
     fn path(&self, day: &str) -> String {
         // A day has one open file at a time, so the name tells the day and how many came before.
-        format!("{}/date={day}/part-{:06}.parquet", R::TABLE, self.next + self.whole.len())
+        format!("{}/date={day}/{}", R::TABLE, part_name(self.next + self.whole.len()))
     }
 
     fn begin(&self, day: &str) -> anyhow::Result<Open<R>> {
         let folder = self.dir.join(R::TABLE).join(format!("date={day}"));
-        let path = folder.join(format!("open{TEMPORARY}"));
+        let path = folder.join(OPEN);
         let cannot = || format!("{} can't be made", path.display());
         std::fs::create_dir_all(&folder).with_context(cannot)?;
         let mode = if self.private { 0o600 } else { 0o666 };
@@ -126,7 +131,7 @@ impl<R: Row> TableFiles<R> {
         file.sync_all().with_context(cannot)?;
         let folder = self.dir.join(R::TABLE).join(format!("date={day}"));
         let whole = self.dir.join(format!("{path}{TEMPORARY}"));
-        std::fs::rename(folder.join(format!("open{TEMPORARY}")), whole).with_context(cannot)?;
+        std::fs::rename(folder.join(OPEN), whole).with_context(cannot)?;
         self.whole.push(FilePart {
             path,
             table: R::TABLE.to_owned(),
@@ -168,23 +173,59 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Removes what an interrupted run left: files with our names that no manifest lists.
-fn remove_unlisted(dir: &Path, table: &str, listed: &[&str]) -> anyhow::Result<()> {
-    let Ok(days) = std::fs::read_dir(dir.join(table)) else { return Ok(()) };
+fn part_name(number: usize) -> String {
+    format!("part-{number:06}{PARQUET}")
+}
+
+/// Whether we give such names. Others' programs write `part-….parquet` too, so that it must be one exactly.
+fn is_ours(name: &str) -> bool {
+    let part = name.strip_suffix(TEMPORARY).unwrap_or(name);
+    let digits = part.strip_prefix("part-").and_then(|rest| rest.strip_suffix(PARQUET));
+    let number = digits.and_then(|digits| digits.parse().ok());
+    name == OPEN || number.is_some_and(|number| part_name(number) == part)
+}
+
+/// The files in a table's days, by their paths from the export's directory, each with its name.
+fn files_of(dir: &Path, table: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let Ok(days) = std::fs::read_dir(dir.join(table)) else { return Ok(Vec::new()) };
+    let mut files = Vec::new();
     for day in days {
         let day = day?;
-        let name = day.file_name().to_string_lossy().into_owned();
-        if !name.starts_with("date=") || !day.file_type()?.is_dir() {
+        let folder = day.file_name().to_string_lossy().into_owned();
+        if !folder.starts_with("date=") || !day.file_type()?.is_dir() {
             continue;
         }
         for file in std::fs::read_dir(day.path())? {
-            let file = file?;
-            let own = file.file_name().to_string_lossy().into_owned();
-            let is_ours = own.ends_with(TEMPORARY) || (own.starts_with("part-") && own.ends_with(".parquet"));
-            let path = format!("{table}/{name}/{own}");
-            if is_ours && !listed.contains(&path.as_str()) {
-                std::fs::remove_file(file.path()).with_context(|| format!("{path} can't be removed"))?;
-            }
+            let name = file?.file_name().to_string_lossy().into_owned();
+            files.push((format!("{table}/{folder}/{name}"), name));
+        }
+    }
+    Ok(files)
+}
+
+/// Whether an export may begin in a directory that has no manifest: what lies where its files go is somebody else's, and must
+/// be neither removed nor taken for a part of the export.
+///
+/// # Errors
+/// [`Usage`] if something does; what the file system says.
+pub(crate) fn must_be_free(dir: &Path, table: &str) -> anyhow::Result<()> {
+    let files = files_of(dir, table)?;
+    let Some((path, _)) = files.iter().find(|(_, name)| is_ours(name) || name.ends_with(PARQUET)) else {
+        return Ok(());
+    };
+    let why = format!(
+        "{} has no manifest.json, so it is no export, but there is {path}: export to an empty directory, or move what is \
+         there away",
+        dir.display()
+    );
+    Err(Usage(why).into())
+}
+
+/// Removes what an interrupted run left: files with our names that no manifest lists.
+fn remove_unlisted(dir: &Path, table: &str, listed: &[&str]) -> anyhow::Result<()> {
+    for (path, name) in files_of(dir, table)? {
+        if is_ours(&name) && !listed.contains(&path.as_str()) {
+            std::fs::remove_file(dir.join(&path)).with_context(|| format!("{path} can't be removed"))?;
         }
     }
     Ok(())
@@ -251,8 +292,35 @@ mod tests {
         files.push(Timestamp(DAY_MS), &Number(3)).unwrap();
         drop(files);
         let folder = dir.path().join("numbers").join("date=1970-01-01");
-        std::fs::write(folder.join("notes.txt"), "mine").unwrap();
+        let others = ["notes.txt", "part-00000-7c1e.c000.snappy.parquet", "part-7.parquet", "x.tmp"];
+        for name in others {
+            std::fs::write(folder.join(name), "mine").unwrap();
+        }
         drop(TableFiles::<Number>::open(dir.path(), &listed, true).unwrap());
-        assert_eq!(names(dir.path()), ["date=1970-01-01/notes.txt", "date=1970-01-01/part-000000.parquet"]);
+        let kept = others.into_iter().chain(["part-000000.parquet"]);
+        let mut kept: Vec<_> = kept.map(|name| format!("date=1970-01-01/{name}")).collect();
+        kept.sort_unstable();
+        assert_eq!(names(dir.path()), kept);
+    }
+
+    #[test]
+    fn no_export_begins_among_the_files_of_others() {
+        for (name, is_free) in [
+            ("part-000000.parquet", false),
+            ("part-000000.parquet.tmp", false),
+            ("open.tmp", false),
+            ("part-00000-7c1e.c000.snappy.parquet", false),
+            ("_SUCCESS", true),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = dir.path().join("numbers").join("date=2026-11-24");
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(name), "mine").unwrap();
+            match must_be_free(dir.path(), "numbers") {
+                Ok(()) => assert!(is_free, "{name}"),
+                Err(error) => assert!(error.is::<Usage>() && !is_free && error.to_string().contains(name)),
+            }
+            must_be_free(dir.path(), "letters").unwrap();
+        }
     }
 }

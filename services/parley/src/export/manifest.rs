@@ -6,8 +6,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use parley_domain::{Epoch, Validity};
+use parley_domain::{Epoch, EventId, Validity};
+use parley_wire::{clock, time};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::Usage;
 
@@ -27,7 +29,7 @@ pub(crate) struct Manifest {
     pub(crate) partitions: u32,
     /// Whether message text is in it.
     pub(crate) with_content: bool,
-    /// When the last run ended, RFC 3339.
+    /// When it was last written to, RFC 3339.
     pub(crate) exported_at: String,
     /// By topic.
     pub(crate) topics: BTreeMap<String, TopicPart>,
@@ -67,6 +69,9 @@ pub(crate) struct Span {
     pub(crate) claim: Option<u64>,
     /// As above.
     pub(crate) next_index: u64,
+    /// Id of the record before `next`, valid or not, by which another log shows; none in manifests of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) newest_id: Option<Uuid>,
 }
 
 /// One file.
@@ -93,8 +98,9 @@ impl Span {
     }
 
     /// A record was read.
-    pub(crate) fn passed(&mut self, offset: u64, validity: Validity) {
-        (self.next, self.claim, self.next_index) = (offset + 1, validity.claim, validity.next_index);
+    pub(crate) fn passed(&mut self, offset: u64, id: EventId, validity: Validity) {
+        (self.next, self.newest_id) = (offset + 1, Some(id.0));
+        (self.claim, self.next_index) = (validity.claim, validity.next_index);
     }
 
     /// It counted.
@@ -106,19 +112,30 @@ impl Span {
 }
 
 impl Manifest {
-    fn new(epoch: Epoch, partitions: u32, with_content: bool) -> Self {
-        Self {
+    /// Begins an export: what lies in the directory from now on that isn't listed is of an interrupted run.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn begin(
+        dir: &Path,
+        epoch: Epoch,
+        partitions: u32,
+        with_content: bool,
+    ) -> anyhow::Result<Self> {
+        let begun = Self {
             format: FORMAT,
             epoch: epoch.to_string(),
             partitions,
             with_content,
-            exported_at: String::new(),
+            exported_at: time::format(clock::now()),
             topics: BTreeMap::new(),
             files: Vec::new(),
-        }
+        };
+        begun.save(dir)?;
+        Ok(begun)
     }
 
-    /// Reads the manifest of a directory; a fresh one if there is none.
+    /// Reads the manifest of a directory, if there is one.
     ///
     /// # Errors
     /// [`Usage`] if it is of another log, or has content where none is wanted or the other way round; a file that is no
@@ -128,13 +145,11 @@ impl Manifest {
         epoch: Epoch,
         partitions: u32,
         with_content: bool,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Option<Self>> {
         let path = dir.join(NAME);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::new(epoch, partitions, with_content));
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("{} can't be read", path.display())),
         };
         let found: Self = serde_json::from_slice(&text).with_context(|| {
@@ -153,7 +168,7 @@ impl Manifest {
             (false, true) => refuse("it was begun without message text")?,
             (true, true) | (false, false) => {}
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Writes it: whole, or not at all.
@@ -188,7 +203,9 @@ mod tests {
     #[test]
     fn what_was_saved_is_read_back_and_goes_on_where_it_stood() {
         let dir = tempfile::tempdir().unwrap();
-        let mut manifest = Manifest::load(dir.path(), epoch(1), 64, false).unwrap();
+        assert_eq!(Manifest::load(dir.path(), epoch(1), 64, false).unwrap(), None);
+        let mut manifest = Manifest::begin(dir.path(), epoch(1), 64, false).unwrap();
+        assert!(dir.path().join(NAME).exists(), "before anything else is written");
         let span = manifest.topic("parley.events").partitions.entry(3).or_default();
         let mut validity = Validity::default();
         for (offset, stamp) in [
@@ -197,13 +214,13 @@ mod tests {
             (2, parley_domain::Stamp::Event { claim: 0, index: 7 }),
         ] {
             let verdict = validity.admit(offset, stamp);
-            span.passed(offset, validity);
+            span.passed(offset, EventId::from_bytes([7; 16]), validity);
             if verdict == parley_domain::Verdict::Valid {
                 span.counted(offset);
             }
         }
         manifest.save(dir.path()).unwrap();
-        let mut read = Manifest::load(dir.path(), epoch(1), 64, false).unwrap();
+        let mut read = Manifest::load(dir.path(), epoch(1), 64, false).unwrap().unwrap();
         assert_eq!(read, manifest);
         let span = read.topic("parley.events").partitions[&3];
         assert_eq!((span.first, span.last, span.records, span.next), (Some(1), Some(1), 1, 3));
@@ -213,7 +230,7 @@ mod tests {
     #[test]
     fn another_logs_export_and_another_kind_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        Manifest::load(dir.path(), epoch(1), 64, false).unwrap().save(dir.path()).unwrap();
+        Manifest::begin(dir.path(), epoch(1), 64, false).unwrap();
         for (byte, partitions, with_content) in [(2, 64, false), (1, 32, false), (1, 64, true)] {
             let error = Manifest::load(dir.path(), epoch(byte), partitions, with_content).unwrap_err();
             assert!(error.is::<Usage>(), "{error}");

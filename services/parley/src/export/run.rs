@@ -7,22 +7,24 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use parley_domain::{Event, Fact, Validity, Verdict};
-use parley_eventlog::{Bound, EventLog, StoredRecord, Topic, TopicPartition};
+use parley_eventlog::{EventLog, StoredRecord, Topic, TopicPartition};
 use parley_keys::{Keys, Place};
 use parley_wire::{clock, event, time};
 use rustix::fs::FlockOperation;
 use serde_json::{Value, json};
 
-use super::files::TableFiles;
+use super::files::{self, TableFiles};
 use super::manifest::Manifest;
+use super::plan::plan;
 use super::rows::{self, AckRow, EventRow, Opened};
+use super::table::Row as _;
 
 /// Records that are read at once.
-const BATCH_RECORDS_MAX: usize = 1_000;
+pub(super) const BATCH_RECORDS_MAX: usize = 1_000;
 /// After so many rows or records what was written is published, so that an interrupted run loses at most that.
 const PUBLISH_EVERY: u64 = 2_000_000;
 /// The topics that are exported.
-const TOPICS: [Topic; 2] = [Topic::Events, Topic::Acks];
+pub(super) const TOPICS: [Topic; 2] = [Topic::Events, Topic::Acks];
 
 /// What is exported, and with it the text if there are keys.
 pub(crate) struct Source {
@@ -55,7 +57,16 @@ impl Target {
         let lock = File::open(dir).with_context(|| format!("{} can't be opened", dir.display()))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .with_context(|| format!("another export to {} is under way", dir.display()))?;
-        let manifest = Manifest::load(dir, log.epoch(), log.partitions().get(), with_content)?;
+        let (epoch, partitions) = (log.epoch(), log.partitions().get());
+        let manifest = match Manifest::load(dir, epoch, partitions, with_content)? {
+            Some(manifest) => manifest,
+            None => {
+                for table in [EventRow::TABLE, AckRow::TABLE] {
+                    files::must_be_free(dir, table)?;
+                }
+                Manifest::begin(dir, epoch, partitions, with_content)?
+            }
+        };
         Ok(Self {
             events: TableFiles::open(dir, &manifest.files, with_content)?,
             acks: TableFiles::open(dir, &manifest.files, with_content)?,
@@ -165,39 +176,6 @@ async fn write(mut target: Target, rows: Vec<Rows>, due: bool) -> anyhow::Result
     written.await.context("writing panicked")?
 }
 
-/// Where each partition goes on, and where it ends now; those with something to read.
-async fn plan(
-    log: &dyn EventLog,
-    manifest: &mut Manifest,
-) -> anyhow::Result<HashMap<TopicPartition, (u64, u64)>> {
-    let count = log.partitions().get();
-    let all = |topic| (0..count).map(move |partition| TopicPartition { topic, partition });
-    let places: Vec<TopicPartition> = TOPICS.into_iter().flat_map(all).collect();
-    let starts =
-        log.offsets(&places, Bound::Start).await.context("the log can't be asked where it begins")?;
-    let ends = log.offsets(&places, Bound::End).await.context("the log can't be asked where it ends")?;
-    let mut planned = HashMap::new();
-    for (at, (start, end)) in places.into_iter().zip(starts.into_iter().zip(ends)) {
-        let part = manifest.topic(at.topic.name());
-        let next = part.partitions.get(&at.partition).map_or(start, |span| span.next);
-        let (name, partition) = (at.topic.name(), at.partition);
-        anyhow::ensure!(
-            next <= end,
-            "{name}/{partition} ends at {end}, but {next} records of it were exported: the log lost records, or was \
-             restored from an older backup; export to another directory"
-        );
-        anyhow::ensure!(
-            start <= next,
-            "{name}/{partition} is kept from {start} on only, but the export stands at {next}: the records between are \
-             gone; export to another directory"
-        );
-        if next < end {
-            planned.insert(at, (next, end));
-        }
-    }
-    Ok(planned)
-}
-
 fn validities(manifest: &Manifest) -> HashMap<TopicPartition, Validity> {
     let of_topic = |topic: Topic| {
         let spans = manifest.topics.get(topic.name()).map(|part| &part.partitions);
@@ -241,7 +219,7 @@ impl Reading {
         let verdict = parley_eventlog::admit(validity, stored);
         let part = manifest.topic(stored.at.topic.name());
         let span = part.partitions.entry(stored.at.partition).or_default();
-        span.passed(stored.offset, *validity);
+        span.passed(stored.offset, stored.record.id, *validity);
         match verdict {
             Verdict::Claim => part.claims += 1,
             Verdict::Void => part.void += 1,
@@ -380,7 +358,7 @@ mod tests {
     }
 
     fn manifest(dir: &Path) -> Manifest {
-        Manifest::load(dir, parley_domain::Epoch::from_bytes([1; 16]), 64, false).unwrap()
+        Manifest::begin(dir, parley_domain::Epoch::from_bytes([1; 16]), 64, false).unwrap()
     }
 
     /// Takes the records from where the manifest stands up to an offset; the offsets of those that count.

@@ -33,7 +33,7 @@ async fn left(importer: &Importer, group: Uuid, steps: Vec<Step>) -> anyhow::Res
     let newest = newest(importer, group, &steps).await?;
     let rest = resume::behind(steps, newest.as_deref());
     Tally::add(&importer.tally.already_there, rest.done);
-    if !rest.is_in_doubt() {
+    if rest.steps.is_empty() {
         return Ok(rest.steps);
     }
     Ok(rest.settle(importer.rest.members(group).await?))

@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, Digest, SHA256, digest};
 use parley_domain::UserId;
 use uuid::Uuid;
 
 /// Members that one call may add.
-const JOINS_MAX: usize = 1_000;
+pub(super) const JOINS_MAX: usize = 1_000;
 
 /// Creates every group and never leaves.
 pub(super) const ARCHIVE: &str = "archive";
@@ -55,14 +55,28 @@ pub(super) struct Plan {
     pub(super) messages: u64,
 }
 
-/// A UUID made from a text, shaped as the server's ids are.
-fn derived(text: &str) -> Uuid {
-    let hash = digest(&SHA256, text.as_bytes());
+/// A hash over texts, each with its length, so that no two lists of texts are alike.
+fn hash<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> Digest {
+    let mut context = Context::new(&SHA256);
+    for text in texts {
+        context.update(&(text.len() as u64).to_be_bytes());
+        context.update(text);
+    }
+    context.finish()
+}
+
+/// A UUID made from a hash, shaped as the server's ids are.
+fn derived(hash: &Digest) -> Uuid {
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().zip(hash.as_ref()) {
         *to = *from;
     }
     uuid::Builder::from_random_bytes(bytes).with_version(uuid::Version::SortRand).into_uuid()
+}
+
+/// A group's id comes from its name alone: whatever transcript speaks of it, it is the same group.
+fn group_id(name: &str) -> Uuid {
+    derived(&digest(&SHA256, format!("parley import {name}").as_bytes()))
 }
 
 #[derive(Default)]
@@ -73,6 +87,8 @@ struct Building {
     present: HashSet<UserId>,
     steps: Vec<Step>,
     messages: u64,
+    /// Of all messages so far.
+    hash: Option<Digest>,
 }
 
 /// Takes lines in order.
@@ -100,8 +116,9 @@ impl Builder {
         self.group(group, &user).leave(line, user);
     }
 
-    pub(super) fn say(&mut self, line: u64, group: &str, user: UserId, text: String) {
-        self.group(group, &user).say(line, user, text, group);
+    /// `at` is what the line says, if it says it.
+    pub(super) fn say(&mut self, line: u64, group: &str, user: UserId, at: Option<&str>, text: String) {
+        self.group(group, &user).say(line, user, at, text, group);
     }
 
     pub(super) fn finish(mut self) -> Plan {
@@ -113,7 +130,7 @@ impl Builder {
             if !early.is_empty() {
                 steps.insert(0, Step { line, act: Act::Join(early) });
             }
-            Some(Group { id: derived(&format!("parley import {name}")), name: name.clone(), steps })
+            Some(Group { id: group_id(name), name: name.clone(), steps })
         });
         let groups = groups.collect();
         Plan { groups, users: self.users.len(), messages }
@@ -144,7 +161,7 @@ impl Building {
         }
     }
 
-    fn say(&mut self, line: u64, user: UserId, text: String, group: &str) {
+    fn say(&mut self, line: u64, user: UserId, at: Option<&str>, text: String, group: &str) {
         if user.as_str() != ARCHIVE && !self.present.contains(&user) {
             if self.seen.contains(&user) || self.early.1.len() >= JOINS_MAX {
                 self.join(line, user.clone());
@@ -158,8 +175,19 @@ impl Building {
         }
         self.seen.insert(user.clone());
         self.messages += 1;
-        let id = derived(&format!("parley import {group} {}", self.messages)).to_string();
+        let id = derived(&self.next_hash(&user, at, &text, group)).to_string();
         self.steps.push(Step { line, act: Act::Say { user, id, text } });
+    }
+
+    /// The id is of the message and of all before it in its group. So a message that is there already means that this very
+    /// transcript was sent up to it; another transcript of the same group, whatever it repeats, has other ids.
+    fn next_hash(&mut self, user: &UserId, at: Option<&str>, text: &str, group: &str) -> Digest {
+        let before = self.hash.as_ref().map_or(group.as_bytes(), AsRef::as_ref);
+        let at = at.unwrap_or_default().as_bytes();
+        let kind = b"parley import message".as_slice();
+        let hash = hash([kind, before, user.as_str().as_bytes(), at, text.as_bytes()]);
+        self.hash = Some(hash);
+        hash
     }
 }
 
@@ -174,7 +202,7 @@ pub(super) mod tests {
             match *kind {
                 "join" => builder.join(line, group, user),
                 "leave" => builder.leave(line, group, user),
-                _ => builder.say(line, group, user, "t".into()),
+                _ => builder.say(line, group, user, None, "t".into()),
             }
         }
         builder.finish().groups
@@ -225,15 +253,46 @@ pub(super) mod tests {
         }
     }
 
+    fn said(lines: &[(&str, &str, Option<&str>, &str)]) -> Vec<String> {
+        let mut builder = Builder::default();
+        for (group, user, at, text) in lines {
+            builder.say(1, group, UserId::parse(user).unwrap(), *at, (*text).to_owned());
+        }
+        let steps = builder.finish().groups.into_iter().flat_map(|group| group.steps);
+        steps.filter_map(|step| if let Act::Say { id, .. } = step.act { Some(id) } else { None }).collect()
+    }
+
     #[test]
     fn ids_are_the_same_in_every_run_and_no_two_are_alike() {
         let lines = [("g", "message", "a"), ("g", "message", "a"), ("h", "message", "a")];
         assert_eq!(plan(&lines), plan(&lines));
-        let ids: HashSet<_> = plan(&lines)
-            .into_iter()
-            .flat_map(|group| group.steps)
-            .filter_map(|step| if let Act::Say { id, .. } = step.act { Some(id) } else { None })
-            .collect();
-        assert_eq!(ids.len(), 3);
+        let day = [("g", "a", Some("1"), "hi"), ("g", "a", Some("1"), "hi"), ("h", "a", Some("1"), "hi")];
+        assert_eq!(said(&day), said(&day));
+        assert_eq!(said(&day).into_iter().collect::<HashSet<_>>().len(), 3);
+    }
+
+    /// The message with the id is there: then all before it is, and nothing else.
+    #[test]
+    fn an_id_is_of_all_that_was_said_up_to_it() {
+        let day = [("g", "a", Some("1"), "hi"), ("g", "b", Some("2"), "hello"), ("g", "a", Some("3"), "so")];
+        let ids = said(&day);
+        assert_eq!(said(&day[..2]), ids[..2], "a transcript that has grown goes on");
+        for (nth, other) in [
+            (0, ("g", "a", Some("1"), "hi!")),
+            (0, ("g", "a", Some("2"), "hi")),
+            (0, ("g", "a", None, "hi")),
+            (0, ("g", "b", Some("1"), "hi")),
+            (1, ("g", "b", Some("2"), "hello!")),
+            (0, ("g", "a", Some("1h"), "i")),
+        ] {
+            let mut changed = day;
+            changed[nth] = other;
+            let changed = said(&changed);
+            assert_eq!(changed[..nth], ids[..nth]);
+            assert!(changed[nth..].iter().all(|id| !ids.contains(id)), "{other:?}");
+        }
+        let next_day = said(&[("g", "a", Some("4"), "hi"), ("g", "b", Some("5"), "hello")]);
+        assert!(next_day.iter().all(|id| !ids.contains(id)));
+        assert_eq!(group_id("g").to_string(), "c84cc6e0-1bd8-70be-bb40-6983728a3970", "as it always was");
     }
 }

@@ -14,10 +14,13 @@ use uuid::Uuid;
 
 use super::patience::Patience;
 use super::plan::ARCHIVE;
+use crate::http_client;
 use crate::token::{Signer, parse_user};
 
-/// How long the tokens of an import live.
+/// How long the tokens of an import live. One is made for each call and each connection, so that an import may last longer.
 pub(super) const TOKEN_TTL: Duration = Duration::from_secs(12 * 3_600);
+/// How long a call may take.
+const CALL_WAIT: Duration = Duration::from_secs(30);
 /// Rows a page.
 const PAGE: usize = 200;
 
@@ -104,15 +107,12 @@ pub(super) struct Rest {
     url: String,
     signer: Arc<Signer>,
     archive: UserId,
-    archive_token: String,
 }
 
 impl Rest {
     pub(super) fn new(url: &str, signer: Arc<Signer>) -> anyhow::Result<Self> {
-        let http = Client::builder().tcp_nodelay(true).timeout(Duration::from_secs(30)).build()?;
-        let archive = parse_user(ARCHIVE)?;
-        let archive_token = signer.token(&archive, TOKEN_TTL)?;
-        Ok(Self { http, url: url.to_owned(), signer, archive, archive_token })
+        let http = http_client::builder_for(url).tcp_nodelay(true).timeout(CALL_WAIT).build()?;
+        Ok(Self { http, url: url.to_owned(), signer, archive: parse_user(ARCHIVE)? })
     }
 
     async fn once(
@@ -139,16 +139,10 @@ impl Rest {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Answer> {
-        let made;
-        let token = if *user == self.archive {
-            &self.archive_token
-        } else {
-            made = self.signer.token(user, TOKEN_TTL)?;
-            &made
-        };
+        let token = self.signer.token(user, TOKEN_TTL)?;
         let mut patience = Patience::default();
         loop {
-            let (told, why) = match self.once(token, &method, path, body).await {
+            let (told, why) = match self.once(&token, &method, path, body).await {
                 Ok(answer) => match answer.retry() {
                     None => return Ok(answer),
                     Some(told) => (told, answer.refusal(method.as_str())),
@@ -164,7 +158,8 @@ impl Rest {
 
     /// A first call, not repeated, so that a wrong URL or key is told at once.
     pub(super) async fn check(&self) -> anyhow::Result<()> {
-        let answer = self.once(&self.archive_token, &Method::GET, "/groups?limit=1", None).await;
+        let token = self.signer.token(&self.archive, TOKEN_TTL)?;
+        let answer = self.once(&token, &Method::GET, "/groups?limit=1", None).await;
         let answer = answer.with_context(|| format!("{} can't be reached", self.url))?;
         if answer.status.is_client_error() {
             return Err(answer.refusal("the token of `archive` (made with --data's key)"));

@@ -2,13 +2,14 @@
 //!
 //! The lines of a group go strictly in order, so the newest of its messages that is there says how far the earlier run
 //! had come: all before it is done. Only the joins and leaves between it and the next message are in doubt, and those
-//! are told by who is a member now.
+//! are told by who is a member now. So is who should be a member by then and isn't: a transcript that has grown since may
+//! speak of somebody who, by it, was there from the beginning.
 
 use std::collections::{HashMap, HashSet};
 
 use parley_domain::UserId;
 
-use super::plan::{Act, Step};
+use super::plan::{ARCHIVE, Act, JOINS_MAX, Step};
 
 /// A group's steps, cut behind the newest message that is there.
 pub(super) struct Rest {
@@ -57,14 +58,11 @@ impl Rest {
         self.steps.iter().take_while(|step| !matches!(step.act, Act::Say { .. })).count()
     }
 
-    /// Whether [`Rest::steps`] can't be told without the members of now.
-    pub(super) fn is_in_doubt(&self) -> bool {
-        self.doubtful() > 0
-    }
-
     /// The steps that are left, given who is a member now.
     pub(super) fn settle(mut self, mut now: HashSet<UserId>) -> Vec<Step> {
-        now.retain(|user| self.named.contains(user));
+        now.retain(|user| user.as_str() != ARCHIVE && self.named.contains(user));
+        let mut left = self.absent(&now);
+        now.extend(left.iter().flat_map(|step| users(&step.act)).cloned());
         let doubtful = self.doubtful();
         let later = self.steps.split_off(doubtful);
         // The latest point that fits: doing something twice would be worse than leaving out that somebody left and
@@ -76,13 +74,31 @@ impl Rest {
                 fits = Some(done);
             }
         }
-        let mut left = match fits {
+        left.extend(match fits {
             Some(done) => self.steps.split_off(done),
             // Somebody else has changed the members: do what makes them as they should be.
             None => difference(&self.steps, &now),
-        };
+        });
         left.extend(later);
         left
+    }
+
+    /// Joins of those who should be members at the cut, aren't, and are next heard of by saying something. Whoever leaves
+    /// next needn't come for that, and may just have left.
+    fn absent(&self, now: &HashSet<UserId>) -> Vec<Step> {
+        let (mut heard, mut absent) = (HashSet::new(), Vec::new());
+        for Step { line, act } in &self.steps {
+            for user in users(act).iter().filter(|user| heard.insert(*user)) {
+                if matches!(act, Act::Say { .. }) && self.members.contains(user) && !now.contains(user) {
+                    absent.push((*line, user.clone()));
+                }
+            }
+        }
+        let calls = absent.chunks(JOINS_MAX).filter_map(|call| {
+            let users = call.iter().map(|(_, user)| user.clone()).collect();
+            call.first().map(|(line, _)| Step { line: *line, act: Act::Join(users) })
+        });
+        calls.collect()
     }
 }
 
@@ -142,8 +158,7 @@ mod tests {
         assert_eq!(left(&steps, 1, &["archive", "a", "b"]), ["b!", "-b"]);
         assert_eq!(left(&steps, 2, &["archive", "a", "b"]), ["-b"]);
         assert!(left(&steps, 2, &["archive", "a"]).is_empty(), "a second run has nothing to do");
-        let whole = behind(steps.clone(), nth(&steps, 1).as_deref());
-        assert!(whole.is_in_doubt() && !behind(steps.clone(), Some("unknown")).steps.is_empty());
+        assert!(!behind(steps.clone(), Some("unknown")).steps.is_empty());
     }
 
     #[test]
@@ -161,5 +176,44 @@ mod tests {
         assert_eq!(left(&steps, 1, &["a", "zoe"]), ["+b", "-a", "+c", "-c"]);
         assert!(left(&steps, 1, &["b", "zoe"]).is_empty());
         assert_eq!(left(&steps, 1, &["a", "c"]), ["+b", "-a", "-c"], "as it never was in the transcript");
+    }
+
+    /// By what was added, `c` was there from the beginning, `d` is let in later, and `e` left without a word.
+    #[test]
+    fn who_first_speaks_in_what_was_added_is_let_in() {
+        let day = [("message", "a"), ("join", "b"), ("message", "b")];
+        let grown = [
+            &day[..],
+            &[("leave", "b"), ("message", "c"), ("join", "d"), ("message", "d"), ("message", "a")],
+        ]
+        .concat();
+        let (day, grown) = (steps(&day), steps(&grown));
+        assert_eq!(shape(&grown), ["+a,c", "a!", "+b", "b!", "-b", "c!", "+d", "d!", "a!"]);
+        assert_eq!(nth(&day, 2), nth(&grown, 2), "what was there keeps its ids");
+        assert_eq!(left(&grown, 2, &["archive", "a", "b"]), ["+c", "-b", "c!", "+d", "d!", "a!"]);
+        assert_eq!(left(&grown, 2, &["archive", "a"]), ["+c", "c!", "+d", "d!", "a!"], "interrupted");
+        assert_eq!(left(&grown, 2, &["archive", "a", "c"]), ["c!", "+d", "d!", "a!"], "once more");
+        assert_eq!(left(&grown, 3, &["archive", "a", "c"]), ["+d", "d!", "a!"]);
+        assert_eq!(left(&grown, 4, &["archive", "c", "d"]), ["+a", "a!"], "removed by hand");
+        assert_eq!(
+            left(&grown, 4, &["archive", "d"]),
+            ["+a", "a!"],
+            "who says nothing more isn't brought back"
+        );
+    }
+
+    #[test]
+    fn those_who_are_let_in_are_a_thousand_a_call() {
+        let names: Vec<String> = (0..1_500).map(|n| format!("u{n}")).collect();
+        let all = |kind: &'static str| names.iter().map(move |name| (kind, name.as_str()));
+        let lines: Vec<_> = all("join").chain([("message", "a")]).chain(all("message")).collect();
+        let steps = steps(&lines);
+        let rest = behind(steps.clone(), nth(&steps, 1).as_deref());
+        let left = rest.settle(HashSet::from([UserId::parse("a").unwrap()]));
+        let joins = left.iter().filter_map(|step| match &step.act {
+            Act::Join(users) => Some(users.len()),
+            Act::Leave(_) | Act::Say { .. } => None,
+        });
+        assert_eq!(joins.collect::<Vec<_>>(), [1_000, 500]);
     }
 }

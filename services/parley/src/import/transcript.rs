@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use flate2::read::MultiGzDecoder;
-use parley_domain::{Limits, UserId};
+use parley_domain::{UserId, check_name};
 use serde::Deserialize;
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
 use super::plan::{Builder, Plan};
 use crate::Usage;
@@ -16,10 +17,13 @@ use crate::Usage;
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Deserialize)]
-struct Line {
+struct Line<'a> {
     group: String,
     kind: Kind,
     user: String,
+    /// Tells messages apart, whatever it is; the server gives them its own time.
+    #[serde(borrow)]
+    at: Option<&'a RawValue>,
     text: Option<String>,
 }
 
@@ -79,14 +83,9 @@ fn add(builder: &mut Builder, number: u64, line: &[u8]) -> Result<(), String> {
     if line.is_empty() {
         return Ok(());
     }
-    let line: Line = serde_json::from_slice(line).map_err(|error| why(&error))?;
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| why(&error))?;
     let user = UserId::parse(&line.user).map_err(|error| format!("user: {error}"))?;
-    if line.group.trim().is_empty() || line.group.len() > Limits::NAME_BYTES_MAX {
-        return Err(format!(
-            "group: a name must not be blank, and have at most {} bytes",
-            Limits::NAME_BYTES_MAX
-        ));
-    }
+    check_name(&line.group).map_err(|rejection| format!("group: {}", rejection.message))?;
     match (line.kind, line.text) {
         (Kind::Join, _) => builder.join(number, &line.group, user),
         // Every URL library takes these for steps in a path, so there is no call that names them.
@@ -94,7 +93,9 @@ fn add(builder: &mut Builder, number: u64, line: &[u8]) -> Result<(), String> {
             return Err(format!("a user named {user} can't leave: no URL can name it"));
         }
         (Kind::Leave, _) => builder.leave(number, &line.group, user),
-        (Kind::Message, Some(text)) => builder.say(number, &line.group, user, text),
+        (Kind::Message, Some(text)) => {
+            builder.say(number, &line.group, user, line.at.map(RawValue::get), text);
+        }
         (Kind::Message, None) => return Err("a message needs a text, which may be empty".into()),
     }
     Ok(())
@@ -102,6 +103,7 @@ fn add(builder: &mut Builder, number: u64, line: &[u8]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::Act;
     use super::*;
 
     fn parse(bytes: &[u8]) -> anyhow::Result<Plan> {
@@ -116,6 +118,21 @@ mod tests {
         )
         .unwrap();
         assert_eq!((plan.groups.len(), plan.users, plan.messages), (1, 2, 1));
+    }
+
+    #[test]
+    fn the_time_tells_messages_apart_whatever_it_is() {
+        let ids = |at: &str| {
+            let line = format!(r#"{{"group":"g","at":{at},"kind":"message","user":"a","text":"t"}}"#);
+            let steps = parse(line.as_bytes()).unwrap().groups.remove(0).steps;
+            steps
+                .into_iter()
+                .find_map(|step| if let Act::Say { id, .. } = step.act { Some(id) } else { None })
+        };
+        let times = ["\"2026-01-01T00:00:00Z\"", "\"2026-01-02T00:00:00Z\"", "1", "1.0", "null", "{\"s\":1}"];
+        let distinct: std::collections::HashSet<_> = times.into_iter().map(ids).collect();
+        assert_eq!(distinct.len(), times.len());
+        assert!(!distinct.contains(&None) && distinct.contains(&ids("1")));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use clap::Args;
 use parley_eventlog::providers::embedded::EmbeddedLog;
 use parley_readstore::providers::embedded::EmbeddedReadStore;
 
+use super::must_be_embedded;
 use crate::config::{self, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::{Usage, engines, print_line};
@@ -25,6 +26,7 @@ pub(crate) fn run(args: &AcceptLossArgs) -> anyhow::Result<()> {
         return Err(Usage(why.into()).into());
     }
     let config = config::load(&args.config, None)?;
+    must_be_embedded(&config)?;
     let dir = DataDir::lock_existing(&config.data_dir())?;
     let log = engines::log_dir(&config, &dir);
     // Before anything is changed: what is damaged in its midst isn't made whole by a new epoch.
