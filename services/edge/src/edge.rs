@@ -173,9 +173,6 @@ impl Edge {
         if !shared.engines.progress.caught_up(None, Duration::from_secs(2)).await {
             faults.push(("projector", "more than 2 s behind the log".to_owned()));
         }
-        if let Some(trouble) = shared.engines.reads.trouble() {
-            faults.push(("reads", trouble));
-        }
         if shared.engines.media.ready().await.is_err() {
             faults.push(("media", "the object store can't be reached".to_owned()));
         }
