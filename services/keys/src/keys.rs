@@ -245,7 +245,12 @@ impl Keys {
     pub async fn is_of_ring(&self) -> Result<bool, StoreError> {
         /// More than one, since one may be damaged.
         const SOME: usize = 16;
-        let some = self.store.page(None, SOME).await?;
+        let some = match self.store.page(None, SOME).await {
+            Ok(some) => some,
+            // One group's trouble, and no word on the others.
+            Err(StoreError::Damaged) => return Ok(true),
+            Err(error) => return Err(error),
+        };
         Ok(some.is_empty() || some.iter().any(|stored| self.unwrap(stored).is_ok()))
     }
 

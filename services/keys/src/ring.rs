@@ -77,6 +77,12 @@ impl KeyRing {
         }
     }
 
+    /// One of a key that is nowhere kept, for a process that opens nothing: what it wrapped nobody could ever read.
+    #[must_use]
+    pub fn of_nothing() -> Self {
+        Self { active: "none".into(), keys: BTreeMap::from([("none".into(), random())]) }
+    }
+
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, RingError> {
         let invalid = |why: String| RingError::Invalid { path: path.to_owned(), why };
         let file: RingFile = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;

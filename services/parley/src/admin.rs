@@ -75,22 +75,20 @@ impl Request {
     /// How long to wait for the answer; none where the work may take any time, and progress is told.
     fn answer_wait(&self) -> Option<Duration> {
         match self {
-            Self::Status {} | Self::DestroyKeys { .. } => Some(ANSWER_WAIT),
-            Self::Rebuild { .. } | Self::SwitchBack {} | Self::Export { .. } => None,
+            Self::Status {} => Some(ANSWER_WAIT),
+            // What can't be undone isn't given up half-way: it might be done long after nobody wants it any more.
+            Self::Rebuild { .. } | Self::SwitchBack {} | Self::Export { .. } | Self::DestroyKeys { .. } => {
+                None
+            }
         }
     }
+}
 
-    /// What to do if none comes in time.
-    fn unanswered(&self, wait: Duration) -> String {
-        let unknown = match self {
-            Self::DestroyKeys { .. } => "; the keys may not be destroyed: run it again",
-            Self::Status {} | Self::Rebuild { .. } | Self::SwitchBack {} | Self::Export { .. } => "",
-        };
-        format!(
-            "the server gave no answer in {} s: it stands still, or is busy with {COMMANDS_MAX} other commands{unknown}",
-            wait.as_secs()
-        )
-    }
+fn unanswered(wait: Duration) -> String {
+    format!(
+        "the server gave no answer in {} s: it stands still, or is busy with {COMMANDS_MAX} other commands",
+        wait.as_secs()
+    )
 }
 
 fn socket_path(dir: &Path) -> PathBuf {
@@ -316,7 +314,7 @@ async fn ask_within(
     let answer = match wait {
         Some(wait) => {
             let answer = tokio::time::timeout(wait, answering).await;
-            answer.with_context(|| request.unanswered(wait))??
+            answer.with_context(|| unanswered(wait))??
         }
         None => answering.await?,
     };

@@ -329,9 +329,8 @@ impl Bench {
 
 /// Sends at fixed times, the groups in turn.
 async fn open_loop(senders: Vec<mpsc::Sender<Planned>>, rate: f64, end: CancellationToken) {
-    let (begun, every) = (Instant::now(), Duration::from_secs_f64(1.0 / rate.max(0.001)));
-    for (number, sender) in (0_u32..).zip(senders.iter().cycle()) {
-        let planned = begun + every * number;
+    let (mut planned, every) = (Instant::now(), Duration::from_secs_f64(1.0 / rate.max(0.001)));
+    for sender in senders.iter().cycle() {
         tokio::select! {
             () = end.cancelled() => return,
             () = tokio::time::sleep_until(planned) => {}
@@ -341,6 +340,7 @@ async fn open_loop(senders: Vec<mpsc::Sender<Planned>>, rate: f64, end: Cancella
             () = end.cancelled() => return,
             sent = sender.send(Planned(planned)) => if sent.is_err() { return },
         }
+        planned += every;
     }
 }
 

@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
+use parley_domain::PartitionCount;
 use parley_eventlog::EventLog as _;
 use parley_wire::rpc::Channels;
 use tokio::net::TcpListener;
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config, ConfigArgs};
 use crate::signals::Signals;
-use crate::telemetry;
+use crate::{Usage, telemetry};
 use engines::Engines;
 use roles::Roles;
 use roster::{Entry, Present, Role};
@@ -43,7 +44,7 @@ use roster::{Entry, Present, Role};
 const ROLES: usize = 3;
 /// How long a start waits until every partition has an owner. To take one over takes a second; a member of the group that went without
 /// a word is waited for by the brokers, for 6 s.
-const OWNED_WAIT: Duration = Duration::from_secs(60);
+const OWNED_WAIT: Duration = Duration::from_secs(40);
 /// How often gauges are set.
 const METRICS_EVERY: Duration = Duration::from_secs(2);
 
@@ -92,26 +93,30 @@ pub(crate) async fn serve(config: Config, metrics: PrometheusHandle, roles: &[Ro
             return Ok(());
         }
     };
+    let (alone, partitions) = (process.entry.borrow().roles.len() == ROLES, process.engines.log.partitions());
+    let owned = until_owned(process.present.clone(), partitions, alone);
     tokio::select! {
-        () = until_owned(&process) => {}
+        () = owned => {}
         () = signals.next() => return signals.stop(stop(process, roles), traces, false).await,
+        ended = process.tasks.join_next() => {
+            tracing::error!(?ended, "a part of the server ended by itself");
+            return signals.stop(stop(process, roles), traces, true).await;
+        }
     }
     crate::serve::announce(address);
     let failed = signals.until_told(&mut process.tasks).await;
     signals.stop(stop(process, roles), traces, failed).await
 }
 
-/// Returns once every partition has an owner, if this process plays every part: then it is ready, and whoever waited for its line
-/// may write. Not for ever, since whoever reads needs no owner.
-async fn until_owned(process: &Process) {
-    if process.entry.borrow().roles.len() < ROLES {
+/// Returns once every partition has an owner, if this process plays every part (is `alone`): then it is ready, and whoever waited for
+/// its line may write. Not for ever, since whoever reads needs no owner.
+async fn until_owned(mut present: watch::Receiver<Present>, partitions: PartitionCount, alone: bool) {
+    if !alone {
         return;
     }
-    let partitions = process.engines.log.partitions();
-    let mut present = process.present.clone();
     let owned = present.wait_for(|present| present.owners.missing(partitions) == 0);
     if tokio::time::timeout(OWNED_WAIT, owned).await.is_err() {
-        let missing = process.present.borrow().owners.missing(partitions);
+        let missing = present.borrow().owners.missing(partitions);
         let waited_s = OWNED_WAIT.as_secs();
         tracing::error!(missing, waited_s, "partitions have no owner yet: nothing can be written to them");
     }
@@ -143,7 +148,11 @@ async fn start(
 ) -> anyhow::Result<(SocketAddr, Process, Roles)> {
     // What can be refused is looked at before engines are opened.
     let tls = config.tls()?;
-    config.s3_options()?;
+    let has_shared_media = config.s3_options()?.is_some();
+    if roles.contains(&Role::Edge) && roles.len() < ROLES && !has_shared_media {
+        let why = "an edge as a process of its own needs an object store that edges can share: set media to s3://BUCKET";
+        return Err(Usage(why.into()).into());
+    }
     let rpc = bind(&config.rpc.listen).await?;
     let listeners = roles::Listeners::bind(&config, &roles).await?;
     let advertised = match config.rpc.advertise.as_str() {
@@ -154,7 +163,8 @@ async fn start(
         tracing::warn!(address = %rpc.local_addr()?, "other processes are called without TLS: set rpc.tls_ca and its companions");
     }
     let alone = roles.len() == ROLES;
-    let engines = Engines::open(&config, alone).await?;
+    let opens = roles.iter().any(|role| matches!(role, Role::Writer | Role::Edge));
+    let engines = Engines::open(&config, alone, opens).await?;
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let channels = Channels::new(tls.clone());
     #[cfg(feature = "planted")]

@@ -78,7 +78,8 @@ impl Engines {
             );
         }
         must_have_keys_of(report.records, &dir)?;
-        let keys = Arc::new(open_keys(open_ring(config, &dir)?, &dir)?);
+        let keys = open_keys(open_ring(config, &dir)?, &dir)?;
+        let keys = Arc::new(of_ring(keys, &key_ring(config, &dir)).await?);
         let reads = open_reads(&reads_dir, log.as_ref()).await?;
         Ok(Self { dir, log, keys, reads })
     }
@@ -135,6 +136,21 @@ pub(crate) fn must_have_keys_of(records: u64, dir: &DataDir) -> anyhow::Result<(
     Ok(())
 }
 
+/// Keys under the ring that wrapped them: with another one nothing could be read, and what is sealed under it is lost once the right
+/// one is back.
+///
+/// # Errors
+/// It is another's.
+pub(crate) async fn of_ring(keys: Keys, ring: &Path) -> anyhow::Result<Keys> {
+    anyhow::ensure!(
+        keys.is_of_ring().await.context("the key store can't be read")?,
+        "the key ring {} opens none of the data keys that there are: it isn't the one that they were wrapped under. Restore that one, \
+         or name it with keys.ring",
+        ring.display()
+    );
+    Ok(keys)
+}
+
 /// Opens the data keys under a ring.
 ///
 /// # Errors
@@ -173,6 +189,10 @@ pub(crate) async fn open_fit_reads(
             );
             return Err(anyhow::Error::new(error).context(what));
         }
+        // Another process has them, for which nothing is wrong with them.
+        Err(error) if is_busy(&error) => {
+            return Err(anyhow::Error::new(error).context("the read models can't be opened"));
+        }
         Err(error) => error,
     };
     tracing::warn!(
@@ -182,6 +202,15 @@ pub(crate) async fn open_fit_reads(
     EmbeddedReadStore::discard(dir).context("the read models can't be thrown away")?;
     let opened = try_open_reads(dir, epoch).await;
     opened.context("the read models can't be made anew")
+}
+
+fn is_busy(error: &ReadError) -> bool {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+    })
 }
 
 /// Without a trace of them being open if they don't fit.

@@ -105,7 +105,7 @@ async fn offline(config: &Config, to: &Path, with_content: bool, bar: &ProgressB
     let (log, report) =
         EmbeddedLog::open(LogOptions::new(path, partitions)).context("the log can't be opened")?;
     let keys = match with_content {
-        true => Some(Arc::new(keys_of(config, &dir, report.records)?)),
+        true => Some(Arc::new(keys_of(config, &dir, report.records).await?)),
         false => None,
     };
     let source = Source { log: log.clone(), keys };
@@ -115,9 +115,10 @@ async fn offline(config: &Config, to: &Path, with_content: bool, bar: &ProgressB
 }
 
 /// The data keys of a log with so many records; none are made for records that were sealed under others.
-fn keys_of(config: &Config, dir: &DataDir, records: u64) -> anyhow::Result<Keys> {
+async fn keys_of(config: &Config, dir: &DataDir, records: u64) -> anyhow::Result<Keys> {
     engines::must_have_keys_of(records, dir)?;
-    engines::open_keys(engines::open_ring(config, dir)?, dir)
+    let keys = engines::open_keys(engines::open_ring(config, dir)?, dir)?;
+    engines::of_ring(keys, &engines::key_ring(config, dir)).await
 }
 
 /// From Kafka, as any other reader of it.
@@ -125,7 +126,7 @@ async fn on_kafka(config: &Config, args: &ExportArgs, bar: &ProgressBar) -> anyh
     let options = config.kafka_options().context("the log isn't on Kafka")?;
     let log = KafkaLog::open(options).await.context("the log can't be opened")?;
     let keys = match args.with_content {
-        true => Some(Arc::new(cluster::engines::open_keys(config).await?)),
+        true => Some(Arc::new(cluster::engines::open_keys_to_read(config).await?)),
         false => None,
     };
     let source = Source { log: log.clone(), keys };
@@ -138,18 +139,18 @@ async fn on_kafka(config: &Config, args: &ExportArgs, bar: &ProgressBar) -> anyh
 mod tests {
     use super::*;
 
-    #[test]
-    fn no_keys_are_made_for_a_log_that_has_records() {
+    #[tokio::test]
+    async fn no_keys_are_made_for_a_log_that_has_records() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = DataDir::lock(temporary.path()).unwrap();
         let config = Config::default();
-        let error = keys_of(&config, &dir, 1).map(drop).unwrap_err();
+        let error = keys_of(&config, &dir, 1).await.map(drop).unwrap_err();
         assert!(error.to_string().contains("restore them from a backup"), "{error}");
         assert!(
             !dir.key_store().exists() && !dir.key_ring().exists(),
             "or the next start would begin with them"
         );
-        keys_of(&config, &dir, 0).map(drop).unwrap();
-        keys_of(&config, &dir, 1).map(drop).unwrap();
+        keys_of(&config, &dir, 0).await.map(drop).unwrap();
+        keys_of(&config, &dir, 1).await.map(drop).unwrap();
     }
 }

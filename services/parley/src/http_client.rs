@@ -15,7 +15,8 @@ fn is_loopback(url: &str) -> bool {
     let url = reqwest::Url::parse(url);
     let host = url.as_ref().ok().and_then(reqwest::Url::host_str).unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    host == "localhost"
+        || address.parse().is_ok_and(|address: IpAddr| address.is_loopback() || address.is_unspecified())
 }
 
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod tests {
         for (url, is_here) in [
             ("http://127.0.0.1:8080", true),
             ("http://127.1.2.3", true),
+            ("http://0.0.0.0:8080", true),
             ("http://[::1]:8080", true),
             ("http://LOCALHOST:8080", true),
             ("http://localhost.example", false),

@@ -26,6 +26,9 @@ type Pause = oneshot::Sender<oneshot::Sender<()>>;
 /// read store's slowest answer.
 const PAUSE_WAIT: Duration = Duration::from_secs(30);
 
+/// How often it is asked again which version is live, after standing still.
+const REFRESHES_MORE_MAX: usize = 2;
+
 /// How often it is looked whether the live read models were switched by another process.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -250,7 +253,13 @@ impl Task {
     /// Goes on from the checkpoints, which were moved while this stood still; whether it can. Another version may have become
     /// live meanwhile, and a row more that is written to the former one would be seen by nobody, while its checkpoint would be.
     async fn go_on(&self, applier: &mut Applier) -> bool {
-        if self.reads.refresh().await.is_err() || !self.is_current() {
+        // All projectors ask at this moment, and one that hears nothing would have to open its reader of the log anew.
+        let mut waits = waits().take(REFRESHES_MORE_MAX);
+        while self.reads.refresh().await.is_err() {
+            let Some(wait) = waits.next() else { return false };
+            tokio::time::sleep(wait).await;
+        }
+        if !self.is_current() {
             return false;
         }
         let Ok(written) = applier.model().checkpoints().await else { return false };

@@ -282,7 +282,9 @@ async fn halt(
         // Also if another version is live now.
         _ => in_time(until, resume(log.as_ref(), reads.live())).await??,
     };
-    let outcome = project_all(&mut applier, until, |_| {}).await;
+    // Up to where the log is now: to follow it on, as it grows, might have no end.
+    let goal = in_time(until, ends(log.as_ref())).await??;
+    let outcome = project_upto(&mut applier, &goal, until).await;
     let applier = &halted.insert((version, applier)).1;
     outcome?;
     Ok(applier.reached().iter().map(|(at, checkpoint)| (*at, checkpoint.offset)).collect())

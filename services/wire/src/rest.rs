@@ -82,7 +82,7 @@ pub struct PutProfile {
     #[schemars(length(min = 1, max = DISPLAY_NAME_BYTES_MAX))]
     pub display_name: String,
     /// An http or https URL.
-    #[schemars(url, length(max = AVATAR_URL_BYTES_MAX))]
+    #[schemars(length(max = AVATAR_URL_BYTES_MAX))]
     pub avatar_url: Option<String>,
 }
 
@@ -251,7 +251,6 @@ pub struct ProfileBody {
     pub user_id: String,
     pub display_name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(url)]
     pub avatar_url: Option<String>,
     #[schemars(with = "Time")]
     pub updated_at: String,

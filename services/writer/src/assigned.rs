@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use parley_eventlog::{Assignment, ReadError};
 use parley_wire::seldom::Seldom;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,10 +27,6 @@ use crate::shard::{Ended, Opening, RETRY_MS, Shard, fold};
 /// How long who lost a partition waits to be told that it isn't his. Then he claims it again: if it is another's all the same that
 /// one claims it back, and both have lost a second.
 const LOST_WAIT: Duration = Duration::from_secs(30);
-
-/// Partitions of a writer that are taken over one by one at once, after they couldn't be together. Each opens two readers of the log
-/// for it, with threads of their own, and has 10 s to be read in.
-const TAKE_OVERS_MAX: usize = 16;
 
 /// Called with the generation of an assignment once nothing is in flight any more in the partitions that it took away.
 pub type Release = Arc<dyn Fn(u64) + Send + Sync>;
@@ -47,7 +43,6 @@ struct Task {
     owned: Arc<Owned>,
     tracker: TaskTracker,
     release: Release,
-    taking: Arc<Semaphore>,
     /// One task a partition, ended by its token.
     tasks: JoinSet<()>,
     owners: HashMap<Id, (u32, CancellationToken)>,
@@ -71,7 +66,6 @@ impl AssignedWriter {
             owned: owned.clone(),
             tracker: TaskTracker::new(),
             release,
-            taking: Arc::new(Semaphore::new(TAKE_OVERS_MAX)),
             tasks: JoinSet::new(),
             owners: HashMap::new(),
             panics: Seldom::default(),
@@ -150,7 +144,6 @@ impl Task {
                 engines: self.engines.clone(),
                 owned: self.owned.clone(),
                 tracker: self.tracker.clone(),
-                taking: self.taking.clone(),
                 stop: stop.clone(),
             };
             let task = self.tasks.spawn(one.run(rx, claimed.clone()));
@@ -206,7 +199,6 @@ struct One {
     engines: Engines,
     owned: Arc<Owned>,
     tracker: TaskTracker,
-    taking: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -278,10 +270,6 @@ impl One {
                 () = self.stop.cancelled() => return None,
                 () = tokio::time::sleep(wait) => {}
             }
-            let permit = tokio::select! {
-                () = self.stop.cancelled() => return None,
-                permit = self.taking.acquire() => permit,
-            };
             let (options, engines) = (self.options.clone(), self.engines.clone());
             let (claimed, tracker) = (CancellationToken::new(), self.tracker.clone());
             let claiming = Some(claimed.clone().drop_guard());
@@ -290,7 +278,6 @@ impl One {
                 () = self.is_to_go(&claimed) => return None,
                 taken = taking => taken,
             };
-            drop(permit);
             match taken {
                 Ok(shard) => return Some(shard),
                 Err(error) if trouble.is_due() => tracing::error!(

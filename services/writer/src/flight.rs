@@ -8,10 +8,10 @@ use parley_domain::{GroupId, Rejection, Seq};
 use parley_eventlog::{AppendError, Appending, Bound, EventLog, ReadError, Record, TopicPartition};
 use parley_wire::service::{Notice, Reply, ReplyTo};
 
-/// How long the log may take for an answer. More than any provider takes to give an append up (Kafka's 10 s, and 5 s for a request
-/// that is under way then), so that what has no answer by then doesn't come to be in the log later: a claim of it would harm the
-/// next owner.
-const APPEND_WAIT: Duration = Duration::from_secs(30);
+/// How long the log may take for an answer. Where others may own the partition next, a claim without an answer mustn't come to be in
+/// the log later: Kafka gives an append up after 10 s, and a request that is under way then after 5 more. The embedded log waits for
+/// its disk as long as that takes, and has one process: a disk that stands still for longer than this costs a fold, and nothing else.
+const APPEND_WAIT: Duration = Duration::from_secs(60);
 
 /// An answer that may be given once everything up to and including its flight is durable.
 pub(crate) enum Answer {

@@ -17,7 +17,7 @@ use parley_readstore::providers::cassandra::CassandraReadStore;
 use rustix::fs::FlockOperation;
 
 use crate::config::Config;
-use crate::engines::{open_fit_reads, place};
+use crate::engines::{of_ring, open_fit_reads, place};
 use crate::{Usage, data_dir};
 
 /// Tries to open an engine that others may be setting up, and the pause between them, at least.
@@ -34,11 +34,12 @@ pub(crate) struct Engines {
 }
 
 impl Engines {
-    /// Opens what the configuration names. `alone`: every role is in this process, so that engines may be its own.
+    /// Opens what the configuration names. `alone`: every role is in this process, so that engines may be its own. `opens`: it seals
+    /// or opens messages, as writers and edges do, for which it needs the key ring.
     ///
     /// # Errors
     /// Engines that can't be shared by processes, or that don't answer.
-    pub(crate) async fn open(config: &Config, alone: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn open(config: &Config, alone: bool, opens: bool) -> anyhow::Result<Self> {
         let Some(kafka) = config.kafka_options() else {
             let why = "a role as a process of its own needs a log that processes can share: set log to kafka://HOST:PORT \
                        (`parley serve` runs every role in one process on embedded engines)";
@@ -58,7 +59,11 @@ impl Engines {
                 return Err(Usage(why.into()).into());
             }
         };
-        let keys = Arc::new(open_keys(config).await?);
+        let keys = match opens {
+            true => open_keys(config).await?,
+            false => Keys::new(KeyRing::of_nothing(), key_store(config).await?),
+        };
+        let keys = Arc::new(keys);
         let snapshots: Arc<dyn Blobs> = match config.s3_options()? {
             Some(options) => Arc::new(S3Blobs::new(options)?),
             None => Arc::new(DirectoryBlobs::open(&dir.join("snapshots"))?),
@@ -92,27 +97,39 @@ pub(crate) async fn shared_reads(
     }
 }
 
-/// Opens the data keys under the ring that all processes share.
+/// Opens the data keys under the ring that all processes share; makes one only where there are no data keys yet.
 ///
 /// # Errors
-/// What can't be opened.
+/// What can't be opened, and a ring that isn't the one.
 pub(crate) async fn open_keys(config: &Config) -> anyhow::Result<Keys> {
     let (path, store) = (ring_path(config), key_store(config).await?);
     let is_begun = !store.page(None, 1).await.context("the key store can't be read")?.is_empty();
     // A fresh one would open none of them, and its own keys would be opened by no other process.
-    anyhow::ensure!(
-        path.exists() || !is_begun,
+    anyhow::ensure!(path.exists() || !is_begun, "{}", ring_is_missing(&path));
+    of_ring(Keys::new(ring(&path, &config.data_dir())?, store), &path).await
+}
+
+/// The same for who only reads: makes nothing.
+///
+/// # Errors
+/// As [`open_keys`], and that there is no ring.
+pub(crate) async fn open_keys_to_read(config: &Config) -> anyhow::Result<Keys> {
+    let (path, store) = (ring_path(config), key_store(config).await?);
+    anyhow::ensure!(path.exists(), "{}", ring_is_missing(&path));
+    if store.page(None, 1).await.context("the key store can't be read")?.is_empty() {
+        tracing::warn!(
+            "there are no data keys in the key store: every message counts as erased. Is it the one that writers use?"
+        );
+    }
+    of_ring(Keys::new(KeyRing::open_or_create(&path)?, store), &path).await
+}
+
+fn ring_is_missing(path: &Path) -> String {
+    format!(
         "the key ring {} is missing, but there are data keys that one wrapped: give this machine the ring that the others have, or \
          name it with keys.ring",
         path.display()
-    );
-    let keys = Keys::new(ring(&path, &config.data_dir())?, store);
-    anyhow::ensure!(
-        keys.is_of_ring().await.context("the key store can't be read")?,
-        "the key ring {} opens none of the data keys that there are: it isn't the one that the other processes have",
-        path.display()
-    );
-    Ok(keys)
+    )
 }
 
 /// The file of the ring that all processes share.

@@ -20,7 +20,7 @@ use crate::rebuild::{Wish, perform};
 /// # Errors
 /// Engines that don't answer, projectors that don't stand still, or as [`parley_projector::rebuild`].
 pub(crate) async fn run(config: &Config, wish: Wish, bar: &ProgressBar) -> anyhow::Result<Value> {
-    let engines = Engines::open(config, false).await?;
+    let engines = Engines::open(config, false, false).await?;
     let stop = CancellationToken::new();
     let (seen, present) = watch::channel(Present::default());
     let following = tokio::spawn(roster::follow(engines.log.roster(), None, seen, stop.clone()));

@@ -24,7 +24,7 @@ use super::roster::{Present, Role};
 use crate::config::Config;
 use crate::media::{self, Media};
 use crate::web::Web;
-use crate::{Usage, data_dir, docs};
+use crate::{data_dir, docs};
 
 /// The groups by which partitions are shared out.
 const WRITERS: &str = "parley.writers";
@@ -224,11 +224,6 @@ async fn start_edge(
     let auth = Authenticator::new(auth).await.context("tokens can't be verified")?;
     if config.is_development() && !address.ip().is_loopback() {
         tracing::warn!(%address, "listening beyond this machine with the development key: configure auth.jwks or auth.hs256_secret");
-    }
-    let alone = process.entry.borrow().roles.len() == super::ROLES;
-    if !alone && config.s3_options()?.is_none() {
-        let why = "an edge as a process of its own needs an object store that edges can share: set media to s3://BUCKET";
-        return Err(Usage(why.into()).into());
     }
     let Media { store: media, own, origin } = media::open(config, address, config.data_dir().join("media"))?;
     let web = Web::new(config, address, &origin)?;

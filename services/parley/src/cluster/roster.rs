@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::future::OptionFuture;
 use parley_edge::{OwnedBy, Owners};
-use parley_eventlog::providers::kafka::{Roster, Sighting};
+use parley_eventlog::providers::kafka::{Roster, RosterWatch, Sighting};
+use parley_wire::seldom::Seldom;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ pub(crate) const HEARD_AFTER: Duration = Duration::from_secs(3);
 /// How often it is looked who is gone.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// After so long without anybody's word, one's own included, the reader stands still, not the others: the roster is read anew.
-const SILENCE: Duration = Duration::from_secs(6);
+const SILENCE: Duration = Duration::from_secs(12);
 /// How long to wait after the roster couldn't be read or written.
 const RETRY: Duration = Duration::from_millis(500);
 /// Processes that are remembered.
@@ -128,14 +129,14 @@ pub(crate) async fn follow(
     stop: CancellationToken,
 ) {
     let mut seen: HashMap<String, (Entry, Instant)> = HashMap::new();
-    let mut logged = false;
+    let mut trouble = Seldom::default();
     loop {
         let outcome = tokio::select! {
             () = stop.cancelled() => return,
             outcome = follow_on(&roster, &mut own, &mut seen, &present) => outcome,
         };
         if let Err(error) = outcome
-            && !std::mem::replace(&mut logged, true)
+            && trouble.is_due()
         {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "it can't be told who is there; trying on");
@@ -166,12 +167,17 @@ async fn follow_on(
     seen: &mut HashMap<String, (Entry, Instant)>,
     present: &watch::Sender<Present>,
 ) -> Result<(), parley_eventlog::ReadError> {
-    let mut watch = roster.watch(GONE_AFTER).await?;
+    let mut opening = std::pin::pin!(roster.watch(GONE_AFTER));
+    let mut watch: Option<RosterWatch> = None;
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut heard = Instant::now();
     loop {
         tokio::select! {
-            sightings = watch.next() => {
+            opened = &mut opening, if watch.is_none() => {
+                watch = Some(opened?);
+                heard = Instant::now();
+            }
+            Some(sightings) = OptionFuture::from(watch.as_mut().map(RosterWatch::next)) => {
                 sightings?.into_iter().for_each(|sighting| take(seen, sighting));
                 heard = Instant::now();
             }
@@ -186,7 +192,7 @@ async fn follow_on(
             }
             changed
         });
-        if own.is_some() && heard.elapsed() > SILENCE {
+        if own.is_some() && watch.is_some() && heard.elapsed() > SILENCE {
             return Err(parley_eventlog::ReadError::Io(std::io::ErrorKind::TimedOut.into()));
         }
     }

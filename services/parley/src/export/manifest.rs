@@ -160,6 +160,10 @@ impl Manifest {
         if found.format != FORMAT {
             refuse("it is of another version of parley")?;
         }
+        // Begun by us, and then nothing came of it: it is begun anew.
+        if found.files.is_empty() && found.topics.is_empty() {
+            return Ok(None);
+        }
         if found.epoch != epoch.to_string() || found.partitions != partitions {
             refuse("it is of another log")?;
         }

@@ -41,8 +41,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// no sooner than 1 s after it joined last (`rkcg_join_intvl`), and who came new, and is to get them, joined shortly before.
 /// What is left of the second is for their release, and for telling of the rebalance.
 const KEEP: Duration = Duration::from_millis(600);
-/// After so long without any assignment the client is made anew: a join waits no longer than for a member that went without a word
-/// (a session), and one of librdkafka's that lost the answer to its first question, to a broker that was slow, asks again when it next
+/// After so long without any assignment, or two sessions if that is longer, the client is made anew: a join waits no longer than for a
+/// member that went without a word (a session), and one of librdkafka's that lost the answer to its first question, to a broker that was slow, asks again when it next
 /// looks for topics, or never. Doubled each time up to [`JOIN_PATIENCE_MAX`], as brokers may be away.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 const JOIN_PATIENCE_MAX: Duration = Duration::from_secs(120);
@@ -117,6 +117,7 @@ impl Assignments {
         let fail = |source| AssignmentError::Kafka { group: named, source };
         let patience = options.release_patience;
         let (config, topic) = (config(log, &options, &group), log.topic(Topic::Events));
+        let join_patience = JOIN_PATIENCE.max(options.session_timeout * 2);
         let of_thread = Arc::clone(&member);
         let make = move || {
             let (member, assignment) = (Arc::clone(&of_thread), sender.clone());
@@ -127,7 +128,7 @@ impl Assignments {
         };
         let consumer = make().map_err(fail)?;
         let thread = std::thread::Builder::new().name("parley-group".to_owned());
-        thread.spawn(move || run(consumer, make)).map_err(AssignmentError::Thread)?;
+        thread.spawn(move || run(consumer, join_patience, make)).map_err(AssignmentError::Thread)?;
         Ok(Self { member, patience, assignment })
     }
 
@@ -221,9 +222,13 @@ fn config(log: &KafkaOptions, options: &AssignmentOptions, group: &str) -> rdkaf
 }
 
 /// Polls, so that the calls back come, until the owner leaves. Letting go of the consumer leaves the group.
-fn run(mut consumer: BaseConsumer<Context>, make: impl Fn() -> KafkaResult<BaseConsumer<Context>>) {
+fn run(
+    mut consumer: BaseConsumer<Context>,
+    mut patience: Duration,
+    make: impl Fn() -> KafkaResult<BaseConsumer<Context>>,
+) {
     let mut last_error = None;
-    let (mut begun, mut patience) = (Instant::now(), JOIN_PATIENCE);
+    let mut begun = Instant::now();
     while !consumer.context().member.is_leaving.load(Ordering::Acquire) {
         if begun.elapsed() > patience && consumer.context().waits() {
             let (group, waited_s) = (&consumer.context().group, patience.as_secs());
@@ -232,7 +237,7 @@ fn run(mut consumer: BaseConsumer<Context>, make: impl Fn() -> KafkaResult<BaseC
                 Ok(made) => consumer = made,
                 Err(error) => tracing::warn!(%error, "no other client can be made"),
             }
-            (begun, patience) = (Instant::now(), (patience * 2).min(JOIN_PATIENCE_MAX));
+            (begun, patience) = (Instant::now(), (patience * 2).min(JOIN_PATIENCE_MAX.max(patience)));
         }
         match consumer.poll(POLL) {
             // At most what was fetched before the pause.
