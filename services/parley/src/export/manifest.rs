@@ -160,9 +160,9 @@ impl Manifest {
         if found.format != FORMAT {
             refuse("it is of another version of parley")?;
         }
-        // Begun by us, and then nothing came of it: it is begun anew.
+        // Begun, and then nothing came of it: what it was begun for binds nobody.
         if found.files.is_empty() && found.topics.is_empty() {
-            return Ok(None);
+            return Self::begin(dir, epoch, partitions, with_content).map(Some);
         }
         if found.epoch != epoch.to_string() || found.partitions != partitions {
             refuse("it is of another log")?;
@@ -234,7 +234,11 @@ mod tests {
     #[test]
     fn another_logs_export_and_another_kind_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        Manifest::begin(dir.path(), epoch(1), 64, false).unwrap();
+        let mut manifest = Manifest::begin(dir.path(), epoch(1), 64, false).unwrap();
+        let anew = Manifest::load(dir.path(), epoch(2), 32, true).unwrap().unwrap();
+        assert_eq!((anew.partitions, anew.with_content), (32, true), "nothing came of the first");
+        manifest.topic("parley.events");
+        manifest.save(dir.path()).unwrap();
         for (byte, partitions, with_content) in [(2, 64, false), (1, 32, false), (1, 64, true)] {
             let error = Manifest::load(dir.path(), epoch(byte), partitions, with_content).unwrap_err();
             assert!(error.is::<Usage>(), "{error}");
