@@ -16,9 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often a process says that it is there, whether or not anything changed.
 const SAY_EVERY: Duration = Duration::from_secs(2);
-/// After so long without a word a process counts as gone. Only a hint: what it owns is decided in the log. Longer than one word may
-/// take when the brokers are slow (10 s, and what comes between two), so that who is alive doesn't vanish by that.
-const GONE_AFTER: Duration = Duration::from_secs(13);
+/// After so long without a word a process counts as gone. Only a hint: what it owns is decided in the log.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 /// How long it takes at most until everybody who is there has been heard of.
 pub(crate) const HEARD_AFTER: Duration = Duration::from_secs(3);
 /// How often it is looked who is gone.
