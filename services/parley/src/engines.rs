@@ -77,9 +77,7 @@ impl Engines {
                 "the log's tail was damaged and is cut back to the last whole record; what was cut is kept beside it"
             );
         }
-        must_have_keys_of(report.records, &dir)?;
-        let keys = open_keys(open_ring(config, &dir)?, &dir)?;
-        let keys = Arc::new(of_ring(keys, &key_ring(config, &dir)).await?);
+        let keys = Arc::new(keys_of(config, &dir, report.records).await?);
         let reads = open_reads(&reads_dir, log.as_ref()).await?;
         Ok(Self { dir, log, keys, reads })
     }
@@ -120,12 +118,12 @@ pub(crate) fn must_have_keys(dir: &DataDir) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the data keys of a log with so many records are there: opening would make an empty store, with which everything would
-/// pass for erased from then on.
+/// Opens the data keys of a log with so many records, under their ring.
 ///
 /// # Errors
-/// They are not.
-pub(crate) fn must_have_keys_of(records: u64, dir: &DataDir) -> anyhow::Result<()> {
+/// What can't be opened, and that they aren't there though there are records: opening would make an empty store, with which
+/// everything would pass for erased from then on.
+pub(crate) async fn keys_of(config: &Config, dir: &DataDir, records: u64) -> anyhow::Result<Keys> {
     let store = dir.key_store();
     anyhow::ensure!(
         records == 0 || EmbeddedKeyStore::is_there(&store),
@@ -133,7 +131,8 @@ pub(crate) fn must_have_keys_of(records: u64, dir: &DataDir) -> anyhow::Result<(
          them from a backup",
         store.display()
     );
-    Ok(())
+    let keys = open_keys(open_ring(config, dir)?, dir)?;
+    of_ring(keys, &key_ring(config, dir)).await
 }
 
 /// Keys under the ring that wrapped them: with another one nothing could be read, and what is sealed under it is lost once the right

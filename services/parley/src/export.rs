@@ -24,7 +24,6 @@ use indicatif::ProgressBar;
 use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
 use parley_eventlog::providers::kafka::KafkaLog;
-use parley_keys::Keys;
 use serde_json::Value;
 
 use crate::admin::{self, Request};
@@ -105,20 +104,13 @@ async fn offline(config: &Config, to: &Path, with_content: bool, bar: &ProgressB
     let (log, report) =
         EmbeddedLog::open(LogOptions::new(path, partitions)).context("the log can't be opened")?;
     let keys = match with_content {
-        true => Some(Arc::new(keys_of(config, &dir, report.records).await?)),
+        true => Some(Arc::new(engines::keys_of(config, &dir, report.records).await?)),
         false => None,
     };
     let source = Source { log: log.clone(), keys };
     let outcome = export(&source, to, shown(bar)).await;
     log.close().await;
     outcome
-}
-
-/// The data keys of a log with so many records; none are made for records that were sealed under others.
-async fn keys_of(config: &Config, dir: &DataDir, records: u64) -> anyhow::Result<Keys> {
-    engines::must_have_keys_of(records, dir)?;
-    let keys = engines::open_keys(engines::open_ring(config, dir)?, dir)?;
-    engines::of_ring(keys, &engines::key_ring(config, dir)).await
 }
 
 /// From Kafka, as any other reader of it.
@@ -138,6 +130,7 @@ async fn on_kafka(config: &Config, args: &ExportArgs, bar: &ProgressBar) -> anyh
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engines::keys_of;
 
     #[tokio::test]
     async fn no_keys_are_made_for_a_log_that_has_records() {

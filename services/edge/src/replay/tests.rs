@@ -12,9 +12,10 @@ async fn a_range_is_over_once_all_of_it_is_shown() {
     use parley_readstore::conformance::{World, apply};
     use parley_readstore::providers::embedded::EmbeddedReadStore;
 
-    let dir = std::env::temp_dir().join(format!("parley-replay-{}", uuid::Uuid::now_v7()));
+    let dir = tempfile::tempdir().unwrap();
     let store =
-        EmbeddedReadStore::open(&dir, parley_domain::Epoch::from_bytes([7; 16]), Default::default()).unwrap();
+        EmbeddedReadStore::open(dir.path(), parley_domain::Epoch::from_bytes([7; 16]), Default::default())
+            .unwrap();
     let (group, ann) = (GroupId::from_bytes([1; 16]), parley_domain::UserId::parse("ann").unwrap());
     let reads = store.live();
     let rest = async |from, to| match rest_of(reads.as_ref(), group, from, to).await.unwrap() {
@@ -32,8 +33,6 @@ async fn a_range_is_over_once_all_of_it_is_shown() {
     world.send(group, "ann");
     apply(reads.as_ref(), &world.log, 10).await.unwrap();
     assert_eq!(rest(3, 3).await, Ok(vec![3]));
-    drop((reads, store));
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -81,13 +82,27 @@ async fn switch(log: &Arc<dyn EventLog>, store: &EmbeddedReadStore) {
     store.switch().await.unwrap();
 }
 
-#[tokio::test]
-async fn after_a_pause_it_writes_what_is_live_by_then() {
-    let dir = tempfile::tempdir().unwrap();
-    let (log, store) = engines(dir.path());
+/// A projector that runs on a log of some profiles.
+struct Started {
+    log: Arc<dyn EventLog>,
+    store: Arc<EmbeddedReadStore>,
+    reads: Arc<Elsewhere>,
+    handle: Handle,
+    projector: Projector,
+}
+
+async fn started(dir: &Path) -> Started {
+    let (log, store) = engines(dir);
     profiles(&log, 0..5).await;
     let reads = Elsewhere::new(store.clone());
     let (handle, projector) = Projector::start(log.clone(), reads.clone()).await.unwrap();
+    Started { log, store, reads, handle, projector }
+}
+
+#[tokio::test]
+async fn after_a_pause_it_writes_what_is_live_by_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let Started { log, store, handle, projector, .. } = started(dir.path()).await;
     let reached = handle.reached();
     assert!(reached.caught_up(None, IN_TIME).await);
     let former = store.live();
@@ -105,10 +120,7 @@ async fn after_a_pause_it_writes_what_is_live_by_then() {
 #[tokio::test]
 async fn one_that_cannot_go_on_stands_still_when_it_is_asked() {
     let dir = tempfile::tempdir().unwrap();
-    let (log, store) = engines(dir.path());
-    profiles(&log, 0..5).await;
-    let reads = Elsewhere::new(store.clone());
-    let (handle, projector) = Projector::start(log.clone(), reads.clone()).await.unwrap();
+    let Started { log, store, reads, handle, projector } = started(dir.path()).await;
     reads.is_away.store(true, Ordering::Relaxed);
     // From here on it tries to begin again, in vain.
     drop(handle.pause().await.unwrap());
