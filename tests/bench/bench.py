@@ -18,6 +18,7 @@ from typing import Any
 from capacity import MEASURED, Activity, rows
 from edges import compare
 from growth import grow
+from instructions import instructions
 from plot import bars
 from roles import costs
 from server import BenchError, Server
@@ -47,6 +48,8 @@ def arguments() -> argparse.Namespace:
     commands.add_parser("roles", help="CPU a message of each role of a cluster, and of its engines")
     commands.add_parser("edges", help="a delivery at an edge of a cluster, beside one embedded process")
     commands.add_parser("capacity", help="what 1, 10 and 100 million connected users need")
+    counted = commands.add_parser("instructions", help="instructions and allocations a send, counted by valgrind")
+    counted.add_argument("scenario", choices=SCENARIOS, nargs="?", default="pair-1000x2")
     commands.add_parser("rebuild", help="events a second of a rebuild of real chat")
     return parser.parse_args()
 
@@ -189,6 +192,8 @@ def main() -> int:
             case "capacity":
                 print("Of costs measured at a low load, an upper bound; bytes in log and rows are estimated.\n")
                 print("\n".join(rows(MEASURED, Activity())))
+            case "instructions":
+                instructions(args.binary, args.scenario)
             case "rebuild":
                 rebuild(args.binary)
     except (BenchError, OSError, subprocess.CalledProcessError) as error:

@@ -49,11 +49,12 @@ def cpu_s(pid: int) -> float:
 class Server:
     """A running server on a fresh directory."""
 
-    def __init__(self, binary: Path, *settings: str) -> None:
+    def __init__(self, binary: Path, *settings: str, under: tuple[str, ...] = ()) -> None:
+        """`under`: a command that runs the server's, such as a profiler's."""
         self.secret = secrets.token_hex(32)
         self._dir = tempfile.TemporaryDirectory(prefix="parley-bench-")
         self.data = Path(self._dir.name) / "data"
-        command = [str(binary), "serve", "--data", str(self.data), "--listen", "127.0.0.1:0"]
+        command = [*under, str(binary), "serve", "--data", str(self.data), "--listen", "127.0.0.1:0"]
         for setting in ("limits.sends_per_second=0", *settings):
             command += ["--set", setting]
         env = {**os.environ, "PARLEY_AUTH__HS256_SECRET": self.secret}

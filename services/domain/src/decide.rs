@@ -6,6 +6,8 @@ mod message;
 
 pub use lifecycle::check_name;
 
+use std::sync::Arc;
+
 use crate::command::{Command, Earlier};
 use crate::event::{Event, Fact};
 use crate::group::{Group, Membership, Role};
@@ -32,8 +34,8 @@ pub struct Context {
 /// What comes of a command that wasn't refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// This is to be appended; nothing holds before it is durable.
-    Append(Box<Fact>),
+    /// This is to be appended; nothing holds before it is durable. Shared, since the log keeps it for its readers.
+    Append(Arc<Fact>),
     /// It is so already: nothing to append.
     Unchanged,
     /// The message was accepted before.
@@ -66,7 +68,7 @@ pub fn decide(group: Option<&Group>, command: &Command, context: &Context) -> Re
 fn append(group: Option<&Group>, context: &Context, event: Event) -> Decision {
     let (head, messages) = group.map_or((0, 0), |group| (group.head, group.message_count));
     let is_message = matches!(event, Event::MessageSent(_));
-    Decision::Append(Box::new(Fact {
+    Decision::Append(Arc::new(Fact {
         group_id: context.group_id,
         seq: head + 1,
         event_id: context.event_id,

@@ -63,7 +63,7 @@ fn run(commands: Vec<(u8, Command)>) -> Vec<Fact> {
         let context = Context { group_id: GROUP, actor: user(actor), now: at, event_id, limits };
         if let Ok(Decision::Append(fact)) = decide(group.as_ref(), &command, &context) {
             Group::evolve(&mut group, &fact);
-            facts.push(*fact);
+            facts.push(fact.as_ref().clone());
         }
     }
     facts

@@ -1,10 +1,10 @@
 //! Acknowledgements are gathered for some tens of milliseconds and sent to the owners together, so that a thousand
 //! members who read a message cost one event and one write.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use parley_domain::{Code, CursorWish, Cursors, GroupId, Limits, Rejection, Seq, UserId};
 use parley_wire::event::CursorsAdvanced;
@@ -201,7 +201,7 @@ fn tell_others(sessions: &[Arc<Session>], origin: Option<uuid::Uuid>, group: Gro
     if sessions.iter().all(|session| Some(session.id) == origin) {
         return;
     }
-    let frame = ws::text(names::GROUP_MESSAGE_ACKNOWLEDGED, None, &body(group, cursors));
+    let frame = ws::quick_text(names::GROUP_MESSAGE_ACKNOWLEDGED, None, &body(group, cursors));
     for session in sessions.iter().filter(|session| Some(session.id) != origin) {
         session.outbox.insist(frame.clone());
     }
@@ -219,7 +219,7 @@ fn answer(to: Answer, group: GroupId, result: &Result<Cursors, Rejection>) {
     let id = id.as_deref();
     session.outbox.push(match (result, what) {
         (Ok(cursors), What::Cursors) => {
-            ws::text(names::GROUP_MESSAGE_ACKNOWLEDGED, id, &body(group, *cursors))
+            ws::quick_text(names::GROUP_MESSAGE_ACKNOWLEDGED, id, &body(group, *cursors))
         }
         (Ok(_), What::Notification(notification_id)) => {
             let body = parley_wire::frame::NotificationAcknowledged { notification_id };

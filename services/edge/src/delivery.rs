@@ -1,17 +1,19 @@
 //! From the log to the sockets: one task that tails the log, opens and encodes each event once, and hands the same bytes
 //! to everybody who listens.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hashbrown::HashMap;
 use parley_domain::{Event, Fact, GroupId, Position, Seq, Timestamp, Verdict};
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
 use parley_keys::Breaker;
 use parley_readstore::{Checkpoint, CheckpointKey};
+use parley_wire::clock;
 use parley_wire::seldom::Seldom;
 use parley_wire::trace::{self, SpanKind};
-use parley_wire::{clock, event};
 
 use crate::edge::Shared;
 use crate::hub::Channel;
@@ -26,12 +28,27 @@ const FORGET_EVERY: Duration = Duration::from_secs(30);
 /// How long it waits after the log couldn't be read.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Events of a group that are handed over together, at most; and the bytes of their frames from which on they wait for no more.
+const TOGETHER_MAX: usize = 64;
+const TOGETHER_BYTES: usize = 64 * 1024;
+
+/// Events of one group that follow on each other in the log, with their frames: gathered, since to queue and to write them together
+/// costs hardly more than to do so with one.
+struct Gathered {
+    channel: Arc<Channel>,
+    events: Vec<(Arc<Fact>, Bytes)>,
+    bytes: usize,
+}
+
 /// The delivering task.
 pub(crate) struct Delivery {
     shared: Arc<Shared>,
     tail: Box<dyn Tail>,
     /// Where it stands, and so where it goes on if the tail breaks.
     at: HashMap<TopicPartition, Checkpoint>,
+    gathered: Option<Gathered>,
+    /// The memory of the last ones.
+    spare: Vec<(Arc<Fact>, Bytes)>,
     kept: VecDeque<(Weak<Channel>, Seq, usize)>,
     kept_bytes: usize,
     /// One message that needs a key mustn't hold up all the others.
@@ -69,6 +86,8 @@ impl Delivery {
             shared,
             tail,
             at,
+            gathered: None,
+            spare: Vec::new(),
             kept: VecDeque::new(),
             kept_bytes: 0,
             keys_breaker: Breaker::default(),
@@ -103,6 +122,7 @@ impl Delivery {
                         for stored in records {
                             self.record(&stored).await;
                         }
+                        self.hand_over();
                         continue;
                     }
                     Err(ReadError::Closed) => return,
@@ -165,10 +185,14 @@ impl Delivery {
             return;
         };
         let Ok(group) = GroupId::parse(group) else { return };
-        let Some(channel) = self.shared.hub.channel(group) else { return };
+        let gathered = self.gathered.as_ref().filter(|gathered| gathered.channel.group == group);
+        let channel = gathered.map(|gathered| gathered.channel.clone());
+        let Some(channel) = channel.or_else(|| self.shared.hub.channel(group)) else { return };
         let outcome = match stored.at.topic {
             Topic::Events => self.deliver(&channel, stored).await,
-            Topic::Acks => event::decode_cursors(stored.record.value.clone())
+            Topic::Acks => stored
+                .record
+                .cursors()
                 .map(|cursors| {
                     self.shared.acks.came_from_elsewhere(&self.shared.hub, &cursors);
                     self.shared.statuses.cursors(cursors);
@@ -196,23 +220,57 @@ impl Delivery {
         stored: &StoredRecord,
     ) -> Result<(), crate::opener::OpenError> {
         let span = trace::below(stored.record.trace.as_deref().copied(), "deliver", SpanKind::Consumer);
-        let fact = event::decode_fact(&stored.record.kind, stored.record.value.clone())?;
+        let fact = stored.record.fact()?;
         let position = Position { partition: stored.at.partition, offset: stored.offset };
-        if let Some(key) = self.shared.opener.wanted(&fact)
-            && self.keys_breaker.ask("data keys", self.shared.opener.fetch(key)).await.is_none()
-        {
-            self.miss(channel, &fact);
-            return Ok(());
+        if let Some(key) = self.shared.opener.wanted(&fact) {
+            // Nobody else's messages wait for it.
+            self.hand_over();
+            if self.keys_breaker.ask("data keys", self.shared.opener.fetch(key)).await.is_none() {
+                self.miss(channel, &fact);
+                return Ok(());
+            }
         }
         let frame = match self.shared.opener.frame(&fact, position, false).await {
             Ok(frame) => frame,
             Err(error) => {
+                self.hand_over();
                 self.miss(channel, &fact);
                 return Err(error);
             }
         };
-        let delivered = channel.deliver(&fact, &frame);
-        self.keep(channel, fact.seq, frame.len());
+        match span {
+            None => self.gather(channel, fact, frame),
+            Some(span) => {
+                // Alone, so that its deliveries are counted.
+                self.hand_over();
+                self.gather(channel, fact, frame);
+                let count = i64::try_from(self.hand_over()).unwrap_or(i64::MAX);
+                span.end(vec![("parley.deliveries", count)], None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an event to those of its group that came just before it; those of another group are handed over first.
+    fn gather(&mut self, channel: &Arc<Channel>, fact: Arc<Fact>, frame: Bytes) {
+        if self.gathered.as_ref().is_some_and(|gathered| !Arc::ptr_eq(&gathered.channel, channel)) {
+            self.hand_over();
+        }
+        let gathered = self.gathered.get_or_insert_with(|| {
+            let events = std::mem::take(&mut self.spare);
+            Gathered { channel: channel.clone(), events, bytes: 0 }
+        });
+        gathered.bytes += frame.len();
+        gathered.events.push((fact, frame));
+        if gathered.events.len() == TOGETHER_MAX || gathered.bytes >= TOGETHER_BYTES {
+            self.hand_over();
+        }
+    }
+
+    /// Gives what was gathered to those who listen; to how many sockets.
+    fn hand_over(&mut self) -> u64 {
+        let Some(Gathered { channel, mut events, .. }) = self.gathered.take() else { return 0 };
+        let delivered = channel.deliver(&events);
         for (session, subscription) in delivered.ended {
             self.shared.hub.end_subscription(channel.group, &session, subscription);
         }
@@ -221,15 +279,16 @@ impl Delivery {
             replay::start(&self.shared, &session, behind);
         }
         self.delivered.increment(delivered.count);
-        self.latency.record(seconds_since(fact.at));
-        if let Some(span) = span {
-            span.end(vec![("parley.deliveries", i64::try_from(delivered.count).unwrap_or(i64::MAX))], None);
+        for (fact, frame) in events.drain(..) {
+            self.keep(&channel, fact.seq, frame.len());
+            self.latency.record(seconds_since(fact.at));
+            if let Event::MessageRolledBack { message_id, sender, reason, .. } = &fact.event {
+                crate::status::tell_rolled_back(&self.shared, channel.group, *message_id, sender, *reason);
+            }
+            self.look_again(&channel, &fact);
         }
-        if let Event::MessageRolledBack { message_id, sender, reason, .. } = &fact.event {
-            crate::status::tell_rolled_back(&self.shared, channel.group, *message_id, sender, *reason);
-        }
-        self.look_again(channel, &fact);
-        Ok(())
+        self.spare = events;
+        delivered.count
     }
 
     /// Whether the object of a message is still there.

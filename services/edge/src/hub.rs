@@ -8,14 +8,15 @@
 //! A lock is held only for moves in memory, never across a wait. Order: shard of channels, then channel, then outbox.
 
 mod channel;
+mod frames;
 mod needs;
 mod notice;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use parley_domain::{Epoch, GroupId, PartitionCount, Seq, UserId};
 use parley_wire::code::Close;

@@ -5,8 +5,9 @@
 //! So `groups in the read model + calls under way` is never less than the truth. Only where that sum is beyond the
 //! limit does a call wait until all earlier ones of the same user have ended, and then the read model alone is the truth.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use parley_domain::UserId;
 use tokio::sync::Notify;

@@ -105,7 +105,7 @@ impl Opener {
         rolled_back: bool,
     ) -> Result<Bytes, OpenError> {
         if let Some(body) = self.message(fact, position, rolled_back).await? {
-            return Ok(ws::text(names::GROUP_MESSAGE, None, &body));
+            return Ok(ws::quick_text(names::GROUP_MESSAGE, None, &body));
         }
         Ok(GroupEventBody::new(fact, self.epoch, position)
             .map(|body| ws::text(names::GROUP_EVENT, None, &body))

@@ -3,10 +3,11 @@
 //!
 //! One task a session while anything is behind, paced by what its socket takes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use parley_domain::{GroupId, Seq};
 use parley_readstore::{EventRow, ReadModel};
 use parley_wire::event;

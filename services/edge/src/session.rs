@@ -6,7 +6,6 @@ mod requests;
 mod subscriptions;
 mod welcome;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use parley_domain::{Code, GroupId, Rejection, Timestamp, UserId};
 use parley_wire::clock;

@@ -1,9 +1,9 @@
 //! Telling senders who has their messages. Live only: from the acknowledgements in the log, gathered, counted by the owner.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use indexmap::IndexMap;
 use parley_domain::{
     Code, CursorAdvance, Event, GroupId, MessageId, ReceiptCounts, Rejection, RollbackReason, Seq, UserId,
@@ -33,12 +33,12 @@ const LOOKED_THROUGH_MAX: usize = 200;
 
 /// The way in.
 pub(crate) struct Statuses {
-    queue: mpsc::Sender<CursorsAdvanced>,
+    queue: mpsc::Sender<Arc<CursorsAdvanced>>,
 }
 
 /// The counting task.
 pub(crate) struct Count {
-    queue: mpsc::Receiver<CursorsAdvanced>,
+    queue: mpsc::Receiver<Arc<CursorsAdvanced>>,
     /// Large groups, and when their senders may be told again.
     not_before: HashMap<GroupId, Instant>,
     pending: HashMap<GroupId, IndexMap<UserId, CursorAdvance>>,
@@ -51,7 +51,7 @@ impl Statuses {
     }
 
     /// Cursors of a group that somebody here listens to have moved.
-    pub(crate) fn cursors(&self, cursors: CursorsAdvanced) {
+    pub(crate) fn cursors(&self, cursors: Arc<CursorsAdvanced>) {
         if self.queue.try_send(cursors).is_err() {
             metrics::counter!("parley_statuses_dropped_total").increment(1);
         }
@@ -65,19 +65,19 @@ impl Count {
             tokio::select! {
                 () = shared.stop.cancelled() => return,
                 some = self.queue.recv() => match some {
-                    Some(cursors) => self.gather(cursors),
+                    Some(cursors) => self.gather(&cursors),
                     None => return,
                 },
                 () = tokio::time::sleep_until(soonest.unwrap_or_else(Instant::now)), if soonest.is_some() => {}
             }
             tokio::time::sleep(GATHER).await;
             while let Ok(cursors) = self.queue.try_recv() {
-                self.gather(cursors);
+                self.gather(&cursors);
             }
             let now = Instant::now();
             self.not_before.retain(|_, at| *at > now);
             let due: Vec<GroupId> =
-                self.pending.keys().filter(|group| !self.not_before.contains_key(group)).copied().collect();
+                self.pending.keys().filter(|group| !self.not_before.contains_key(*group)).copied().collect();
             for group in due {
                 let Some(advances) = self.pending.remove(&group) else { continue };
                 if tell(&shared, group, &advances).await == Some(true) {
@@ -87,10 +87,9 @@ impl Count {
         }
     }
 
-    fn gather(&mut self, cursors: CursorsAdvanced) {
+    fn gather(&mut self, cursors: &CursorsAdvanced) {
         let pending = self.pending.entry(cursors.group_id).or_default();
-        for advance in cursors.advances.into_iter().filter(|advance| advance.delivered.max(advance.read) > 0)
-        {
+        for advance in cursors.advances.iter().filter(|advance| advance.delivered.max(advance.read) > 0) {
             match pending.get_mut(&advance.user) {
                 Some(known) => {
                     known.delivered = known.delivered.max(advance.delivered);
@@ -98,7 +97,7 @@ impl Count {
                     known.delivered_before = known.delivered_before.min(advance.delivered_before);
                     known.read_before = known.read_before.min(advance.read_before);
                 }
-                None => drop(pending.insert(advance.user.clone(), advance)),
+                None => drop(pending.insert(advance.user.clone(), advance.clone())),
             }
         }
     }
@@ -199,7 +198,7 @@ impl FurtherBack {
     }
 
     async fn up_to(&mut self, shared: &Shared, group: GroupId, last: Seq) -> Option<&[Crossed]> {
-        if let std::collections::hash_map::Entry::Vacant(entry) = self.read.entry(last) {
+        if let hashbrown::hash_map::Entry::Vacant(entry) = self.read.entry(last) {
             let model = shared.engines.reads.live();
             let (rows, _) =
                 model.messages(group, self.after, last + 1, true, LOOKED_THROUGH_MAX).await.ok()?;

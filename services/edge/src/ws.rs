@@ -10,6 +10,7 @@ use std::cell::RefCell;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use parley_wire::code::Close;
+use parley_wire::frame::{Quick, encode_behind, encode_quickly_behind};
 use serde::Serialize;
 
 pub(crate) use handshake::{Halves, ReadHalf, handshake};
@@ -61,9 +62,20 @@ thread_local! {
 /// any number of sockets.
 #[must_use]
 pub fn text<T: Serialize>(event: &str, id: Option<&str>, data: &T) -> Bytes {
+    encoded(|bytes| encode_behind(bytes, event, id, data))
+}
+
+/// [`text`] of a body that writes itself.
+#[must_use]
+pub(crate) fn quick_text<T: Quick>(event: &str, id: Option<&str>, data: &T) -> Bytes {
+    encoded(|bytes| encode_quickly_behind(bytes, event, id, data))
+}
+
+/// A text frame of what is encoded behind the bytes that are there.
+fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     SCRATCH.with_borrow_mut(|scratch| {
         scratch.resize(HEADER_BYTES_MAX, 0);
-        parley_wire::frame::encode_behind(scratch, event, id, data);
+        encode(scratch);
         let mut space = [0; HEADER_BYTES_MAX];
         let start = HEADER_BYTES_MAX - header(&mut space, TEXT, scratch.len() - HEADER_BYTES_MAX);
         for (to, from) in scratch.iter_mut().zip(space) {

@@ -35,6 +35,7 @@ fn record(number: u64) -> Record {
         source: "bench".into(),
         time: Timestamp(0),
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
         stamp: Stamp::Event { claim: 0, index: number },
     }
 }

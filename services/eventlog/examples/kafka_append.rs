@@ -47,6 +47,7 @@ fn record(number: u64) -> Record {
         source: "bench".into(),
         time: Timestamp(1_795_557_430_123),
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
         stamp: Stamp::Event { claim: 0, index: number },
     }
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parley_domain::{EventId, Stamp, Timestamp};
+use parley_wire::decoded::Decoded;
 use parley_wire::trace::TraceContext;
 
 use crate::{AppendError, EventLog, Record, StoredRecord, Tail, Topic, TopicPartition};
@@ -120,6 +121,7 @@ fn record(number: u64) -> Record {
         trace: number
             .is_multiple_of(3)
             .then(|| Box::new(TraceContext { trace_id: [7; 16], span_id: [8; 8] })),
+        decoded: Decoded::default(),
     }
 }
 

@@ -58,6 +58,7 @@ mod tests {
             time: Timestamp(0),
             stamp,
             trace: None,
+            decoded: parley_wire::decoded::Decoded::default(),
         };
         StoredRecord { at: TopicPartition { topic: Topic::Events, partition: 3 }, offset: 7, record }
     }

@@ -1,7 +1,11 @@
 //! What lies in the log: key, value and headers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use parley_domain::{EventId, Stamp, Timestamp, Validity, Verdict};
+use parley_domain::{EventId, Fact, Stamp, Timestamp, Validity, Verdict};
+use parley_wire::decoded::Decoded;
+use parley_wire::event::{CursorsAdvanced, DecodeError};
 use parley_wire::trace::TraceContext;
 
 use crate::port::{Topic, TopicPartition};
@@ -32,13 +36,33 @@ pub struct Record {
     /// `ce_type`: the value's protobuf message name.
     pub kind: std::borrow::Cow<'static, str>,
     /// `ce_source`: which writer instance.
-    pub source: std::sync::Arc<str>,
+    pub source: Arc<str>,
     /// `ce_time`.
     pub time: Timestamp,
     /// The claim rule's part.
     pub stamp: Stamp,
     /// `ce_traceparent`: the span that wrote it, if that was traced. Boxed, since most weren't.
     pub trace: Option<Box<TraceContext>>,
+    /// What the value says, where that is known without decoding it. Not stored.
+    pub decoded: Decoded,
+}
+
+impl Record {
+    /// What a record of `parley.events` says.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn fact(&self) -> Result<Arc<Fact>, DecodeError> {
+        self.decoded.fact(&self.kind, &self.value)
+    }
+
+    /// What a record of `parley.acks` says.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn cursors(&self) -> Result<Arc<CursorsAdvanced>, DecodeError> {
+        self.decoded.cursors(&self.value)
+    }
 }
 
 /// A record that lies in the log.

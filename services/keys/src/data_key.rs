@@ -2,6 +2,7 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
+use bytes::BufMut as _;
 use parley_domain::{GroupId, KeyId, MessageId, UserId};
 
 use crate::ring::random;
@@ -17,9 +18,18 @@ pub struct Place<'a> {
     pub sender: &'a UserId,
 }
 
+/// Two ids and a user's.
+const PLACE_BYTES_MAX: usize = 16 + 16 + UserId::BYTES_MAX;
+
 impl Place<'_> {
-    fn bytes(&self) -> Vec<u8> {
-        [self.group_id.as_bytes(), self.message_id.as_bytes(), self.sender.as_str().as_bytes()].concat()
+    /// Written into `space`, since every message is sealed and opened.
+    fn bytes<'s>(&self, space: &'s mut [u8; PLACE_BYTES_MAX]) -> &'s [u8] {
+        let mut rest = space.as_mut_slice();
+        rest.put_slice(self.group_id.as_bytes());
+        rest.put_slice(self.message_id.as_bytes());
+        rest.put_slice(self.sender.as_str().as_bytes());
+        let written = PLACE_BYTES_MAX - rest.len();
+        space.get(..written).unwrap_or_default()
     }
 }
 
@@ -67,7 +77,8 @@ impl DataKey {
         sealed.extend_from_slice(content);
         let text = sealed.get_mut(12..).ok_or(SealError)?;
         let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self.aead.seal_in_place_separate_tag(nonce, Aad::from(place.bytes()), text);
+        let mut space = [0; PLACE_BYTES_MAX];
+        let tag = self.aead.seal_in_place_separate_tag(nonce, Aad::from(place.bytes(&mut space)), text);
         sealed.extend_from_slice(tag.map_err(|_| SealError)?.as_ref());
         Ok(sealed)
     }
@@ -80,19 +91,19 @@ impl DataKey {
         let (nonce, text) = sealed.split_at_checked(12).ok_or(SealError)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError)?;
         let mut bytes = text.to_vec();
-        let length = self
-            .aead
-            .open_in_place(nonce, Aad::from(place.bytes()), &mut bytes)
-            .map_err(|_| SealError)?
-            .len();
+        let mut space = [0; PLACE_BYTES_MAX];
+        let aad = Aad::from(place.bytes(&mut space));
+        let length = self.aead.open_in_place(nonce, aad, &mut bytes).map_err(|_| SealError)?.len();
         bytes.truncate(length);
         Ok(bytes)
     }
 
-    /// A code by which a repeat is compared with what was accepted, without opening that.
+    /// A code by which a repeat is compared with what was accepted, without opening that: of these pieces, one behind another.
     #[must_use]
-    pub fn mac(&self, content: &[u8]) -> [u8; 32] {
-        let tag = hmac::sign(&self.mac, content);
+    pub fn mac(&self, content: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.mac);
+        content.iter().for_each(|piece| context.update(piece));
+        let tag = context.sign();
         let mut code = [0; 32];
         for (to, from) in code.iter_mut().zip(tag.as_ref()) {
             *to = *from;

@@ -1,8 +1,9 @@
 //! From records to rows, for any version of a read model.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use parley_domain::{Position, Row, Verdict, project, project_cursor, project_profile};
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
 use parley_readstore::{Checkpoint, CheckpointKey, ReadModel, Source, Write};
@@ -197,14 +198,14 @@ fn try_rows(stored: &StoredRecord, writes: &mut Vec<Write>) -> Result<(), event:
         Topic::Events => {
             let kind = &stored.record.kind;
             let tag = event::tag(kind).ok_or_else(|| event::DecodeError::UnknownType(kind.to_string()))?;
-            let fact = event::decode_tagged(tag, value.clone())?;
+            let fact = stored.record.fact()?;
             writes.extend(project(&fact).into_iter().map(|row| {
                 let source = || Source { position, tag, value: value.clone() };
                 Write { event: matches!(row, Row::Timeline { .. }).then(source), row }
             }));
         }
         Topic::Acks => {
-            let cursors = event::decode_cursors(value)?;
+            let cursors = stored.record.cursors()?;
             let rows = cursors.advances.iter().flat_map(|advance| project_cursor(cursors.group_id, advance));
             writes.extend(rows.map(plain));
         }

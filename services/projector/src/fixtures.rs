@@ -37,7 +37,20 @@ pub(crate) async fn profiles(log: &Arc<dyn EventLog>, numbers: std::ops::Range<u
         };
         let key = (number > 0).then(|| profile.user.as_str().to_owned().into());
         let source = "test".into();
-        (USERS, Record { key, value, id, kind: kind.into(), source, time: at, stamp, trace: None })
+        (
+            USERS,
+            Record {
+                key,
+                value,
+                id,
+                kind: kind.into(),
+                source,
+                time: at,
+                stamp,
+                trace: None,
+                decoded: parley_wire::decoded::Decoded::default(),
+            },
+        )
     });
     append(log, records.collect()).await.unwrap();
 }

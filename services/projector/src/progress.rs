@@ -1,12 +1,12 @@
 //! How far the live projector has come, for those who wait for it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use hashbrown::HashMap;
 use parley_domain::{GroupId, partition_of};
 use parley_eventlog::{Bound, EventLog, Topic, TopicPartition};
 use parley_readstore::{Checkpoint, ReadStore};

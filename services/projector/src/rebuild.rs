@@ -1,9 +1,9 @@
 //! Building the next version of the read models beside the live one.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, TopicPartition};
 use parley_readstore::{CheckpointKey, Error, ReadModel, ReadStore};
 use parley_wire::rpc::{NotPaused, Pausable, Paused};

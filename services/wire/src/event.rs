@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parley_domain::{
     ClientMessageId, CursorAdvance, Event, EventId, Fact, GroupId, KeyId, MediaDescription, MediaId,
     MessageId, MessageKind, MessageSent, ProfileChanged, Role, RollbackReason, Timestamp, UserId,
@@ -83,79 +83,95 @@ pub fn untagged(mut bytes: Bytes) -> Result<Fact, DecodeError> {
     decode_tagged(bytes.first().copied().unwrap_or(u8::MAX), value)
 }
 
-fn header(fact: &Fact) -> Option<proto::EventHeader> {
+fn header(fact: &Fact, buffer: &mut BytesMut) -> Option<proto::EventHeader> {
     Some(proto::EventHeader {
-        group_id: bytes(fact.group_id.as_bytes()),
+        group_id: bytes(fact.group_id.as_bytes(), buffer),
         seq: fact.seq,
-        event_id: bytes(fact.event_id.as_bytes()),
+        event_id: bytes(fact.event_id.as_bytes(), buffer),
         at_ms: fact.at.as_millis(),
         message_count: fact.message_count,
     })
 }
 
-fn bytes(bytes: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(bytes)
+/// A copy in the buffer's memory.
+fn bytes(bytes: &[u8], buffer: &mut BytesMut) -> Bytes {
+    buffer.extend_from_slice(bytes);
+    buffer.split().freeze()
+}
+
+fn encoded(message: &impl Message, buffer: &mut BytesMut) -> Bytes {
+    buffer.reserve(message.encoded_len());
+    // It grows, so there is room.
+    let _: Result<(), prost::EncodeError> = message.encode(buffer);
+    buffer.split().freeze()
 }
 
 fn texts(users: &[UserId]) -> Vec<String> {
     users.iter().map(ToString::to_string).collect()
 }
 
-/// The protobuf value of a fact.
+/// The protobuf value of a fact, in the buffer's memory.
 #[must_use]
-pub fn encode_fact(fact: &Fact) -> Bytes {
-    let header = header(fact);
-    let bytes = match &fact.event {
-        Event::GroupCreated { name, description, creator, members, recipe } => proto::GroupCreated {
-            header,
-            name: name.clone(),
-            description: description.clone(),
-            creator: creator.to_string(),
-            members: texts(members),
-            recipe: bytes(recipe),
-        }
-        .encode_to_vec(),
+pub fn encode_fact(fact: &Fact, buffer: &mut BytesMut) -> Bytes {
+    let header = header(fact, buffer);
+    match &fact.event {
+        Event::GroupCreated { name, description, creator, members, recipe } => encoded(
+            &proto::GroupCreated {
+                header,
+                name: name.clone(),
+                description: description.clone(),
+                creator: creator.to_string(),
+                members: texts(members),
+                recipe: bytes(recipe, buffer),
+            },
+            buffer,
+        ),
         Event::MembersAdded { actor, users, member_count } => {
             let (actor, users, member_count) = (actor.to_string(), texts(users), *member_count);
-            proto::MembersAdded { header, actor, users, member_count }.encode_to_vec()
+            encoded(&proto::MembersAdded { header, actor, users, member_count }, buffer)
         }
         Event::MembersRemoved { actor, users, member_count } => {
             let (actor, users, member_count) = (actor.to_string(), texts(users), *member_count);
-            proto::MembersRemoved { header, actor, users, member_count }.encode_to_vec()
+            encoded(&proto::MembersRemoved { header, actor, users, member_count }, buffer)
         }
         Event::RoleChanged { actor, user, role } => {
             let (actor, user, role) = (actor.to_string(), user.to_string(), role_to_proto(*role).into());
-            proto::RoleChanged { header, actor, user, role }.encode_to_vec()
+            encoded(&proto::RoleChanged { header, actor, user, role }, buffer)
         }
         Event::OwnerTransferred { actor, owner } => {
-            proto::OwnerTransferred { header, actor: actor.to_string(), owner: owner.to_string() }
-                .encode_to_vec()
+            let (actor, owner) = (actor.to_string(), owner.to_string());
+            encoded(&proto::OwnerTransferred { header, actor, owner }, buffer)
         }
         Event::GroupUpdated { actor, name, description } => {
             let (actor, name, description) = (actor.to_string(), name.clone(), description.clone());
-            proto::GroupUpdated { header, actor, name, description }.encode_to_vec()
+            encoded(&proto::GroupUpdated { header, actor, name, description }, buffer)
         }
         Event::GroupDissolved { actor } => {
-            proto::GroupDissolved { header, actor: actor.to_string() }.encode_to_vec()
+            encoded(&proto::GroupDissolved { header, actor: actor.to_string() }, buffer)
         }
-        Event::MessageSent(message) => encode_message(header, message).encode_to_vec(),
-        Event::MessageRolledBack { message_id, message_seq, sender, reason } => proto::MessageRolledBack {
-            header,
-            message_id: bytes(message_id.as_bytes()),
-            message_seq: *message_seq,
-            sender: sender.to_string(),
-            reason: match reason {
-                RollbackReason::MediaMissing => proto::RollbackReason::MediaMissing,
-                RollbackReason::Unprojectable => proto::RollbackReason::Unprojectable,
-            }
-            .into(),
-        }
-        .encode_to_vec(),
-    };
-    bytes.into()
+        Event::MessageSent(message) => encoded(&message_of(header, message, buffer), buffer),
+        Event::MessageRolledBack { message_id, message_seq, sender, reason } => encoded(
+            &proto::MessageRolledBack {
+                header,
+                message_id: bytes(message_id.as_bytes(), buffer),
+                message_seq: *message_seq,
+                sender: sender.to_string(),
+                reason: match reason {
+                    RollbackReason::MediaMissing => proto::RollbackReason::MediaMissing,
+                    RollbackReason::Unprojectable => proto::RollbackReason::Unprojectable,
+                }
+                .into(),
+            },
+            buffer,
+        ),
+    }
 }
 
-fn encode_message(header: Option<proto::EventHeader>, message: &MessageSent) -> proto::MessageSent {
+fn message_of(
+    header: Option<proto::EventHeader>,
+    message: &MessageSent,
+    buffer: &mut BytesMut,
+) -> proto::MessageSent {
     proto::MessageSent {
         header,
         client_message_id: message.client_message_id.as_str().to_owned(),
@@ -169,13 +185,13 @@ fn encode_message(header: Option<proto::EventHeader>, message: &MessageSent) -> 
         }
         .into(),
         media: message.media.as_ref().map(|media| proto::Media {
-            media_id: bytes(media.media_id.as_bytes()),
+            media_id: bytes(media.media_id.as_bytes(), buffer),
             content_type: media.content_type.clone(),
             content_length: media.content_length,
         }),
-        key_id: bytes(message.key_id.as_bytes()),
+        key_id: bytes(message.key_id.as_bytes(), buffer),
         sealed: message.sealed.clone(),
-        mac: bytes(&message.mac),
+        mac: bytes(&message.mac, buffer),
         text_bytes: message.text_bytes,
     }
 }
@@ -348,9 +364,9 @@ pub struct CursorsAdvanced {
     pub advances: Vec<CursorAdvance>,
 }
 
-/// The protobuf value.
+/// The protobuf value, in the buffer's memory.
 #[must_use]
-pub fn encode_cursors(cursors: &CursorsAdvanced) -> Bytes {
+pub fn encode_cursors(cursors: &CursorsAdvanced, buffer: &mut BytesMut) -> Bytes {
     let advances = cursors.advances.iter().map(|advance| proto::CursorAdvance {
         user: advance.user.as_str().to_owned(),
         delivered_seq: advance.delivered,
@@ -360,12 +376,12 @@ pub fn encode_cursors(cursors: &CursorsAdvanced) -> Bytes {
         read_before_seq: advance.read_before,
     });
     let message = proto::CursorsAdvanced {
-        group_id: bytes(cursors.group_id.as_bytes()),
-        event_id: bytes(cursors.event_id.as_bytes()),
+        group_id: bytes(cursors.group_id.as_bytes(), buffer),
+        event_id: bytes(cursors.event_id.as_bytes(), buffer),
         at_ms: cursors.at.as_millis(),
         advances: advances.collect(),
     };
-    message.encode_to_vec().into()
+    encoded(&message, buffer)
 }
 
 /// Decodes a record of `parley.acks`.
@@ -398,7 +414,7 @@ pub fn decode_cursors(value: Bytes) -> Result<CursorsAdvanced, DecodeError> {
 #[must_use]
 pub fn encode_profile(profile: &ProfileChanged, event_id: EventId) -> Bytes {
     let message = proto::ProfileChanged {
-        event_id: bytes(event_id.as_bytes()),
+        event_id: Bytes::copy_from_slice(event_id.as_bytes()),
         user: profile.user.to_string(),
         display_name: profile.display_name.clone(),
         avatar_url: profile.avatar_url.clone(),
@@ -425,7 +441,7 @@ pub fn decode_profile(value: Bytes) -> Result<ProfileChanged, DecodeError> {
 #[must_use]
 pub fn encode_claim(event_id: EventId, writer: &Arc<str>, generation: u64, at: Timestamp) -> Bytes {
     let message = proto::WriterClaimed {
-        event_id: bytes(event_id.as_bytes()),
+        event_id: Bytes::copy_from_slice(event_id.as_bytes()),
         writer: writer.to_string(),
         generation,
         at_ms: at.as_millis(),
@@ -468,8 +484,8 @@ impl std::fmt::Debug for Content {
 
 /// The bytes to seal.
 #[must_use]
-pub fn encode_content(content: &Content) -> Vec<u8> {
-    proto::Content { text: content.text.clone(), media_url: content.media_url.clone() }.encode_to_vec()
+pub fn encode_content(content: Content) -> Vec<u8> {
+    proto::Content { text: content.text, media_url: content.media_url }.encode_to_vec()
 }
 
 /// Decodes what was sealed.

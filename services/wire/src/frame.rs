@@ -2,7 +2,9 @@
 
 mod group_event;
 mod incoming;
+mod json;
 mod outgoing;
+mod quick;
 
 pub use group_event::{GroupEventBody, KindBody, rollback_name};
 pub use incoming::schemas as incoming_schemas;
@@ -15,3 +17,4 @@ pub use outgoing::{
     MessageBody, MessageStatus, NotificationAcknowledged, NotificationBody, Pong, PositionBody, Resumed,
     ResumedGroup, StandingBody, Subscribed, Welcome, WireError, encode_behind, names, role_name,
 };
+pub use quick::{Members, Quick, encode_quickly_behind};

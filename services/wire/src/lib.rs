@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod code;
+pub mod decoded;
 pub mod documents;
 pub mod event;
 pub mod frame;

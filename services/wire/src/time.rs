@@ -1,10 +1,43 @@
 //! RFC 3339 in UTC with milliseconds: `2026-11-24T21:57:10.123Z`.
 
+use std::fmt;
+
 use parley_domain::Timestamp;
+use serde::{Serialize, Serializer};
+
+/// The text of a point in time, without memory of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TimeText([u8; 24]);
+
+impl TimeText {
+    /// As a string.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default() // digits and signs: it is
+    }
+}
+
+impl fmt::Debug for TimeText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for TimeText {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
+    }
+}
+
+/// [`text`], as a `String`.
+#[must_use]
+pub fn format(at: Timestamp) -> String {
+    text(at).as_str().to_owned()
+}
 
 /// The text of a point in time, years 0000 to 9999.
 #[must_use]
-pub fn format(at: Timestamp) -> String {
+pub fn text(at: Timestamp) -> TimeText {
     let millis = at.as_millis().clamp(-62_167_219_200_000, 253_402_300_799_999);
     let (days, of_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
     let (year, month, day) = civil(days);
@@ -12,7 +45,7 @@ pub fn format(at: Timestamp) -> String {
     let (second, milli) = (of_day / 1_000 % 60, of_day % 1_000);
     // Each message has two of these texts: `format!` was 1 % of what a message costs.
     let digit = |number: i64| b'0' + u8::try_from(number % 10).unwrap_or_default();
-    let text = [
+    TimeText([
         digit(year / 1_000),
         digit(year / 100),
         digit(year / 10),
@@ -37,8 +70,7 @@ pub fn format(at: Timestamp) -> String {
         digit(milli / 10),
         digit(milli),
         b'Z',
-    ];
-    String::from_utf8(text.to_vec()).unwrap_or_default()
+    ])
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar

@@ -7,11 +7,11 @@
 
 mod owned;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use hashbrown::{HashMap, HashSet};
 use parley_eventlog::{Assignment, ReadError};
 use parley_wire::seldom::Seldom;
 use tokio::sync::{mpsc, oneshot, watch};

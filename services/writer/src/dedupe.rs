@@ -14,6 +14,16 @@ use parley_domain::{ClientMessageId, GroupId, KeyId, MessageId, Position, Seq, T
 /// Names a message from its sender's view.
 pub(crate) type SentKey = (GroupId, UserId, ClientMessageId);
 
+/// A key with its hashes: a message is looked up several times on its way, and hashing costs more than a look does.
+#[derive(Debug, Clone)]
+pub(crate) struct Hashed {
+    pub(crate) key: SentKey,
+    /// Where the exact ids lie.
+    place: u64,
+    /// In the filters.
+    filter: u64,
+}
+
 /// What is remembered of a message that was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sent {
@@ -85,8 +95,13 @@ impl Dedupe {
         }
     }
 
-    pub(crate) fn recent(&self, key: &SentKey) -> Option<&Sent> {
-        let place = self.place(key, self.hasher.hash_one(key))?;
+    /// A key, ready to be looked up here.
+    pub(crate) fn hashed(&self, key: SentKey) -> Hashed {
+        Hashed { place: self.hasher.hash_one(&key), filter: hash(&key), key }
+    }
+
+    pub(crate) fn recent(&self, hashed: &Hashed) -> Option<&Sent> {
+        let place = self.place(&hashed.key, hashed.place)?;
         self.recent.get(place).map(|recent| &recent.sent)
     }
 
@@ -99,9 +114,8 @@ impl Dedupe {
     }
 
     /// `false`: certainly never seen.
-    pub(crate) fn maybe(&self, key: &SentKey) -> bool {
-        let hash = hash(key);
-        self.filters.iter().any(|filter| filter.bloom.contains_hash(hash))
+    pub(crate) fn maybe(&self, hashed: &Hashed) -> bool {
+        self.filters.iter().any(|filter| filter.bloom.contains_hash(hashed.filter))
     }
 
     /// Whether there is room for another `count` ids, if the read models have come to `projected` in each partition.
@@ -111,21 +125,20 @@ impl Dedupe {
         self.recent.iter().take(excess).all(|recent| is_projected(recent.sent.position))
     }
 
-    pub(crate) fn remember(&mut self, key: SentKey, sent: Sent) {
+    pub(crate) fn remember(&mut self, hashed: Hashed, sent: Sent) {
         if self.filters.last().is_none_or(|filter| filter.room == 0) {
             let room = FIRST_FILTER_IDS << self.filters.len().min(16);
             let bloom = BloomFilter::with_false_pos(FALSE_POSITIVES).expected_items(room);
             self.filters.push(Filter { bloom, room });
         }
         if let Some(filter) = self.filters.last_mut() {
-            filter.bloom.insert_hash(hash(&key));
+            filter.bloom.insert_hash(hashed.filter);
             filter.room -= 1;
         }
-        self.remember_recent(key, sent);
+        self.remember_recent(hashed, sent);
     }
 
-    fn remember_recent(&mut self, key: SentKey, sent: Sent) {
-        let hash = self.hasher.hash_one(&key);
+    fn remember_recent(&mut self, Hashed { key, place: hash, .. }: Hashed, sent: Sent) {
         if let Some(known) = self.place(&key, hash).and_then(|at| self.recent.get_mut(at)) {
             known.sent = sent;
             return;
@@ -173,7 +186,8 @@ impl Dedupe {
             })
             .collect();
         for (key, sent) in recents {
-            dedupe.remember_recent(key, sent);
+            let hashed = dedupe.hashed(key);
+            dedupe.remember_recent(hashed, sent);
         }
         dedupe
     }
@@ -221,15 +235,16 @@ mod tests {
         let sent = sent(1);
         let mut dedupe = Dedupe::new(10);
         for number in 0..1_000 {
-            dedupe.remember(key(number), sent);
+            dedupe.remember(dedupe.hashed(key(number)), sent);
         }
         let recents = dedupe.recents().map(|(key, sent)| (key.clone(), *sent)).collect();
         let restored = Dedupe::restored(10, recents, dedupe.filters().collect());
         for dedupe in [&dedupe, &restored] {
-            assert!((0..1_000).all(|number| dedupe.maybe(&key(number))));
-            assert!((0..990).all(|number| dedupe.recent(&key(number)).is_none()));
-            assert!((990..1_000).all(|number| dedupe.recent(&key(number)) == Some(&sent)));
-            let wrong = (1_000..11_000).filter(|number| dedupe.maybe(&key(*number))).count();
+            assert!((0..1_000).all(|number| dedupe.maybe(&dedupe.hashed(key(number)))));
+            let recent = |number| dedupe.recent(&dedupe.hashed(key(number)));
+            assert!((0..990).all(|number| recent(number).is_none()));
+            assert!((990..1_000).all(|number| recent(number) == Some(&sent)));
+            let wrong = (1_000..11_000).filter(|number| dedupe.maybe(&dedupe.hashed(key(*number)))).count();
             assert!(wrong < 300, "about 1 % at worst: {wrong} of 10,000");
         }
     }
@@ -238,9 +253,9 @@ mod tests {
     fn who_is_remembered_again_keeps_its_place_in_the_row() {
         let mut dedupe = Dedupe::new(3);
         for (number, seq) in [(1, 1), (2, 2), (1, 3), (3, 4), (4, 5)] {
-            dedupe.remember(key(number), sent(seq));
+            dedupe.remember(dedupe.hashed(key(number)), sent(seq));
         }
-        let seq = |number| dedupe.recent(&key(number)).map(|sent| sent.seq);
+        let seq = |number| dedupe.recent(&dedupe.hashed(key(number))).map(|sent| sent.seq);
         assert_eq!([1, 2, 3, 4].map(seq), [None, Some(2), Some(4), Some(5)]);
         assert_eq!(dedupe.recents().map(|(_, sent)| sent.seq).collect::<Vec<_>>(), [2, 4, 5]);
     }
@@ -248,7 +263,7 @@ mod tests {
     #[test]
     fn there_is_room_once_what_must_be_forgotten_is_in_the_read_models() {
         let mut dedupe = Dedupe::new(3);
-        (1..=3).for_each(|number| dedupe.remember(key(number), sent(number)));
+        (1..=3).for_each(|number| dedupe.remember(dedupe.hashed(key(number)), sent(number)));
         let has_room = |count, projected| dedupe.has_room(count, |_| projected);
         assert!(has_room(0, 0) && !has_room(1, 1) && has_room(1, 2) && !has_room(2, 2) && has_room(2, 3));
     }

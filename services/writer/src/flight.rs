@@ -1,9 +1,9 @@
 //! What is on its way to the log, and what will be said when it has arrived.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use parley_domain::{GroupId, Rejection, Seq};
 use parley_eventlog::{AppendError, Appending, Bound, EventLog, ReadError, Record, TopicPartition};
 use parley_wire::service::{Notice, Reply, ReplyTo};

@@ -11,12 +11,14 @@ mod notices;
 mod prepare;
 mod take_over;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::FuturesOrdered;
+use hashbrown::HashMap;
 use parley_domain::{CursorWish, Group, GroupId, ProfileChanged, Seq};
 use parley_eventlog::{AppendError, ReadError, Topic, TopicPartition};
 use parley_keys::Breaker;
@@ -87,6 +89,29 @@ pub(crate) struct Shard {
     storing: Option<Storing>,
     /// How many of the state's `folded_records` the last try to keep a snapshot was of.
     tried_records: u64,
+    counters: Counters,
+    /// Where records are encoded, one behind another: they share its memory, and what is full is replaced.
+    buffer: BytesMut,
+}
+
+/// What a piece of memory for records takes; a record that is still needed keeps all of its piece.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What is counted with each batch or message: by hand, since to look one up by its name costs more than to count.
+struct Counters {
+    batch_requests: metrics::Histogram,
+    accepted: metrics::Counter,
+    repeats: metrics::Counter,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            batch_requests: metrics::histogram!("parley_writer_batch_requests"),
+            accepted: metrics::counter!("parley_messages_accepted_total"),
+            repeats: metrics::counter!("parley_dedupe_hits_total"),
+        }
+    }
 }
 
 /// How a shard's service ended.
@@ -168,7 +193,7 @@ impl Shard {
                     if count == 0 {
                         break;
                     }
-                    self.take(std::mem::take(&mut batch), &mut in_flight).await;
+                    self.take(&mut batch, &mut in_flight).await;
                     true
                 }
             };
@@ -196,9 +221,8 @@ impl Shard {
     }
 
     /// Decides on some requests and sends what comes of them to the log.
-    async fn take(&mut self, batch: Vec<Queued>, in_flight: &mut InFlight) {
-        metrics::histogram!("parley_writer_batch_requests")
-            .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+    async fn take(&mut self, batch: &mut Vec<Queued>, in_flight: &mut InFlight) {
+        self.counters.batch_requests.record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         let flight = self.decide_all(batch).await;
         self.launch(flight, in_flight);
     }

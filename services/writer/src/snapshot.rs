@@ -3,10 +3,10 @@
 
 mod codec;
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use parley_domain::{Epoch, EventId, GroupId, Validity};
 use parley_eventlog::{Topic, TopicPartition};

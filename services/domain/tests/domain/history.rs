@@ -184,7 +184,7 @@ impl History {
         let context = Context { group_id: GROUP, actor: actor.clone(), now, event_id, limits: LIMITS };
         if let Ok(Decision::Append(fact)) = decide(self.group.as_ref(), command, &context) {
             Group::evolve(&mut self.group, &fact);
-            self.facts.push(*fact);
+            self.facts.push(fact.as_ref().clone());
         }
     }
 

@@ -1,15 +1,18 @@
 //! One group's subscriptions on this edge.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use parley_domain::{Event, Fact, GroupId, KeyId, MessageId, Seq, UserId};
+
 use parley_wire::frame::{GroupRef, names};
 use uuid::Uuid;
 
+use super::frames::{TailFrame, Together};
 use crate::session::Session;
 use crate::ws;
 
@@ -80,53 +83,6 @@ pub(crate) struct Crossed {
     pub(crate) sender: UserId,
 }
 
-/// Whose subscription an event ends, after it.
-enum Ending {
-    Nobodys,
-    Everybodys,
-    Of(Vec<UserId>),
-}
-
-impl Ending {
-    fn of(event: &Event) -> Self {
-        match event {
-            Event::GroupDissolved { .. } => Self::Everybodys,
-            Event::MembersRemoved { users, .. } => Self::Of(users.clone()),
-            Event::GroupCreated { .. }
-            | Event::MembersAdded { .. }
-            | Event::RoleChanged { .. }
-            | Event::OwnerTransferred { .. }
-            | Event::GroupUpdated { .. }
-            | Event::MessageSent(_)
-            | Event::MessageRolledBack { .. } => Self::Nobodys,
-        }
-    }
-
-    fn is_for(&self, user: &UserId) -> bool {
-        match self {
-            Self::Nobodys => false,
-            Self::Everybodys => true,
-            Self::Of(users) => users.contains(user),
-        }
-    }
-}
-
-/// An event on its way to subscriptions.
-struct TailFrame {
-    seq: Seq,
-    frame: Bytes,
-    ending: Ending,
-    /// What the content was sealed with: once that is destroyed nobody may get it any more.
-    key: Option<KeyId>,
-}
-
-impl TailFrame {
-    fn new(fact: &Fact, frame: &Bytes) -> Self {
-        let key = if let Event::MessageSent(message) = &fact.event { Some(message.key_id) } else { None };
-        Self { seq: fact.seq, frame: frame.clone(), ending: Ending::of(&fact.event), key }
-    }
-}
-
 /// What a subscription made of an event.
 pub(crate) enum Taken {
     /// Queued; more may follow.
@@ -140,6 +96,26 @@ pub(crate) enum Taken {
 }
 
 impl Subscription {
+    /// [`Self::take`] of several events, one after another; how many were taken.
+    fn take_all(&mut self, events: &[TailFrame], together: Option<&Together>) -> (u64, Taken) {
+        if let Some(together) = together
+            && together.first == self.next
+            && self.session.outbox.offer(together.frames.clone())
+        {
+            self.next = together.last + 1;
+            return (events.len() as u64, Taken::On);
+        }
+        let mut count = 0;
+        for event in events {
+            match self.take(event) {
+                Taken::On => count += 1,
+                Taken::Over => return (count + 1, Taken::Over),
+                taken @ (Taken::Full | Taken::Stale) => return (count, taken),
+            }
+        }
+        (count, Taken::On)
+    }
+
     /// The one way by which an event gets to a session, live, from the tail or replayed.
     fn take(&mut self, event: &TailFrame) -> Taken {
         if self.next != event.seq {
@@ -185,28 +161,31 @@ impl Channel {
         state.is_unused()
     }
 
-    /// The next event of the group, as a frame, for all who are live. Called by delivery only, in order of `seq`.
-    pub(crate) fn deliver(&self, fact: &Fact, frame: &Bytes) -> Delivered {
+    /// The next events of the group, as frames, for all who are live. Called by delivery only, in order of `seq`.
+    pub(crate) fn deliver(&self, events: &[(Arc<Fact>, Bytes)]) -> Delivered {
         let mut delivered = Delivered::default();
+        let frames: Vec<TailFrame> = events.iter().map(|(fact, frame)| TailFrame::new(fact, frame)).collect();
+        let Some(last) = frames.last() else { return delivered };
+        let together = Together::of(&frames);
         let mut state = self.state.lock();
         let state = &mut *state;
-        state.head = Some(fact.seq);
-        let event = TailFrame::new(fact, frame);
+        state.head = Some(last.seq);
         for subscription in state.subscriptions.values_mut().filter(|subscription| subscription.live) {
             let whose = |subscription: &Subscription| (subscription.session.clone(), subscription.id);
-            match subscription.take(&event) {
-                Taken::On => delivered.count += 1,
-                Taken::Over => {
-                    delivered.count += 1;
-                    delivered.ended.push(whose(subscription));
-                }
+            let (count, taken) = subscription.take_all(&frames, together.as_ref());
+            delivered.count += count;
+            match taken {
+                Taken::On => {}
+                Taken::Over => delivered.ended.push(whose(subscription)),
                 Taken::Full | Taken::Stale => {
                     subscription.live = false;
                     delivered.behind.push(whose(subscription));
                 }
             }
         }
-        state.remember(fact, event);
+        for ((fact, _), frame) in events.iter().zip(frames) {
+            state.remember(fact, frame);
+        }
         delivered
     }
 

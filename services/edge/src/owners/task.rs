@@ -1,9 +1,9 @@
 //! The task that routes: one for all partitions, so that nothing needs a lock.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use parley_domain::{Code, PartitionCount, Rejection, partition_of};
 use parley_wire::rpc::{Answers, CallError, Channels, Link, Replied};
 use parley_wire::service::{ReplyTo, Request};

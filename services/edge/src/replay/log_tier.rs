@@ -3,9 +3,10 @@
 //! One forward read a partition, shared by all sessions that need it, and bounded: what is read is kept until the read models
 //! have it. Beyond the bound a replay waits for the projectors.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use parley_domain::{Event, Fact, GroupId, Position, Seq, Verdict, partition_of};
 use parley_eventlog::{ReadError, Topic, TopicPartition, admit};

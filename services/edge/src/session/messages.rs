@@ -22,12 +22,12 @@ pub(super) async fn send(
     shared: &Arc<Shared>,
     session: &Arc<Session>,
     id: Option<String>,
-    message: SendMessage,
+    mut message: SendMessage,
 ) {
     let span = trace::root(names::SEND_GROUP_MESSAGE, SpanKind::Server);
     let group = GroupId(message.group_id);
-    let client_message_id = message.client_message_id.clone();
-    match prepare(shared, session, message).await {
+    let client_message_id = std::mem::take(&mut message.client_message_id);
+    match prepare(shared, session, &client_message_id, message).await {
         Ok(mut send) => {
             send.trace = span.as_ref().map(|span| span.context);
             let answer = answer(
@@ -35,7 +35,7 @@ pub(super) async fn send(
                 session.clone(),
                 id,
                 group.0,
-                client_message_id,
+                send.client_message_id.clone(),
                 shared.opener.epoch(),
                 span,
             );
@@ -64,12 +64,17 @@ fn error(rejection: &Rejection, group: Uuid, client_message_id: String) -> Error
     }
 }
 
-async fn prepare(shared: &Arc<Shared>, session: &Session, message: SendMessage) -> Result<Send, Rejection> {
+async fn prepare(
+    shared: &Arc<Shared>,
+    session: &Session,
+    client_message_id: &str,
+    message: SendMessage,
+) -> Result<Send, Rejection> {
     // Every send counts, refused ones too.
     let over_rate = shared.over_rate(&session.user);
     let group = GroupId(message.group_id);
     let kind = message.kind()?;
-    let client_message_id = ClientMessageId::parse(&message.client_message_id)
+    let client_message_id = ClientMessageId::parse(client_message_id)
         .map_err(|error| Rejection::bad_request(format!("client_message_id: {error}")))?;
     let text_bytes_max = shared.options.limits.text_bytes;
     if message.text.as_ref().is_some_and(|text| text.len() > text_bytes_max) {
@@ -91,33 +96,35 @@ fn answer(
     session: Arc<Session>,
     id: Option<String>,
     group_id: Uuid,
-    client_message_id: String,
+    client_message_id: ClientMessageId,
     epoch: Uuid,
     span: Option<Begun>,
 ) -> ReplyTo {
     ReplyTo::new(move |result| {
         let id = id.as_deref();
         let code = result.as_ref().err().map(|rejection| code::name(rejection.code));
+        let refuse = |rejection: &Rejection| {
+            session.refuse(id, &error(rejection, group_id, client_message_id.as_str().to_owned()));
+        };
         match result {
             Ok(Reply::Accepted { message_id, seq, position, created_at, duplicate }) => {
                 let body = Accepted {
                     group_id,
                     message_id: message_id.0,
-                    client_message_id: &client_message_id,
+                    client_message_id: client_message_id.as_str(),
                     seq,
                     epoch,
                     position: position.into(),
-                    created_at: time::format(created_at),
+                    created_at: time::text(created_at),
                     duplicate,
                 };
                 if !session.is_subscribed(GroupId(group_id)) {
                     hub.has_sent(GroupId(group_id), &session);
                 }
-                session.outbox.push(ws::text(names::GROUP_MESSAGE_ACCEPTED, id, &body));
+                session.outbox.push(ws::quick_text(names::GROUP_MESSAGE_ACCEPTED, id, &body));
             }
-            Ok(_) => session
-                .refuse(id, &error(&parley_wire::service::outcome_unknown(), group_id, client_message_id)),
-            Err(rejection) => session.refuse(id, &error(&rejection, group_id, client_message_id)),
+            Ok(_) => refuse(&parley_wire::service::outcome_unknown()),
+            Err(rejection) => refuse(&rejection),
         }
         end(span, code);
     })

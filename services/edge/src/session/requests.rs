@@ -50,11 +50,18 @@ pub(super) async fn handle(
             return authenticate(shared, session, id.as_deref(), &token).await;
         }
         Ok(ClientEvent::Send(send)) => {
-            messages::send(shared, session, id.clone(), send).await;
-            (None, Ok(()))
+            messages::send(shared, session, id, send).await;
+            return None;
         }
         Ok(ClientEvent::AcknowledgeMessage(acknowledge)) => {
-            (Some(acknowledge.group_id), acknowledge_message(shared, session, id.clone(), acknowledge).await)
+            match acknowledged(shared, session, acknowledge).await {
+                Ok(wish) => {
+                    let answer = Answer::Client(session.clone(), id, What::Cursors);
+                    shared.acks.add(Acknowledgement { group: acknowledge.group_id, wish, answer });
+                    return None;
+                }
+                Err(rejection) => (Some(acknowledge.group_id), Err(rejection)),
+            }
         }
         Ok(ClientEvent::AcknowledgeNotification(notification)) => {
             (None, acknowledge_notification(shared, session, id.clone(), notification).await)
@@ -99,25 +106,20 @@ async fn authenticate(shared: &Shared, session: &Session, id: Option<&str>, toke
     Some(Close::BadToken)
 }
 
-async fn acknowledge_message(
-    shared: &Arc<Shared>,
-    session: &Arc<Session>,
-    id: Option<String>,
+async fn acknowledged(
+    shared: &Shared,
+    session: &Session,
     acknowledge: AcknowledgeMessage,
-) -> Result<(), Rejection> {
-    let group = acknowledge.group_id;
+) -> Result<CursorWish, Rejection> {
     let seq = match acknowledge.upto {
         Ok(seq) => seq,
-        Err(message) => messages::seq_of(shared, session, group, message).await?,
+        Err(message) => messages::seq_of(shared, session, acknowledge.group_id, message).await?,
     };
     let (delivered, read) = match acknowledge.status {
         AckStatus::Delivered => (seq, 0),
         AckStatus::Read => (0, seq),
     };
-    let wish = CursorWish { user: session.user.clone(), delivered, read, notified: false };
-    let answer = Answer::Client(session.clone(), id, What::Cursors);
-    shared.acks.add(Acknowledgement { group, wish, answer });
-    Ok(())
+    Ok(CursorWish { user: session.user.clone(), delivered, read, notified: false })
 }
 
 async fn acknowledge_notification(

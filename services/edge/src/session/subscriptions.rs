@@ -1,8 +1,8 @@
 //! `subscribe_to_group`, `unsubscribe_from_group` and `resume`.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use parley_domain::{GroupId, Rejection};
 use parley_readstore::UserGroupRow;
 use parley_wire::frame::{GroupRef, ResumeFrom, Resumed, Subscribe, Subscribed, names, role_name};

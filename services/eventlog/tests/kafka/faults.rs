@@ -24,6 +24,7 @@ fn record(number: u64, value_bytes: usize) -> Record {
         source: "test".into(),
         time: Timestamp(0),
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
         stamp: Stamp::Event { claim: 0, index: number },
     }
 }

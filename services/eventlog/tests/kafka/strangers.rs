@@ -26,6 +26,7 @@ fn record(key: Option<&'static str>, stamp: Stamp) -> Record {
         time: Timestamp(1_795_557_430_123),
         stamp,
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
     }
 }
 

@@ -28,6 +28,7 @@ pub fn record(number: u64) -> Record {
         source: "test".into(),
         time: Timestamp(7),
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
         stamp: Stamp::Event { claim: 0, index: number },
     }
 }

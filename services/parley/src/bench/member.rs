@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use futures::{SinkExt as _, StreamExt as _};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
-use parley_wire::frame::names;
+use parley_wire::frame::{encode_behind, names};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -107,6 +107,13 @@ pub(super) struct Member {
     text_bytes: usize,
 }
 
+/// A frame with its event first, as most clients write it.
+fn message(event: &str, id: &str, data: &serde_json::Value) -> anyhow::Result<Message> {
+    let mut bytes = Vec::new();
+    encode_behind(&mut bytes, event, Some(id), data);
+    Ok(Message::text(String::from_utf8(bytes)?))
+}
+
 impl Member {
     /// Connects without any replay and resumes behind `after`.
     pub(super) async fn join(
@@ -126,8 +133,7 @@ impl Member {
         let Welcome { epoch } = serde_json::from_str(&wait_for(&mut socket, names::WELCOME).await?)?;
         let after_seq = after;
         let groups = [json!({"group_id": group.id, "epoch": epoch, "after_seq": after_seq})];
-        let resume = json!({"event": names::RESUME, "id": "resume", "data": {"groups": groups}});
-        socket.send(Message::text(resume.to_string())).await?;
+        socket.send(message(names::RESUME, "resume", &json!({"groups": groups}))?).await?;
         wait_for(&mut socket, names::RESUMED).await?;
         let (group, counts) = (group.clone(), counts.clone());
         let place = Place::after(after);
@@ -191,15 +197,13 @@ impl Member {
             "group_id": self.group.id, "client_message_id": format!("{number} {planned_us} {}", Uuid::new_v4().simple()),
             "type": "text", "text": text,
         });
-        let frame = json!({"event": names::SEND_GROUP_MESSAGE, "id": "s", "data": data});
-        Ok(self.socket.send(Message::text(frame.to_string())).await?)
+        Ok(self.socket.send(message(names::SEND_GROUP_MESSAGE, "s", &data)?).await?)
     }
 
     async fn acknowledge(&mut self) -> anyhow::Result<()> {
         self.acknowledged = self.place.last();
         let data = json!({"group_id": self.group.id, "seq": self.acknowledged, "status": "delivered"});
-        let frame = json!({"event": names::ACKNOWLEDGE_GROUP_MESSAGE, "id": "a", "data": data});
-        Ok(self.socket.send(Message::text(frame.to_string())).await?)
+        Ok(self.socket.send(message(names::ACKNOWLEDGE_GROUP_MESSAGE, "a", &data)?).await?)
     }
 
     fn take(&mut self, message: Message) -> anyhow::Result<()> {

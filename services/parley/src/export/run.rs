@@ -321,8 +321,17 @@ mod tests {
         let key = (stamp != Stamp::Claim).then(|| GroupId::from_bytes([7; 16]).to_string().into());
         let id = EventId::from_bytes([u8::try_from(offset).unwrap(); 16]);
         let kind = kind.into();
-        let record =
-            Record { key, value, id, kind, source: "w".into(), time: Timestamp(DAY_MS), stamp, trace: None };
+        let record = Record {
+            key,
+            value,
+            id,
+            kind,
+            source: "w".into(),
+            time: Timestamp(DAY_MS),
+            stamp,
+            trace: None,
+            decoded: parley_wire::decoded::Decoded::default(),
+        };
         StoredRecord { at: AT, offset, record }
     }
 
@@ -341,7 +350,12 @@ mod tests {
             message_count: 0,
             event,
         };
-        record(offset, Stamp::Event { claim, index }, kind, event::encode_fact(&fact))
+        record(
+            offset,
+            Stamp::Event { claim, index },
+            kind,
+            event::encode_fact(&fact, &mut bytes::BytesMut::new()),
+        )
     }
 
     /// A fail-over: what the old owner still appended is void, whichever run reads it.

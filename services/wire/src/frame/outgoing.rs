@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use parley_domain::{Code, Event, Fact, MediaDescription, Position, Rejection, Role, Seq, Withheld};
+use parley_domain::{
+    ClientMessageId, Code, Event, Fact, MediaDescription, Position, Rejection, Role, Seq, UserId, Withheld,
+};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::code;
 use crate::documents::shapes::GroupHead;
 use crate::documents::values::{
     ClientMessageIdText, LimitsBody, MessageType, ResetReason, RoleText, Time, UserIdText, WithheldReason,
 };
 use crate::event::Content;
-use crate::{code, time};
+use crate::time::{self, TimeText};
 
 /// The names of all frames, as in the contract.
 #[allow(missing_docs, reason = "the contract's section 4 describes each")]
@@ -65,8 +68,8 @@ pub fn encode_behind<T: Serialize>(bytes: &mut Vec<u8>, event: &str, id: Option<
 /// `{partition, offset}`.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 pub struct PositionBody {
-    partition: u32,
-    offset: u64,
+    pub(super) partition: u32,
+    pub(super) offset: u64,
 }
 
 impl From<Position> for PositionBody {
@@ -197,7 +200,7 @@ pub struct Accepted<'a> {
     pub epoch: Uuid,
     pub position: PositionBody,
     #[schemars(with = "Time")]
-    pub created_at: String,
+    pub created_at: TimeText,
     pub duplicate: bool,
 }
 
@@ -325,10 +328,12 @@ pub struct MessageBody {
     pub epoch: Uuid,
     pub position: PositionBody,
     pub message_id: Uuid,
+    #[serde(serialize_with = "client_message_id")]
     #[schemars(with = "ClientMessageIdText")]
-    pub client_message_id: String,
+    pub client_message_id: ClientMessageId,
+    #[serde(serialize_with = "user_id")]
     #[schemars(with = "UserIdText")]
-    pub sender: String,
+    pub sender: UserId,
     #[serde(rename = "type")]
     #[schemars(with = "MessageType")]
     pub kind: &'static str,
@@ -342,9 +347,17 @@ pub struct MessageBody {
     #[schemars(with = "WithheldReason")]
     pub withheld: Option<&'static str>,
     #[schemars(with = "Time")]
-    pub created_at: String,
+    pub created_at: TimeText,
     #[schemars(with = "Time")]
-    pub updated_at: String,
+    pub updated_at: TimeText,
+}
+
+fn client_message_id<S: Serializer>(id: &ClientMessageId, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(id.as_str())
+}
+
+fn user_id<S: Serializer>(id: &UserId, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(id.as_str())
 }
 
 impl MessageBody {
@@ -357,7 +370,7 @@ impl MessageBody {
         content: Result<Content, Withheld>,
     ) -> Option<Self> {
         let Event::MessageSent(message) = &fact.event else { return None };
-        let created_at = time::format(fact.at);
+        let created_at = time::text(fact.at);
         let withheld = content.as_ref().err().map(|why| match why {
             Withheld::RolledBack => "rolled_back",
             Withheld::Erased => "erased",
@@ -369,8 +382,8 @@ impl MessageBody {
             epoch,
             position: position.into(),
             message_id: message.message_id.0,
-            client_message_id: message.client_message_id.as_str().to_owned(),
-            sender: message.sender.as_str().to_owned(),
+            client_message_id: message.client_message_id.clone(),
+            sender: message.sender.clone(),
             kind: match message.kind {
                 parley_domain::MessageKind::Text => "text",
                 parley_domain::MessageKind::Image => "image",
@@ -381,7 +394,7 @@ impl MessageBody {
             media_url: content.media_url,
             media: message.media.as_ref().filter(|_| withheld.is_none()).map(Into::into),
             withheld,
-            updated_at: created_at.clone(),
+            updated_at: created_at,
             created_at,
         })
     }

@@ -1,9 +1,16 @@
 //! Frames of the WebSocket.
 
-use parley_domain::Timestamp;
-use parley_wire::frame::{Incoming, encode_behind, incoming_schemas, names, parse};
+use parley_domain::{Position, Timestamp, Withheld};
+use parley_wire::event::Content;
+use parley_wire::frame::{
+    Accepted, Acknowledged, ClientEvent, Incoming, MessageBody, Quick, encode_behind, encode_quickly_behind,
+    incoming_schemas, names, parse,
+};
 use parley_wire::time;
 use proptest::prelude::*;
+use uuid::Uuid;
+
+use crate::values;
 
 /// The least data with which a client's event is understood.
 fn least(event: &str) -> serde_json::Value {
@@ -76,7 +83,145 @@ fn frames_have_one_shape() {
     assert_eq!(encode(Some("\"")), r#"head{"event":"pong","id":"\"","data":{"a":1}}"#);
 }
 
+fn both_ways<T: Quick>(id: Option<&str>, body: &T) -> (String, String) {
+    let (mut quick, mut plain) = (Vec::new(), Vec::new());
+    encode_quickly_behind(&mut quick, "some_event", id, body);
+    encode_behind(&mut plain, "some_event", id, body);
+    (String::from_utf8(quick).unwrap(), String::from_utf8(plain).unwrap())
+}
+
+/// All that is to be seen of what was parsed.
+fn seen(text: &str) -> String {
+    match parse(text) {
+        Err(malformed) => format!("{malformed:?}"),
+        Ok(Incoming { id, event: Ok(ClientEvent::Send(send)) }) => {
+            let names = (send.group_id, &send.client_message_id, &send.text, &send.media_url);
+            format!("{id:?} {:?} {names:?}", send.kind())
+        }
+        Ok(incoming) => format!("{incoming:?}"),
+    }
+}
+
+fn json_value() -> impl Strategy<Value = String> {
+    let plain = [
+        "null",
+        "1",
+        "-1.5e3",
+        "true",
+        "[]",
+        "{}",
+        "\"\"",
+        "\"x\"",
+        "\"a\\u0041\\n\"",
+        "{\"a\":[1,{}]}",
+        "\"\\ud800\"",
+        "tru",
+    ];
+    let texts = [
+        "\"0190b6f0-5a3c-7def-8123-456789abcdef\"",
+        "\"text\"",
+        "\"image\"",
+        "\"read\"",
+        "\"delivered\"",
+        "\"https://a.example/m\"",
+    ];
+    prop_oneof![
+        prop::sample::select(plain.to_vec()).prop_map(str::to_owned),
+        prop::sample::select(texts.to_vec()).prop_map(str::to_owned),
+        Just(format!("\"{}\"", "i".repeat(64))),
+        Just(format!("\"{}\"", "i".repeat(65))),
+    ]
+}
+
+/// Most of them as they should be, some members wrong, missing or twice.
+fn json_members(known: &'static [(&'static str, &'static str)]) -> impl Strategy<Value = String> {
+    let member = move |(name, good): &(&'static str, &'static str)| {
+        let (name, good) = (*name, *good);
+        prop_oneof![
+            12 => Just(format!("\"{name}\":{good}")),
+            1 => json_value().prop_map(move |value| format!("\"{name}\":{value}")),
+            1 => Just(String::new()),
+            1 => Just(format!("\"{name}\": {good} ,\"{name}\":{good}")),
+        ]
+    };
+    known.iter().map(member).collect::<Vec<_>>().prop_map(|members| {
+        let members: Vec<String> = members.into_iter().filter(|member| !member.is_empty()).collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+fn frequent_frame() -> impl Strategy<Value = String> {
+    let send = json_members(&[
+        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        ("client_message_id", "\"c-1\""),
+        ("type", "\"text\""),
+        ("text", "\"Grüße \\\"x\\\"\""),
+        ("unknown", "{\"deep\":[1]}"),
+    ]);
+    let acknowledge = json_members(&[
+        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        ("seq", "7"),
+        ("status", "\"delivered\""),
+    ]);
+    let data = prop_oneof![
+        4 => (Just("send_group_message"), send),
+        4 => (Just("acknowledge_group_message"), acknowledge),
+        1 => (Just("send_group_messages"), json_value()),
+        1 => (Just("acknowledge_group_message"), json_value()),
+        1 => (Just("send_group_message"), Just("[\"0190b6f0-5a3c-7def-8123-456789abcdef\",\"c\",\"text\",\"t\",null]".to_owned())),
+    ];
+    let id = prop_oneof![3 => Just("\"1\"".to_owned()), 1 => json_value()];
+    let end = prop_oneof![8 => Just("}"), 1 => Just("} x"), 1 => Just(""), 1 => Just(",\"event\":\"ping\"}"), 1 => Just(",\"more\":1}")];
+    (data, id, prop::bool::ANY, end).prop_map(|((event, data), id, has_id, end)| {
+        let id = if has_id { format!(",\"id\":{id}") } else { String::new() };
+        format!("{{\"event\":\"{event}\"{id},\"data\":{data}{end}")
+    })
+}
+
 proptest! {
+    /// What is written by hand is what the serializer makes.
+    #[test]
+    fn quick_frames_are_what_the_serializer_makes(
+        fact in values::fact(),
+        text in prop::option::of("[\\PC\u{0}-\u{1f}\"\\\\]{0,60}"),
+        why in 0..4,
+        id in prop::option::of(".{0,9}"),
+        numbers in any::<(u32, u64, i64, bool)>(),
+    ) {
+        let (partition, offset, at, flag) = numbers;
+        let position = Position { partition, offset };
+        let content = match why {
+            0 => Err(Withheld::RolledBack),
+            1 => Err(Withheld::Erased),
+            _ => Ok(Content { text: text.clone(), media_url: text.clone() }),
+        };
+        if let Some(body) = MessageBody::new(&fact, Uuid::from_u128(9), position, content) {
+            let (quick, plain) = both_ways(id.as_deref(), &body);
+            prop_assert_eq!(quick, plain);
+        }
+        let accepted = Accepted {
+            group_id: fact.group_id.0,
+            message_id: fact.event_id.0,
+            client_message_id: text.as_deref().unwrap_or("c"),
+            seq: offset,
+            epoch: Uuid::nil(),
+            position: position.into(),
+            created_at: time::text(Timestamp(at)),
+            duplicate: flag,
+        };
+        let (quick, plain) = both_ways(id.as_deref(), &accepted);
+        prop_assert_eq!(quick, plain);
+        let body = Acknowledged { group_id: fact.group_id.0, delivered_seq: offset, read_seq: fact.seq };
+        let (quick, plain) = both_ways(id.as_deref(), &body);
+        prop_assert_eq!(quick, plain);
+    }
+
+    /// A frame that names its event first may be read in one go, and means what it means otherwise.
+    #[test]
+    fn frequent_frames_mean_what_they_mean_otherwise(frame in frequent_frame()) {
+        prop_assert_eq!(seen(&frame), seen(&format!(" {frame}")));
+    }
+
     /// A client may send anything.
     #[test]
     fn any_text_is_parsed_or_refused(text in ".{0,100}") {

@@ -102,14 +102,16 @@ fn content() -> Content {
 }
 
 fn values() -> Vec<(&'static str, Bytes)> {
-    let facts = events().into_iter().map(|event| (fact_type(&event), encode_fact(&fact(event))));
+    let facts = events()
+        .into_iter()
+        .map(|event| (fact_type(&event), encode_fact(&fact(event), &mut bytes::BytesMut::new())));
     let id = EventId::from_bytes([0x22; 16]);
     let writer: Arc<str> = "writer-1".into();
     let others = [
-        ("parley.events.v1.CursorsAdvanced", encode_cursors(&cursors())),
+        ("parley.events.v1.CursorsAdvanced", encode_cursors(&cursors(), &mut bytes::BytesMut::new())),
         ("parley.events.v1.ProfileChanged", encode_profile(&profile(), id)),
         ("parley.writer.claimed.v1", encode_claim(id, &writer, 9, Timestamp(1_795_557_430_123))),
-        ("parley.events.v1.Content", encode_content(&content()).into()),
+        ("parley.events.v1.Content", encode_content(content()).into()),
     ];
     facts.chain(others).collect()
 }

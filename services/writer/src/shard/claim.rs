@@ -1,7 +1,6 @@
 //! Claims: a writer's word, in the log, that a partition is its own from here on.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use parley_domain::{EventId, Stamp};
 use parley_eventlog::{AppendError, Bound, ReadError, Record, Topic, TopicPartition};
 use parley_wire::{clock, event};
@@ -45,6 +44,7 @@ fn claim(options: &Options) -> Record {
         time: now,
         stamp: Stamp::Claim,
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
     }
 }
 

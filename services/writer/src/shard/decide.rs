@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parley_domain::{
     Code, Command, Context, CreateGroup, CursorWish, Decision, Earlier, Event, EventId, Fact, Group, GroupId,
-    NotificationKind, Position, ProfileChanged, ReceiptCounts, Rejection, SealedContent, SendMessage, Seq,
-    Stamp, Timestamp, UserId, advance_cursors, decide, partition_of,
+    MessageKind, NotificationKind, Position, ProfileChanged, ReceiptCounts, Rejection, SealedContent,
+    SendMessage, Seq, Stamp, Timestamp, UserId, advance_cursors, decide, partition_of,
 };
 use parley_eventlog::{Record, Topic, TopicPartition};
 use parley_keys::{DataKey, Place};
+use parley_wire::decoded::Decoded;
 use parley_wire::event::{self, CursorsAdvanced};
 use parley_wire::service::{Notice, Reply, ReplyTo, Request, Send, Wish};
 use parley_wire::trace::{self, SpanKind, TraceContext};
@@ -17,25 +18,46 @@ use parley_wire::{clock, code};
 use uuid::Uuid;
 
 use super::notices::summary;
-use super::prepare::{Fetched, cannot_decide, comparable, sent_key};
+use super::prepare::{Fetched, Named, cannot_decide, mac};
 use super::{Deferred, Queued, Shard, Slot};
-use crate::dedupe::Sent;
+use crate::dedupe::{Hashed, Sent};
 use crate::flight::{Answer, Flight};
 use crate::options::Plant;
 
+/// What a record holds of an event.
+struct What {
+    kind: &'static str,
+    value: Bytes,
+    id: EventId,
+    time: Timestamp,
+    decoded: Decoded,
+    trace: Option<TraceContext>,
+}
+
+/// What a batch is decided with.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    now: Timestamp,
+    /// Whether further ids can be remembered.
+    room: bool,
+    fetched: &'a Fetched,
+}
+
 impl Shard {
-    pub(super) async fn decide_all(&mut self, batch: Vec<Queued>) -> Flight {
+    pub(super) async fn decide_all(&mut self, batch: &mut Vec<Queued>) -> Flight {
         let now = clock::now();
         // Before anything is looked up: what is projected meanwhile is in neither if the look-up came first.
         let projected = |partition| self.engines.progress.projected(partition);
         let room = self.state.dedupe.has_room(batch.len(), projected);
-        let mut fetched = self.fetch(Self::sends(&batch), now).await;
+        let batch: Vec<Named> = batch.drain(..).map(|queued| self.named(queued)).collect();
+        let fetched = self.fetch(&batch, now).await;
         let mut flight = Flight::default();
-        for queued in batch {
+        let known = Known { now, room, fetched: &fetched };
+        for (queued, name) in batch {
             match queued {
                 Queued::Profile(profile, reply_to) => self.profile(&profile, reply_to, now, &mut flight),
                 Queued::Group(request, reply_to) => {
-                    self.request(*request, reply_to, now, room, &mut fetched, &mut flight);
+                    self.request(*request, name, reply_to, known, &mut flight);
                 }
             }
         }
@@ -56,17 +78,18 @@ impl Shard {
     fn request(
         &mut self,
         request: Request,
+        name: Option<Hashed>,
         reply_to: ReplyTo,
-        now: Timestamp,
-        room: bool,
-        fetched: &mut Fetched,
+        known: Known<'_>,
         flight: &mut Flight,
     ) {
         let Request { group_id, actor, wish } = request;
+        let now = known.now;
         self.rest_on(group_id, matches!(wish, Wish::AdvanceCursors(_) | Wish::CountReceipts(_)), flight);
         let command = match wish {
             Wish::Send(send) => {
-                return self.send((group_id, actor), *send, reply_to, now, room, fetched, flight);
+                let name = name.unwrap_or_else(|| self.name(group_id, &actor, &send));
+                return self.send(name, *send, reply_to, known, flight);
             }
             Wish::AdvanceCursors(wishes) => return self.cursors(group_id, wishes, reply_to, now, flight),
             Wish::NotifyCreated => return self.notify_created(group_id, &actor, reply_to, flight),
@@ -134,22 +157,19 @@ impl Shard {
         decide(group, command, context)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "all of one request, taken apart once")]
     fn send(
         &mut self,
-        (group_id, actor): (GroupId, UserId),
+        name: Hashed,
         send: Send,
         reply_to: ReplyTo,
-        now: Timestamp,
-        room: bool,
-        fetched: &mut Fetched,
+        Known { now, room, fetched }: Known<'_>,
         flight: &mut Flight,
     ) {
+        let (group_id, actor) = (name.key.0, name.key.1.clone());
         let span = trace::below(send.trace, "append", SpanKind::Producer);
         let context_of_span = span.as_ref().map(|span| span.context);
         let reply_to = traced(reply_to, span);
-        let key = sent_key(group_id, &actor, &send);
-        let before = self.state.dedupe.recent(&key).or_else(|| fetched.earlier.get(&key)).copied();
+        let before = self.state.dedupe.recent(&name).or_else(|| fetched.earlier.get(&name.key)).copied();
         let before = before.filter(|_| !self.options.is_planted(Plant::NoDedupe));
         let sealing = fetched.sealing.get(&group_id);
         let may_send = || {
@@ -161,7 +181,7 @@ impl Shard {
             // Who may not send has nothing to be sealed, and the decision says so.
             None => sealing.is_none() && may_send(),
         };
-        if lacks_key || fetched.undecidable.contains(&key) {
+        if lacks_key || fetched.undecidable.contains(&name.key) {
             return reply_to.answer(Err(cannot_decide()));
         }
         if !room {
@@ -169,18 +189,18 @@ impl Shard {
             return reply_to.answer(Err(Rejection::new(Code::Busy, why).retry_after(1_000)));
         }
         let context = self.context(group_id, actor, now);
-        let content = event::encode_content(&send.content);
-        let comparable = comparable(&send, &content);
+        let text_bytes = send.content.text.as_ref().map_or(0, String::len);
+        let content = event::encode_content(send.content);
         let is_repeat = before.is_some();
         let earlier = before.map(|sent| Earlier {
             message_id: sent.message_id,
             seq: sent.seq,
             position: sent.position,
             at: sent.at,
-            same_content: same_content(&sent, sealing, fetched, &comparable),
+            same_content: same_content(&sent, sealing, fetched, send.kind, &content),
         });
         let content = match (earlier, sealing) {
-            (None, Some(key)) => seal(key, &context, &content, &comparable, &send),
+            (None, Some(key)) => seal(key, &context, send.kind, &content, text_bytes),
             // A repeat is not sealed.
             _ => Ok(SealedContent {
                 key_id: parley_domain::KeyId(Uuid::nil()),
@@ -200,7 +220,7 @@ impl Shard {
             }));
             self.decide(&command, &context)
         });
-        let result = result.map(|decision| self.accept(decision, key, context_of_span, flight));
+        let result = result.map(|decision| self.accept(decision, name, context_of_span, flight));
         if is_repeat && self.options.is_planted(Plant::DupInFlight) {
             return reply_to.answer(result);
         }
@@ -210,7 +230,7 @@ impl Shard {
     fn accept(
         &mut self,
         decision: Decision,
-        key: crate::dedupe::SentKey,
+        name: Hashed,
         trace: Option<TraceContext>,
         flight: &mut Flight,
     ) -> Reply {
@@ -218,14 +238,14 @@ impl Shard {
             Decision::Append(fact) => {
                 let position = self.append(&fact, trace, flight);
                 if let Event::MessageSent(message) = &fact.event {
-                    self.state.dedupe.remember(key, Sent::of(message, fact.seq, fact.at, position));
+                    self.state.dedupe.remember(name, Sent::of(message, fact.seq, fact.at, position));
                 }
-                metrics::counter!("parley_messages_accepted_total").increment(1);
+                self.counters.accepted.increment(1);
                 let (seq, message_id) = (fact.seq, parley_domain::MessageId(fact.event_id.0));
                 Reply::Accepted { message_id, seq, position, created_at: fact.at, duplicate: false }
             }
             Decision::Repeat(Earlier { message_id, seq, position, at, .. }) => {
-                metrics::counter!("parley_dedupe_hits_total").increment(1);
+                self.counters.repeats.increment(1);
                 Reply::Accepted { message_id, seq, position, created_at: at, duplicate: true }
             }
             Decision::Unchanged => Reply::Done,
@@ -257,13 +277,18 @@ impl Shard {
         if !outcome.advances.is_empty() {
             let event_id = EventId(Uuid::now_v7());
             let cursors = CursorsAdvanced { group_id, event_id, at: now, advances: outcome.advances };
-            let value = event::encode_cursors(&cursors);
-            self.record(
-                Topic::Acks,
-                &group_id.to_string(),
-                (event::CURSORS_TYPE, value, event_id, now),
-                flight,
-            );
+            let value = event::encode_cursors(&cursors, &mut self.buffer);
+            let what = What {
+                kind: event::CURSORS_TYPE,
+                value,
+                id: event_id,
+                time: now,
+                decoded: Arc::new(cursors).into(),
+                trace: None,
+            };
+            let mut text = [0; 36];
+            let key: &str = group_id.0.hyphenated().encode_lower(&mut text);
+            self.record(Topic::Acks, key, what, flight);
         }
         flight.answers.push(Answer::Plain(reply_to, Ok(Reply::Cursors(outcome.answers))));
     }
@@ -290,31 +315,35 @@ impl Shard {
     fn profile(&mut self, profile: &ProfileChanged, reply_to: ReplyTo, now: Timestamp, flight: &mut Flight) {
         let event_id = EventId(Uuid::now_v7());
         let value = event::encode_profile(profile, event_id);
-        let what = (event::PROFILE_TYPE, value, event_id, now);
+        let kind = event::PROFILE_TYPE;
+        let what = What { kind, value, id: event_id, time: now, decoded: Decoded::default(), trace: None };
         self.record(Topic::Users, profile.user.as_str(), what, flight);
         flight.answers.push(Answer::Plain(reply_to, Ok(Reply::Done)));
     }
 
     /// Makes a fact part of the state and of the flight.
-    fn append(&mut self, fact: &Fact, trace: Option<TraceContext>, flight: &mut Flight) -> Position {
+    fn append(&mut self, fact: &Arc<Fact>, trace: Option<TraceContext>, flight: &mut Flight) -> Position {
         let slot: &mut Slot = self.state.groups.entry(fact.group_id).or_default();
         Group::evolve(&mut slot.group, fact);
         flight.heads.push((fact.group_id, fact.seq));
-        let what = (event::fact_type(&fact.event), event::encode_fact(fact), fact.event_id, fact.at);
+        let what = What {
+            kind: event::fact_type(&fact.event),
+            value: event::encode_fact(fact, &mut self.buffer),
+            id: fact.event_id,
+            time: fact.at,
+            decoded: fact.clone().into(),
+            trace,
+        };
         let mut text = [0; 36];
         let key: &str = fact.group_id.0.hyphenated().encode_lower(&mut text);
-        let position = self.record(Topic::Events, key, what, flight);
-        if let Some((_, record)) = flight.records.last_mut() {
-            record.trace = trace.map(Box::new);
-        }
-        position
+        self.record(Topic::Events, key, what, flight)
     }
 
     fn record(
         &mut self,
         topic: Topic,
         key: &str,
-        (kind, value, id, time): (&'static str, bytes::Bytes, EventId, Timestamp),
+        What { kind, value, id, time, decoded, trace }: What,
         flight: &mut Flight,
     ) -> Position {
         let partition = partition_of(key.as_bytes(), self.engines.log.partitions());
@@ -333,10 +362,11 @@ impl Shard {
             }
         };
         let source = self.options.instance.clone();
-        let key = Some(bytes::Bytes::copy_from_slice(key.as_bytes()));
-        flight
-            .records
-            .push((at, Record { key, value, id, kind: kind.into(), source, time, stamp, trace: None }));
+        self.buffer.extend_from_slice(key.as_bytes());
+        let key = Some(self.buffer.split().freeze());
+        let (kind, trace) = (kind.into(), trace.map(Box::new));
+        let record = Record { key, value, id, kind, source, time, stamp, trace, decoded };
+        flight.records.push((at, record));
         flight.expected.push((at, offset));
         Position { partition, offset: offset.unwrap_or_default() }
     }
@@ -389,25 +419,30 @@ fn traced(reply_to: ReplyTo, span: Option<trace::Begun>) -> ReplyTo {
 }
 
 /// Whether a repeat says the same as what was accepted. What was erased can't be compared, and then counts as the same.
-fn same_content(sent: &Sent, sealing: Option<&Arc<DataKey>>, fetched: &Fetched, comparable: &[u8]) -> bool {
+fn same_content(
+    sent: &Sent,
+    sealing: Option<&Arc<DataKey>>,
+    fetched: &Fetched,
+    kind: MessageKind,
+    content: &[u8],
+) -> bool {
     let key = match sealing {
         Some(key) if key.id() == sent.key_id => Some(key),
         _ => fetched.comparing.get(&sent.key_id).and_then(Option::as_ref),
     };
-    key.is_none_or(|key| key.mac(comparable) == sent.mac)
+    key.is_none_or(|key| mac(key, kind, content) == sent.mac)
 }
 
 fn seal(
     key: &DataKey,
     context: &Context,
+    kind: MessageKind,
     content: &[u8],
-    comparable: &[u8],
-    send: &Send,
+    text_bytes: usize,
 ) -> Result<SealedContent, Rejection> {
     let message_id = parley_domain::MessageId(context.event_id.0);
     let place = Place { group_id: context.group_id, message_id, sender: &context.actor };
     let sealed = key.seal(place, content).map_err(|_| cannot_decide())?;
-    let text_bytes = send.content.text.as_ref().map_or(0, String::len);
     let text_bytes = u32::try_from(text_bytes).unwrap_or(u32::MAX);
-    Ok(SealedContent { key_id: key.id(), sealed: sealed.into(), mac: key.mac(comparable), text_bytes })
+    Ok(SealedContent { key_id: key.id(), sealed: sealed.into(), mac: mac(key, kind, content), text_bytes })
 }

@@ -1,9 +1,9 @@
 //! Folding partitions up to fresh claims: from the newest snapshot, if there is one that fits, else from the beginning.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use hashbrown::HashMap;
 use parley_domain::{Event, EventId, Group, Position, Validity, Verdict};
 use parley_eventlog::{Bound, ReadError, StoredRecord, Tail, Topic, TopicPartition, admit};
 use parley_wire::event;
@@ -317,7 +317,8 @@ impl State {
                 let position = Position { partition: stored.at.partition, offset: stored.offset };
                 if let Event::MessageSent(message) = &fact.event {
                     let key = (fact.group_id, message.sender.clone(), message.client_message_id.clone());
-                    self.dedupe.remember(key, Sent::of(message, fact.seq, fact.at, position));
+                    let name = self.dedupe.hashed(key);
+                    self.dedupe.remember(name, Sent::of(message, fact.seq, fact.at, position));
                 }
                 Group::evolve(&mut self.groups.entry(fact.group_id).or_default().group, &fact);
             }

@@ -2,19 +2,19 @@
 //!
 //! Everything that waits happens here, so that the decisions themselves are made in one go.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::future::join_all;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use parley_domain::{Code, Event, GroupId, KeyId, Rejection, Timestamp};
+use parley_domain::{Code, Event, GroupId, KeyId, MessageKind, Rejection, Timestamp, UserId};
 use parley_keys::DataKey;
 use parley_readstore::{MessageKey, ReadStore};
 use parley_wire::event;
 use parley_wire::service::{Send, Wish};
 
 use super::{Queued, Shard};
-use crate::dedupe::{Sent, SentKey};
+use crate::dedupe::{Hashed, Sent, SentKey};
 
 /// Messages that are looked up at once.
 const LOOK_UPS_AT_ONCE_MAX: usize = 64;
@@ -34,47 +34,50 @@ pub(super) struct Fetched {
     pub(super) unread: HashSet<KeyId>,
 }
 
-/// The key of a message in its sender's view.
-pub(super) fn sent_key(group: GroupId, actor: &parley_domain::UserId, send: &Send) -> SentKey {
-    (group, actor.clone(), send.client_message_id.clone())
-}
+/// A request of a batch; a message with its name in its sender's view.
+pub(super) type Named = (Queued, Option<Hashed>);
 
-/// What repeats are compared by: type and content.
-pub(super) fn comparable(send: &Send, content: &[u8]) -> Vec<u8> {
-    let kind = match send.kind {
-        parley_domain::MessageKind::Text => 1,
-        parley_domain::MessageKind::Image => 2,
-        parley_domain::MessageKind::Video => 3,
-        parley_domain::MessageKind::Audio => 4,
+/// The code by which repeats are compared: of type and content.
+pub(super) fn mac(key: &DataKey, kind: MessageKind, content: &[u8]) -> [u8; 32] {
+    let kind = match kind {
+        MessageKind::Text => 1,
+        MessageKind::Image => 2,
+        MessageKind::Video => 3,
+        MessageKind::Audio => 4,
     };
-    let mut bytes = Vec::with_capacity(1 + content.len());
-    bytes.push(kind);
-    bytes.extend_from_slice(content);
-    bytes
+    key.mac(&[&[kind], content])
 }
 
 impl Shard {
-    /// The messages of a batch, as their senders name them.
-    pub(super) fn sends(batch: &[Queued]) -> Vec<SentKey> {
-        let keys = batch.iter().filter_map(|queued| {
-            let Queued::Group(request, _) = queued else { return None };
-            let Wish::Send(send) = &request.wish else { return None };
-            Some(sent_key(request.group_id, &request.actor, send))
-        });
-        keys.collect()
+    /// A request, and the name of its message.
+    pub(super) fn named(&self, queued: Queued) -> Named {
+        let name = if let Queued::Group(request, _) = &queued
+            && let Wish::Send(send) = &request.wish
+        {
+            Some(self.name(request.group_id, &request.actor, send))
+        } else {
+            None
+        };
+        (queued, name)
     }
 
-    pub(super) async fn fetch(&mut self, sends: Vec<SentKey>, now: Timestamp) -> Fetched {
+    /// The name of a message in its sender's view.
+    pub(super) fn name(&self, group: GroupId, actor: &UserId, send: &Send) -> Hashed {
+        self.state.dedupe.hashed((group, actor.clone(), send.client_message_id.clone()))
+    }
+
+    pub(super) async fn fetch(&mut self, batch: &[Named], now: Timestamp) -> Fetched {
         let mut fetched = Fetched::default();
         let known = |group: &GroupId| self.state.groups.get(group).is_some_and(|slot| slot.group.is_some());
-        let groups: HashSet<GroupId> = sends.iter().map(|(group, _, _)| *group).filter(known).collect();
+        let sends = || batch.iter().filter_map(|(_, name)| name.as_ref());
+        let groups: HashSet<GroupId> = sends().map(|hashed| hashed.key.0).filter(known).collect();
         let mut unsure = Vec::new();
-        for key in sends {
-            if let Some(sent) = self.state.dedupe.recent(&key).copied() {
+        for hashed in sends() {
+            if let Some(sent) = self.state.dedupe.recent(hashed).copied() {
                 // What comes before it in the batch may push it out of what is remembered.
-                fetched.earlier.insert(key, sent);
-            } else if self.state.dedupe.maybe(&key) {
-                unsure.push(key);
+                fetched.earlier.insert(hashed.key.clone(), sent);
+            } else if self.state.dedupe.maybe(hashed) {
+                unsure.push(hashed.key.clone());
             }
         }
         self.look_up(unsure, &mut fetched).await;

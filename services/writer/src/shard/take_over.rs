@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures::StreamExt as _;
 use parley_eventlog::TopicPartition;
 use parley_keys::Breaker;
@@ -13,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::claim::claim_all;
 use super::fold::{Opening, fold};
 use super::lane::Lane;
-use super::{InFlight, Shard, State};
+use super::{BUFFER_BYTES, Counters, InFlight, Shard, State};
 use crate::options::{Engines, Options, StartError};
 
 impl Shard {
@@ -61,6 +62,8 @@ impl Shard {
             unusable: Seldom::default(),
             storing: None,
             tried_records: 0,
+            counters: Counters::default(),
+            buffer: BytesMut::with_capacity(BUFFER_BYTES),
         };
         shard.remember_to_notify();
         shard

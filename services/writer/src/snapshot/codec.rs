@@ -1,10 +1,11 @@
 //! The bytes: bincode behind a version. Only this program reads them, and what it can't read it does without.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::{Decode, Encode};
 use bytes::Bytes;
+use hashbrown::HashMap;
 use parley_domain::{
     ClientMessageId, Epoch, EventId, Group, GroupId, KeyId, Membership, MessageId, Position, Role, Stay,
     Timestamp, UserId, Validity,
@@ -161,7 +162,7 @@ fn group_to(group: &Group) -> GroupBytes {
 }
 
 fn group_from(bytes: GroupBytes) -> Option<Group> {
-    let members: Option<HashMap<UserId, Membership>> = bytes.members.into_iter().map(member_from).collect();
+    let members: Option<_> = bytes.members.into_iter().map(member_from).collect();
     Some(Group {
         id: GroupId::from_bytes(bytes.id),
         name: bytes.name,

@@ -150,6 +150,7 @@ fn record(bytes: usize) -> Record {
         time: Timestamp(0),
         stamp: Stamp::Event { claim: 0, index: 0 },
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
     }
 }
 

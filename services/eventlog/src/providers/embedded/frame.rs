@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parley_domain::{EventId, Stamp, Timestamp};
+use parley_wire::decoded::Decoded;
 use parley_wire::trace::TraceContext;
 
 use crate::port::{Topic, TopicPartition};
@@ -262,6 +263,7 @@ impl Frame<'_> {
             time: self.time,
             stamp: self.stamp,
             trace: self.trace.map(Box::new),
+            decoded: Decoded::default(),
         };
         StoredRecord { at: self.place.at, offset: self.place.offset, record }
     }
@@ -314,6 +316,7 @@ mod tests {
             source: "writer".into(),
             time: Timestamp(-5),
             trace: (value > 0).then(|| Box::new(TraceContext { trace_id: [3; 16], span_id: [4; 8] })),
+            decoded: Decoded::default(),
             stamp,
         }
     }

@@ -142,6 +142,7 @@ mod tests {
             time: parley_domain::Timestamp(0),
             stamp: parley_domain::Stamp::Claim,
             trace: None,
+            decoded: parley_wire::decoded::Decoded::default(),
         };
         let (mut bytes, mut begins) = (Vec::new(), Vec::new());
         for ordinal in 0..10 {

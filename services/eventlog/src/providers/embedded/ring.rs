@@ -66,5 +66,6 @@ impl Ring {
 
 fn cost(recent: &Recent) -> usize {
     let record = &recent.stored.record;
-    OVERHEAD_BYTES + record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.len()
+    let key_bytes = record.key.as_ref().map_or(0, bytes::Bytes::len);
+    OVERHEAD_BYTES + key_bytes + record.value.len() + record.decoded.bytes(&record.value)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parley_domain::{EventId, Stamp, Timestamp};
+use parley_wire::decoded::Decoded;
 use parley_wire::event::CLAIM_TYPE;
 use parley_wire::trace::{TRACE_HEADER, TraceContext};
 use rdkafka::Message;
@@ -74,6 +75,7 @@ impl Decoder {
             time: found.time.unwrap_or(Timestamp(message.timestamp().to_millis().unwrap_or_default())),
             stamp,
             trace: found.trace.map(Box::new),
+            decoded: Decoded::default(),
         };
         Some(StoredRecord { at, offset, record })
     }

@@ -57,6 +57,7 @@ fn record() -> Record {
         time: Timestamp(1),
         stamp: Stamp::Event { claim: 0, index: 0 },
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
     }
 }
 

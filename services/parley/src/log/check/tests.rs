@@ -23,6 +23,7 @@ fn claim(topic: Topic, offset: u64) -> StoredRecord {
         time: Timestamp(0),
         stamp: Stamp::Claim,
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
     };
     StoredRecord { at: place(topic), offset, record }
 }
@@ -30,13 +31,14 @@ fn claim(topic: Topic, offset: u64) -> StoredRecord {
 fn of_fact(offset: u64, fact: &Fact) -> StoredRecord {
     let record = Record {
         key: Some(fact.group_id.to_string().into()),
-        value: event::encode_fact(fact),
+        value: event::encode_fact(fact, &mut bytes::BytesMut::new()),
         id: fact.event_id,
         kind: event::fact_type(&fact.event).into(),
         source: "test".into(),
         time: Timestamp(0),
         stamp: Stamp::Event { claim: 0, index: offset - 1 },
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
     };
     StoredRecord { at: place(Topic::Events), offset, record }
 }
@@ -46,13 +48,14 @@ fn of_cursors(offset: u64, advances: Vec<CursorAdvance>) -> StoredRecord {
     let cursors = CursorsAdvanced { group_id: GROUP, event_id, at: Timestamp(0), advances };
     let record = Record {
         key: Some(GROUP.to_string().into()),
-        value: event::encode_cursors(&cursors),
+        value: event::encode_cursors(&cursors, &mut bytes::BytesMut::new()),
         id: event_id,
         kind: event::CURSORS_TYPE.into(),
         source: "test".into(),
         time: Timestamp(0),
         stamp: Stamp::Event { claim: 0, index: offset - 1 },
         trace: None,
+        decoded: parley_wire::decoded::Decoded::default(),
     };
     StoredRecord { at: place(Topic::Acks), offset, record }
 }

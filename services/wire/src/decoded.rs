@@ -1,0 +1,71 @@
+//! What a value of the log says, kept beside it where it was encoded: readers in the writer's own process needn't decode it again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parley_domain::Fact;
+
+use crate::event::{self, CursorsAdvanced, DecodeError};
+
+/// What a fact takes in memory beside its sealed content, roughly, in bytes; and cursors.
+const OVERHEAD_BYTES: usize = 384;
+
+/// What a value was encoded from, if that is known. It says nothing that the value doesn't, so any two are equal.
+#[derive(Debug, Clone, Default)]
+pub struct Decoded(Option<Said>);
+
+#[derive(Debug, Clone)]
+enum Said {
+    Fact(Arc<Fact>),
+    Cursors(Arc<CursorsAdvanced>),
+}
+
+impl PartialEq for Decoded {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Decoded {}
+
+impl From<Arc<Fact>> for Decoded {
+    fn from(fact: Arc<Fact>) -> Self {
+        Self(Some(Said::Fact(fact)))
+    }
+}
+
+impl From<Arc<CursorsAdvanced>> for Decoded {
+    fn from(cursors: Arc<CursorsAdvanced>) -> Self {
+        Self(Some(Said::Cursors(cursors)))
+    }
+}
+
+impl Decoded {
+    /// The fact; decoded from its value if need be.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn fact(&self, ce_type: &str, value: &Bytes) -> Result<Arc<Fact>, DecodeError> {
+        match &self.0 {
+            Some(Said::Fact(fact)) => Ok(fact.clone()),
+            Some(Said::Cursors(_)) | None => event::decode_fact(ce_type, value.clone()).map(Arc::new),
+        }
+    }
+
+    /// The cursors; decoded from their value if need be.
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn cursors(&self, value: &Bytes) -> Result<Arc<CursorsAdvanced>, DecodeError> {
+        match &self.0 {
+            Some(Said::Cursors(cursors)) => Ok(cursors.clone()),
+            Some(Said::Fact(_)) | None => event::decode_cursors(value.clone()).map(Arc::new),
+        }
+    }
+
+    /// What it takes in memory, roughly, in bytes. Beside a value of the same content, so that lists and texts count as much again.
+    #[must_use]
+    pub fn bytes(&self, value: &Bytes) -> usize {
+        if self.0.is_some() { OVERHEAD_BYTES + value.len() } else { 0 }
+    }
+}
