@@ -23,7 +23,8 @@ from server import BenchError, Server
 SCALE = 0.1
 WARM_S, COUNTED_S, MORE_S = 12, 10, 4
 #: Called once a send, and once an allocation.
-SEND, ALLOCATION = "parley_domain::decide::message::send", "mi_malloc_aligned"
+SEND = "parley_domain::decide::message::send"
+ALLOCATIONS = ("mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned")
 TOP = 40
 
 
@@ -95,7 +96,7 @@ def instructions(binary: Path, scenario: str) -> None:
     sends = profile.calls[SEND]
     if not sends:
         raise BenchError("nothing was sent while it was counted")
-    instructions_a_send, allocations = profile.own.total() / sends, profile.calls[ALLOCATION] / sends
+    instructions_a_send, allocations = profile.own.total() / sends, sum(profile.calls[of] for of in ALLOCATIONS) / sends
     print(f"{scenario}: {instructions_a_send:,.0f} instructions and {allocations:.1f} allocations a send")
     print(f"{'with calls':>12} {'by itself':>12} {'calls':>8}")
     for function, whole in profile.whole.most_common(TOP):

@@ -188,6 +188,10 @@ impl Delivery {
         let gathered = self.gathered.as_ref().filter(|gathered| gathered.channel.group == group);
         let channel = gathered.map(|gathered| gathered.channel.clone());
         let Some(channel) = channel.or_else(|| self.shared.hub.channel(group)) else { return };
+        if stored.at.topic == Topic::Acks {
+            // Whom it is told to got first what came first.
+            self.hand_over();
+        }
         let outcome = match stored.at.topic {
             Topic::Events => self.deliver(&channel, stored).await,
             Topic::Acks => stored
@@ -239,20 +243,20 @@ impl Delivery {
             }
         };
         match span {
-            None => self.gather(channel, fact, frame),
+            None => drop(self.gather(channel, fact, frame)),
             Some(span) => {
                 // Alone, so that its deliveries are counted.
                 self.hand_over();
-                self.gather(channel, fact, frame);
-                let count = i64::try_from(self.hand_over()).unwrap_or(i64::MAX);
-                span.end(vec![("parley.deliveries", count)], None);
+                let count = self.gather(channel, fact, frame) + self.hand_over();
+                span.end(vec![("parley.deliveries", i64::try_from(count).unwrap_or(i64::MAX))], None);
             }
         }
         Ok(())
     }
 
-    /// Puts an event to those of its group that came just before it; those of another group are handed over first.
-    fn gather(&mut self, channel: &Arc<Channel>, fact: Arc<Fact>, frame: Bytes) {
+    /// Puts an event to those of its group that came just before it; those of another group are handed over first. What isn't
+    /// a message is seldom, and waits for no others. To how many sockets its group's events were handed over with it, if they were.
+    fn gather(&mut self, channel: &Arc<Channel>, fact: Arc<Fact>, frame: Bytes) -> u64 {
         if self.gathered.as_ref().is_some_and(|gathered| !Arc::ptr_eq(&gathered.channel, channel)) {
             self.hand_over();
         }
@@ -260,11 +264,11 @@ impl Delivery {
             let events = std::mem::take(&mut self.spare);
             Gathered { channel: channel.clone(), events, bytes: 0 }
         });
+        let is_message = matches!(fact.event, Event::MessageSent(_));
         gathered.bytes += frame.len();
         gathered.events.push((fact, frame));
-        if gathered.events.len() == TOGETHER_MAX || gathered.bytes >= TOGETHER_BYTES {
-            self.hand_over();
-        }
+        let is_enough = gathered.events.len() == TOGETHER_MAX || gathered.bytes >= TOGETHER_BYTES;
+        if is_enough || !is_message { self.hand_over() } else { 0 }
     }
 
     /// Gives what was gathered to those who listen; to how many sockets.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::flusher::Lane;
 use crate::ws;
 
-/// Frames given to one system call.
+/// Frames given to one system call; several that were queued as one piece count as one, here and below.
 const FRAMES_PER_WRITE_MAX: usize = 64;
 /// How long a close frame may take on its way out.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -109,6 +109,12 @@ impl Outbox {
     pub(crate) fn offer(self: &Arc<Self>, frame: Bytes) -> bool {
         let limit = self.limit_bytes;
         self.push_if(frame, move |bytes, more| bytes == 0 || bytes + more <= limit)
+    }
+
+    /// Queues several frames as one piece, if all of them fit within the limit.
+    pub(crate) fn offer_together(self: &Arc<Self>, frames: Bytes) -> bool {
+        let limit = self.limit_bytes;
+        self.push_if(frames, move |bytes, more| bytes + more <= limit)
     }
 
     /// Queues a frame that nobody waits for, and that isn't told again: it may take as much again as the limit.

@@ -57,6 +57,19 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    pub(crate) fn new(user: UserId, outbox: Arc<Outbox>, expires_at: Expiry) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            user,
+            outbox,
+            replay: Mutex::default(),
+            subscribed: Mutex::default(),
+            sent_to: Mutex::default(),
+            resumed: Mutex::default(),
+            expires_at,
+        }
+    }
+
     pub(crate) fn add_subscribed(&self, group: GroupId) {
         self.subscribed.lock().insert(group);
     }
@@ -89,7 +102,7 @@ impl Session {
 }
 
 /// When a connection's token ends, once it has shown one; its clock is told of every change.
-type Expiry = Arc<watch::Sender<Option<Timestamp>>>;
+pub(crate) type Expiry = Arc<watch::Sender<Option<Timestamp>>>;
 
 /// What a connection's reader tells its clock.
 struct Pulse {
@@ -259,16 +272,8 @@ impl Connection<'_> {
     }
 
     fn enter(&self, identity: Identity) -> Arc<Session> {
-        let session = Arc::new(Session {
-            id: Uuid::now_v7(),
-            user: identity.user_id,
-            outbox: self.outbox.clone(),
-            replay: Mutex::new(Queue::default()),
-            subscribed: Mutex::new(HashSet::new()),
-            sent_to: Mutex::new(HashSet::new()),
-            resumed: Mutex::new(HashSet::new()),
-            expires_at: self.pulse.expires_at.clone(),
-        });
+        let (outbox, expires_at) = (self.outbox.clone(), self.pulse.expires_at.clone());
+        let session = Arc::new(Session::new(identity.user_id, outbox, expires_at));
         // From here on others find the session, but `welcome` comes first.
         self.outbox.hold();
         self.shared.hub.enter(&session, self.shared.options.limits.user_sockets);

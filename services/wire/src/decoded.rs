@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parley_domain::Fact;
+use parley_domain::{Event, Fact};
 
 use crate::event::{self, CursorsAdvanced, DecodeError};
 
-/// What a fact takes in memory beside its sealed content, roughly, in bytes; and cursors.
-const OVERHEAD_BYTES: usize = 384;
+/// What a fact or a list of cursors takes in memory by itself, and what each user in it does, roughly.
+const OVERHEAD_BYTES: usize = 512;
+const USER_BYTES: usize = 48;
+const CURSOR_BYTES: usize = 128;
 
 /// What a value was encoded from, if that is known. It says nothing that the value doesn't, so any two are equal.
 #[derive(Debug, Clone, Default)]
@@ -63,9 +65,27 @@ impl Decoded {
         }
     }
 
-    /// What it takes in memory, roughly, in bytes. Beside a value of the same content, so that lists and texts count as much again.
+    /// What it takes in memory beside its value, roughly, in bytes.
     #[must_use]
     pub fn bytes(&self, value: &Bytes) -> usize {
-        if self.0.is_some() { OVERHEAD_BYTES + value.len() } else { 0 }
+        match &self.0 {
+            None => 0,
+            Some(Said::Cursors(cursors)) => OVERHEAD_BYTES + cursors.advances.len() * CURSOR_BYTES,
+            Some(Said::Fact(fact)) => {
+                let users = match &fact.event {
+                    Event::GroupCreated { members: users, .. }
+                    | Event::MembersAdded { users, .. }
+                    | Event::MembersRemoved { users, .. } => users.len(),
+                    Event::RoleChanged { .. }
+                    | Event::OwnerTransferred { .. }
+                    | Event::GroupUpdated { .. }
+                    | Event::GroupDissolved { .. }
+                    | Event::MessageSent(_)
+                    | Event::MessageRolledBack { .. } => 0,
+                };
+                // Texts and what is sealed lie here once more.
+                OVERHEAD_BYTES + value.len() + users * USER_BYTES
+            }
+        }
     }
 }

@@ -96,11 +96,11 @@ pub(crate) enum Taken {
 }
 
 impl Subscription {
-    /// [`Self::take`] of several events, one after another; how many were taken.
+    /// [`Self::take`] of several events: all at once if they fit, else one after another. How many were taken.
     fn take_all(&mut self, events: &[TailFrame], together: Option<&Together>) -> (u64, Taken) {
         if let Some(together) = together
             && together.first == self.next
-            && self.session.outbox.offer(together.frames.clone())
+            && self.session.outbox.offer_together(together.frames.clone())
         {
             self.next = together.last + 1;
             return (events.len() as u64, Taken::On);
@@ -351,3 +351,6 @@ pub(crate) fn newest_of_each(newest_first: impl Iterator<Item = Crossed>) -> Vec
     }
     newest
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use parley_domain::{Event, Fact, GroupId, Position, Seq, Verdict, partition_of};
 use parley_eventlog::{ReadError, Topic, TopicPartition, admit};
 use parley_readstore::Checkpoint;
-use parley_wire::event;
 
 use crate::edge::Shared;
 
@@ -122,12 +121,12 @@ impl Section {
                 }
                 let bytes = stored.record.value.len();
                 // What can't be understood was logged by the projector, and is left out there too.
-                if let Ok(fact) = event::decode_fact(&stored.record.kind, stored.record.value) {
+                if let Ok(fact) = stored.record.fact() {
                     if let Event::MessageRolledBack { message_seq, .. } = fact.event {
                         self.rolled_back.insert((fact.group_id, message_seq));
                     }
                     self.bytes += bytes;
-                    self.facts.push_back((stored.offset, Arc::new(fact), bytes));
+                    self.facts.push_back((stored.offset, fact, bytes));
                 }
             }
         }

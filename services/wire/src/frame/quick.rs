@@ -31,8 +31,9 @@ impl Members<'_> {
     fn write(bytes: &mut Vec<u8>, members: impl FnOnce(&mut Members<'_>)) {
         let start = bytes.len();
         members(&mut Members(bytes));
-        if let Some(comma) = bytes.get_mut(start) {
-            *comma = b'{';
+        match bytes.get_mut(start) {
+            Some(comma) => *comma = b'{',
+            None => bytes.push(b'{'),
         }
         bytes.push(b'}');
     }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parley_domain::{Code, CursorWish, Rejection};
-use parley_eventlog::Assignment;
+use parley_domain::{Code, CursorWish, Rejection, Role};
+use parley_eventlog::{Assignment, Topic, TopicPartition};
 use parley_keys::EmbeddedKeyStore;
 use parley_keys::faults::Switched;
+use parley_wire::event;
 use parley_wire::service::{Reply, Request, Wish, call};
 use parley_writer::{AssignedWriter, Engines, Options};
 
@@ -52,6 +53,50 @@ async fn a_superseded_writer_answers_nothing_from_its_old_state() {
     assert_eq!(new.owned.watch().borrow().clone(), after, "the old one doesn't claim back what is newer");
     old.task.shut_down().await;
     new.task.shut_down().await;
+}
+
+/// What delivery and projector take without decoding it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_beside_a_record_is_what_its_bytes_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = engines(dir.path());
+    let writer = Writer::start("w", &engines, 1_000);
+    let terms = writer.assign_all(1).await;
+    let one = group(1);
+    let of = |wish| Request { group_id: one, actor: user("ann"), wish };
+    let wish = |user, read| CursorWish { user, delivered: 0, read, notified: false };
+    for request in [
+        create(one),
+        of(Wish::AddMembers(vec![user("zoë"), user("carl")])),
+        send(one, "ann", "Grüße \u{1F600} \"x\""),
+        of(Wish::AdvanceCursors(vec![wish(user("zoë"), 3), wish(user("carl"), 2)])),
+        of(Wish::SetRole(user("carl"), Role::Admin)),
+        of(Wish::Update { name: Some("n".into()), description: None }),
+        of(Wish::RemoveMember(user("carl"))),
+        of(Wish::TransferOwnership(user("zoë"))),
+    ] {
+        writer.ask(&terms, request).await.unwrap();
+    }
+    let (mut facts, mut cursors) = (0, 0);
+    for topic in [Topic::Events, Topic::Acks] {
+        let at = TopicPartition { topic, partition: place(one) };
+        let records = engines.log.read(at, 0, 100).await.unwrap().into_iter().map(|stored| stored.record);
+        for record in records.filter(|record| record.kind != event::CLAIM_TYPE) {
+            if topic == Topic::Events {
+                let (kept, again) = (record.fact().unwrap(), record.fact().unwrap());
+                assert!(Arc::ptr_eq(&kept, &again), "it isn't decoded");
+                assert_eq!(*kept, event::decode_fact(&record.kind, record.value).unwrap());
+                facts += 1;
+            } else {
+                let (kept, again) = (record.cursors().unwrap(), record.cursors().unwrap());
+                assert!(Arc::ptr_eq(&kept, &again), "it isn't decoded");
+                assert_eq!(*kept, event::decode_cursors(record.value).unwrap());
+                cursors += 1;
+            }
+        }
+    }
+    assert_eq!((facts, cursors), (7, 1));
+    writer.task.shut_down().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
