@@ -225,11 +225,7 @@ pub fn decode_fact(ce_type: &str, value: Bytes) -> Result<Fact, DecodeError> {
     decode_tagged(tag, value)
 }
 
-/// Decodes a fact of the type of a [`tag`].
-///
-/// # Errors
-/// [`DecodeError`].
-pub fn decode_tagged(tag: u8, value: Bytes) -> Result<Fact, DecodeError> {
+fn decode_tagged(tag: u8, value: Bytes) -> Result<Fact, DecodeError> {
     let (header, event) = match tag {
         0 => decode_created(proto::GroupCreated::decode(value)?)?,
         1 => {
