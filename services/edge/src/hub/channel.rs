@@ -38,6 +38,7 @@ struct State {
     /// The last event that delivery brought; `None`: none since the channel was made.
     head: Option<Seq>,
     tail: VecDeque<TailFrame>,
+    /// The newest messages, in rising order of `seq`.
     recent: VecDeque<Crossed>,
     subscriptions: IndexMap<Uuid, Subscription>,
     /// Sessions that sent something without being subscribed, and are to be told who has it.
@@ -286,10 +287,12 @@ impl Channel {
     /// remembered; and whether there can be none further back.
     pub(crate) fn crossed(&self, before: Seq, after: Seq) -> (Vec<Crossed>, bool) {
         let state = self.state.lock();
-        let is_all = state.recent.front().is_some_and(|oldest| oldest.seq <= before + 1);
-        let covered =
-            state.recent.iter().rev().filter(|message| message.seq > before && message.seq <= after);
-        (newest_of_each(covered.cloned()), is_all)
+        let recent = &state.recent;
+        let is_all = recent.front().is_some_and(|oldest| oldest.seq <= before + 1);
+        // They lie in their order, and a cursor mostly moves over a few of many.
+        let first = recent.partition_point(|message| message.seq <= before);
+        let end = recent.partition_point(|message| message.seq <= after);
+        (newest_of_each(recent.range(first..end.max(first)).rev().cloned()), is_all)
     }
 
     /// Tells those who are subscribed that somebody types.
@@ -314,6 +317,9 @@ impl State {
 
     fn remember_message(&mut self, fact: &Fact) {
         if let Event::MessageSent(message) = &fact.event {
+            if self.recent.back().is_some_and(|newest| newest.seq >= fact.seq) {
+                self.recent.clear();
+            }
             if self.recent.len() == RECENT_MESSAGES_MAX {
                 self.recent.pop_front();
             }

@@ -28,6 +28,7 @@ mod staged;
 mod timeline;
 mod versions;
 mod walk;
+mod writing;
 
 pub use model::EmbeddedModel;
 pub use versions::EmbeddedReadStore;

@@ -142,3 +142,34 @@ async fn what_was_rolled_back_in_the_same_lot_isnt_replayed_from_memory() {
     let bob = Subscriber::of(&channel, "bob", 1_000, 1, false).await;
     assert!(matches!(channel.catch_up(&bob.session, bob.id), Step::Read(1)), "its content is withheld");
 }
+
+#[tokio::test]
+async fn an_acknowledgement_covers_what_lies_between() {
+    let channel = Channel::new(GROUP);
+    let seqs = |(messages, is_all): (Vec<Crossed>, bool)| {
+        (messages.iter().map(|message| message.seq).collect::<Vec<_>>(), is_all)
+    };
+    assert_eq!(seqs(channel.crossed(0, 9)), (vec![], false), "it remembers nothing");
+    let renamed = Event::GroupUpdated { actor: user("ann"), name: "n".into(), description: String::new() };
+    channel.deliver(&[message(4), message(5), fact(6, renamed), message(7)]);
+    // All of them are by the same sender, who is told of the newest.
+    for (before, after, newest, is_all) in [
+        (3, 9, Some(7), true),
+        (3, 7, Some(7), true),
+        (3, 6, Some(5), true),
+        (5, 6, None, true),
+        (2, 4, Some(4), false),
+        (2, 3, None, false),
+        (7, 9, None, true),
+        (9, 3, None, true),
+    ] {
+        assert_eq!(
+            seqs(channel.crossed(before, after)),
+            (newest.into_iter().collect(), is_all),
+            "{before} to {after}"
+        );
+    }
+    // Delivery began again further back: an edge that followed the partition anew.
+    channel.deliver(&[message(5), fact(6, Event::GroupDissolved { actor: user("ann") })]);
+    assert_eq!(seqs(channel.crossed(4, 9)), (vec![5], true));
+}

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parley_domain::{Epoch, GroupId, MediaId, ProfileChanged, ReceiptCounts, Seq, UserId};
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 
 use super::engine::{Closed, Engine, View};
-use super::run::Unsorted;
-use super::{Options, apply, canonical};
+use super::writing::Writing;
+use super::{Options, canonical};
 use crate::{
     Checkpoint, CheckpointKey, Directory, Error, EventRow, GroupRow, MembershipRow, MessageKey, Page, Rows,
     StatusRow, Timeline, UserGroupRow, Write,
@@ -19,6 +19,10 @@ use crate::{
 /// Lists up to this long are read where they are asked for; longer ones would hold up other tasks of the thread.
 const INLINE_MAX: usize = 32;
 
+/// Longer lists that are read at once; whoever wants another one waits. Reading takes a processor, so more of them at once would only
+/// take more threads, each with a stack and a heap: as many as clients connect at the same time.
+const LONG_READS_MAX: usize = 16;
+
 /// How far the projectors have come in each partition.
 pub(super) type Checkpoints = BTreeMap<CheckpointKey, Checkpoint>;
 
@@ -26,17 +30,8 @@ pub(super) type Checkpoints = BTreeMap<CheckpointKey, Checkpoint>;
 pub struct EmbeddedModel {
     version: u64,
     engine: Arc<Engine>,
-    /// Held while a batch is written, also when whoever asked for it is gone: so a late batch never overtakes.
-    writing: Arc<Mutex<Writing>>,
-}
-
-/// What one batch leaves to the next.
-#[derive(Default)]
-struct Writing {
-    /// All checkpoints, once they were read: those of many partitions are written as one row.
-    checkpoints: Option<Checkpoints>,
-    /// Memory for rows.
-    rows: Unsorted,
+    writing: Writing,
+    long_reads: Semaphore,
 }
 
 impl std::fmt::Debug for EmbeddedModel {
@@ -47,15 +42,17 @@ impl std::fmt::Debug for EmbeddedModel {
 
 impl EmbeddedModel {
     pub(super) fn create(dir: &Path, version: u64, epoch: Epoch, options: &Options) -> Result<Self, Error> {
-        Ok(Self::new(version, Engine::create(dir, epoch, options)?))
+        Self::new(version, Engine::create(dir, epoch, options)?)
     }
 
     pub(super) fn open(dir: &Path, version: u64, epoch: Epoch, options: &Options) -> Result<Self, Error> {
-        Ok(Self::new(version, Engine::open(dir, epoch, options)?))
+        Self::new(version, Engine::open(dir, epoch, options)?)
     }
 
-    fn new(version: u64, engine: Engine) -> Self {
-        Self { version, engine: Arc::new(engine), writing: Arc::default() }
+    fn new(version: u64, engine: Engine) -> Result<Self, Error> {
+        let engine = Arc::new(engine);
+        let writing = Writing::begin(&engine)?;
+        Ok(Self { version, engine, writing, long_reads: Semaphore::new(LONG_READS_MAX) })
     }
 
     /// The number of this version.
@@ -89,6 +86,8 @@ impl EmbeddedModel {
         &self,
         ask: impl FnOnce(&View) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        // It is never closed. Whoever stops waiting for the answer gives the place back before the thread does, which is harmless.
+        let _place = self.long_reads.acquire().await.map_err(|error| Error::Engine(Box::new(error)))?;
         let engine = Arc::clone(&self.engine);
         blocking(move || ask(&engine.view())).await
     }
@@ -209,23 +208,7 @@ impl Rows for EmbeddedModel {
         writes: Vec<Write>,
         checkpoints: Vec<(CheckpointKey, Checkpoint)>,
     ) -> Result<(), Error> {
-        let mut writing = Arc::clone(&self.writing).lock_owned().await;
-        let engine = Arc::clone(&self.engine);
-        blocking(move || {
-            // Gone until the batch is written, so that what isn't is read again.
-            let Writing { checkpoints: known, rows } = &mut *writing;
-            let mut all = match known.take() {
-                Some(all) => all,
-                None => engine.view().checkpoints()?.into_iter().collect(),
-            };
-            all.extend(checkpoints.iter().copied());
-            // What a batch left that couldn't be made rows of.
-            rows.clear();
-            engine.write(apply::sorted(rows, &writes, &checkpoints, &all)?)?;
-            *known = Some(all);
-            Ok(())
-        })
-        .await
+        self.writing.apply(writes, checkpoints).await
     }
 
     async fn checkpoints(&self) -> Result<Vec<(CheckpointKey, Checkpoint)>, Error> {
