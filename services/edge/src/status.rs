@@ -158,7 +158,7 @@ fn send(
         delivered_seq: by.map(|advance| advance.after().delivered),
         read_seq: by.map(|advance| advance.after().read),
     };
-    let frame = ws::text(names::GROUP_MESSAGE_STATUS, None, &body);
+    let frame = ws::quick_text(names::GROUP_MESSAGE_STATUS, None, &body);
     for session in shared.hub.sessions_of(&message.sender) {
         session.outbox.offer(frame.clone());
     }

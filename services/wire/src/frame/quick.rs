@@ -5,7 +5,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::outgoing::{Accepted, Acknowledged, MediaBody, MessageBody, PositionBody};
+use super::outgoing::{Accepted, Acknowledged, MediaBody, MessageBody, MessageStatus, PositionBody};
 
 /// A body that writes itself.
 pub trait Quick: Serialize {
@@ -128,6 +128,26 @@ impl Quick for Acknowledged {
         to.id(key!("group_id"), self.group_id);
         to.number(key!("delivered_seq"), self.delivered_seq);
         to.number(key!("read_seq"), self.read_seq);
+    }
+}
+
+impl Quick for MessageStatus<'_> {
+    fn members(&self, to: &mut Members<'_>) {
+        to.id(key!("group_id"), self.group_id);
+        to.number(key!("seq"), self.seq);
+        to.id(key!("message_id"), self.message_id);
+        to.number(key!("delivered_count"), self.delivered_count.into());
+        to.number(key!("read_count"), self.read_count.into());
+        to.number(key!("member_count"), self.member_count.into());
+        if let Some(user) = self.user_id {
+            to.text(key!("user_id"), user);
+        }
+        if let Some(seq) = self.delivered_seq {
+            to.number(key!("delivered_seq"), seq);
+        }
+        if let Some(seq) = self.read_seq {
+            to.number(key!("read_seq"), seq);
+        }
     }
 }
 

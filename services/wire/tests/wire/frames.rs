@@ -3,8 +3,8 @@
 use parley_domain::{Position, Timestamp, Withheld};
 use parley_wire::event::Content;
 use parley_wire::frame::{
-    Accepted, Acknowledged, ClientEvent, Incoming, MessageBody, Quick, encode_behind, encode_quickly_behind,
-    incoming_schemas, names, parse,
+    Accepted, Acknowledged, ClientEvent, Incoming, MessageBody, MessageStatus, Quick, encode_behind,
+    encode_quickly_behind, incoming_schemas, names, parse,
 };
 use parley_wire::time;
 use proptest::prelude::*;
@@ -184,7 +184,7 @@ proptest! {
     fn quick_frames_are_what_the_serializer_makes(
         fact in values::fact(),
         text in prop::option::of("[\\PC\u{0}-\u{1f}\"\\\\]{0,60}"),
-        why in 0..4,
+        why in 0..4_u32,
         id in prop::option::of(".{0,9}"),
         numbers in any::<(u32, u64, i64, bool)>(),
     ) {
@@ -213,6 +213,19 @@ proptest! {
         prop_assert_eq!(quick, plain);
         let body = Acknowledged { group_id: fact.group_id.0, delivered_seq: offset, read_seq: fact.seq };
         let (quick, plain) = both_ways(id.as_deref(), &body);
+        prop_assert_eq!(quick, plain);
+        let status = MessageStatus {
+            group_id: fact.group_id.0,
+            seq: offset,
+            message_id: fact.event_id.0,
+            delivered_count: partition,
+            read_count: why,
+            member_count: u32::MAX,
+            user_id: text.as_deref(),
+            delivered_seq: flag.then_some(offset),
+            read_seq: (why > 1).then_some(fact.seq),
+        };
+        let (quick, plain) = both_ways(id.as_deref(), &status);
         prop_assert_eq!(quick, plain);
     }
 
