@@ -317,6 +317,7 @@ impl State {
 
     fn remember_message(&mut self, fact: &Fact) {
         if let Event::MessageSent(message) = &fact.event {
+            // Delivery began again further back: what comes is what there was.
             if self.recent.back().is_some_and(|newest| newest.seq >= fact.seq) {
                 self.recent.clear();
             }

@@ -31,7 +31,7 @@ pub struct EmbeddedModel {
     version: u64,
     engine: Arc<Engine>,
     writing: Writing,
-    long_reads: Semaphore,
+    long_reads: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for EmbeddedModel {
@@ -50,9 +50,8 @@ impl EmbeddedModel {
     }
 
     fn new(version: u64, engine: Engine) -> Result<Self, Error> {
-        let engine = Arc::new(engine);
-        let writing = Writing::begin(&engine)?;
-        Ok(Self { version, engine, writing, long_reads: Semaphore::new(LONG_READS_MAX) })
+        let long_reads = Arc::new(Semaphore::new(LONG_READS_MAX));
+        Ok(Self { version, engine: Arc::new(engine), writing: Writing::begin()?, long_reads })
     }
 
     /// The number of this version.
@@ -86,10 +85,15 @@ impl EmbeddedModel {
         &self,
         ask: impl FnOnce(&View) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        // It is never closed. Whoever stops waiting for the answer gives the place back before the thread does, which is harmless.
-        let _place = self.long_reads.acquire().await.map_err(|error| Error::Engine(Box::new(error)))?;
+        // It is never closed. The place goes with the read, which goes on when nobody waits for it any more.
+        let place = Arc::clone(&self.long_reads).acquire_owned().await;
+        let place = place.map_err(|error| Error::Engine(Box::new(error)))?;
         let engine = Arc::clone(&self.engine);
-        blocking(move || ask(&engine.view())).await
+        blocking(move || {
+            let _place = place;
+            ask(&engine.view())
+        })
+        .await
     }
 }
 
@@ -208,7 +212,7 @@ impl Rows for EmbeddedModel {
         writes: Vec<Write>,
         checkpoints: Vec<(CheckpointKey, Checkpoint)>,
     ) -> Result<(), Error> {
-        self.writing.apply(writes, checkpoints).await
+        self.writing.apply(Arc::clone(&self.engine), writes, checkpoints).await
     }
 
     async fn checkpoints(&self) -> Result<Vec<(CheckpointKey, Checkpoint)>, Error> {

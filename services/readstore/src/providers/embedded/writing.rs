@@ -10,7 +10,7 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 use super::apply;
-use super::engine::{Engine, View};
+use super::engine::Engine;
 use super::files::io_error;
 use super::model::Checkpoints;
 use super::run::Unsorted;
@@ -20,6 +20,8 @@ use crate::{Checkpoint, CheckpointKey, Error, Write};
 const WAITING_BATCHES_MAX: usize = 4;
 
 struct Batch {
+    /// With the batch and not with the thread, so that the database is closed as soon as nobody else holds it.
+    engine: Arc<Engine>,
     writes: Vec<Write>,
     checkpoints: Vec<(CheckpointKey, Checkpoint)>,
     reply: oneshot::Sender<Result<(), Error>>,
@@ -30,29 +32,29 @@ struct Batch {
 pub(super) struct Writing(mpsc::Sender<Batch>);
 
 impl Writing {
-    pub(super) fn begin(engine: &Arc<Engine>) -> Result<Self, Error> {
+    pub(super) fn begin() -> Result<Self, Error> {
         let (batches, waiting) = mpsc::channel(WAITING_BATCHES_MAX);
-        let writer = Writer { engine: Arc::clone(engine), checkpoints: None, rows: Unsorted::default() };
-        let run = move || writer.run(waiting);
+        let run = move || Writer::default().run(waiting);
         thread::Builder::new().name("parley-project".to_owned()).spawn(run).map_err(io_error)?;
         Ok(Self(batches))
     }
 
     pub(super) async fn apply(
         &self,
+        engine: Arc<Engine>,
         writes: Vec<Write>,
         checkpoints: Vec<(CheckpointKey, Checkpoint)>,
     ) -> Result<(), Error> {
         let (reply, written) = oneshot::channel();
         let gone = || Error::Engine("the thread that writes rows is gone".into());
-        self.0.send(Batch { writes, checkpoints, reply }).await.map_err(|_| gone())?;
+        self.0.send(Batch { engine, writes, checkpoints, reply }).await.map_err(|_| gone())?;
         written.await.unwrap_or_else(|_| Err(gone()))
     }
 }
 
 /// The state of the thread, which one batch leaves to the next.
+#[derive(Default)]
 struct Writer {
-    engine: Arc<Engine>,
     /// All checkpoints, once they were read: those of many partitions are written as one row.
     checkpoints: Option<Checkpoints>,
     /// Memory for rows.
@@ -61,26 +63,33 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
-        while let Some(Batch { writes, checkpoints, reply }) = batches.blocking_recv() {
+        while let Some(Batch { engine, writes, checkpoints, reply }) = batches.blocking_recv() {
             // A bug of the engine's is an error of this batch alone: what it left is read again by the next one.
-            let write = AssertUnwindSafe(|| self.write(&writes, &checkpoints));
+            let write = AssertUnwindSafe(|| self.write(&engine, &writes, &checkpoints));
             let written = std::panic::catch_unwind(write)
                 .unwrap_or_else(|_| Err(Error::Engine("writing rows panicked".into())));
+            // Before the answer: whoever has it may open the database anew.
+            drop(engine);
             // That nobody listens any more is fine.
             drop(reply.send(written));
         }
     }
 
-    fn write(&mut self, writes: &[Write], checkpoints: &[(CheckpointKey, Checkpoint)]) -> Result<(), Error> {
+    fn write(
+        &mut self,
+        engine: &Engine,
+        writes: &[Write],
+        checkpoints: &[(CheckpointKey, Checkpoint)],
+    ) -> Result<(), Error> {
         // Gone until the batch is written, so that what isn't is read again.
         let mut all = match self.checkpoints.take() {
             Some(all) => all,
-            None => View::checkpoints(&self.engine.view())?.into_iter().collect(),
+            None => engine.view().checkpoints()?.into_iter().collect(),
         };
         all.extend(checkpoints.iter().copied());
         // What a batch left that couldn't be made rows of.
         self.rows.clear();
-        self.engine.write(apply::sorted(&mut self.rows, writes, checkpoints, &all)?)?;
+        engine.write(apply::sorted(&mut self.rows, writes, checkpoints, &all)?)?;
         self.checkpoints = Some(all);
         Ok(())
     }
