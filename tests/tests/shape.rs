@@ -125,10 +125,13 @@ fn the_domain_is_pure() {
     let domain = packages.iter().find(|package| name(package) == "parley-domain").unwrap();
     assert_eq!(
         dependencies(domain, false),
-        BTreeSet::from(["bytes", "thiserror", "uuid"]),
+        BTreeSet::from(["bytes", "hashbrown", "thiserror", "uuid"]),
         "no runtime, no formats, no clock; bytes are shared and never copied"
     );
-    assert_eq!(dependencies(domain, true), BTreeSet::from(["bytes", "thiserror", "uuid", "proptest"]));
+    assert_eq!(
+        dependencies(domain, true),
+        BTreeSet::from(["bytes", "hashbrown", "thiserror", "uuid", "proptest"])
+    );
     let effects = [
         "async ",
         ".await",

@@ -1,5 +1,7 @@
 //! Acknowledgements: cumulative cursors that only grow.
 
+use hashbrown::HashMap;
+
 use crate::event::CursorAdvance;
 use crate::group::Group;
 use crate::ids::{Seq, UserId};
@@ -48,12 +50,16 @@ pub fn advance_cursors(
     head: Seq,
     at: Timestamp,
 ) -> CursorOutcome {
-    let mut outcome = CursorOutcome::default();
+    let mut outcome = CursorOutcome { advances: Vec::new(), answers: Vec::with_capacity(wishes.len()) };
+    let mut before = Before::of(wishes.len());
     for wish in wishes {
-        let answer = match decide_one(group, wish, head, at, &outcome.advances) {
-            Ok((cursors, advance)) => {
+        let answer = match decide_one(group, wish, head, at, before.get(&wish.user)) {
+            Ok((standing, advance)) => {
+                if advance.is_some() {
+                    before.set(&wish.user, standing);
+                }
                 outcome.advances.extend(advance);
-                Ok(cursors)
+                Ok(standing.cursors)
             }
             Err(rejection) => Err(rejection),
         };
@@ -62,13 +68,52 @@ pub fn advance_cursors(
     outcome
 }
 
+/// Where a member stands.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    cursors: Cursors,
+    /// Whether the notification of the present stay is acknowledged.
+    notified: bool,
+}
+
+/// Where those stand whom earlier wishes of the same call moved. Mostly they are few; in a large group each wish would be compared
+/// with a thousand others.
+enum Before<'a> {
+    Few(Vec<(&'a UserId, Standing)>),
+    Many(HashMap<&'a UserId, Standing>),
+}
+
+impl<'a> Before<'a> {
+    fn of(wishes: usize) -> Self {
+        /// Below it, looking through them costs less than a table.
+        const FEW: usize = 16;
+        if wishes <= FEW { Self::Few(Vec::new()) } else { Self::Many(HashMap::with_capacity(wishes)) }
+    }
+
+    fn get(&self, user: &UserId) -> Option<Standing> {
+        match self {
+            Self::Few(few) => {
+                few.iter().rev().find(|(known, _)| *known == user).map(|(_, standing)| *standing)
+            }
+            Self::Many(many) => many.get(user).copied(),
+        }
+    }
+
+    fn set(&mut self, user: &'a UserId, standing: Standing) {
+        match self {
+            Self::Few(few) => few.push((user, standing)),
+            Self::Many(many) => drop(many.insert(user, standing)),
+        }
+    }
+}
+
 fn decide_one(
     group: Option<&Group>,
     wish: &CursorWish,
     head: Seq,
     at: Timestamp,
-    before: &[CursorAdvance],
-) -> Result<(Cursors, Option<CursorAdvance>), Rejection> {
+    before: Option<Standing>,
+) -> Result<(Standing, Option<CursorAdvance>), Rejection> {
     let group = group.ok_or_else(Rejection::group_not_found)?;
     let membership = group.members.get(&wish.user).ok_or_else(Rejection::not_a_member)?;
     let stay = &membership.stay;
@@ -79,13 +124,9 @@ fn decide_one(
             None => Rejection::bad_request(format!("nothing beyond seq {last} can be acknowledged yet")),
         });
     }
-    let mut now = Cursors { delivered: stay.delivered, read: stay.read };
-    let mut notified = membership.notified;
-    for advance in before.iter().filter(|advance| advance.user == wish.user) {
-        now.delivered = now.delivered.max(advance.delivered);
-        now.read = now.read.max(advance.read);
-        notified |= advance.notified.is_some();
-    }
+    let stored = Cursors { delivered: stay.delivered, read: stay.read };
+    let Standing { cursors: now, notified } =
+        before.unwrap_or(Standing { cursors: stored, notified: membership.notified });
     let read = now.read.max(wish.read);
     let after = Cursors { read, delivered: now.delivered.max(wish.delivered).max(read) };
     let notify = (wish.notified && !notified).then_some(stay.joined);
@@ -98,5 +139,5 @@ fn decide_one(
         at,
         notified: notify,
     });
-    Ok((after, advance))
+    Ok((Standing { cursors: after, notified: notified || notify.is_some() }, advance))
 }

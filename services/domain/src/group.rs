@@ -1,6 +1,8 @@
 //! A group, folded from its events: what the owner of a partition decides by.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+
+use hashbrown::HashMap;
 
 use crate::event::{CursorAdvance, Event, Fact};
 use crate::ids::{GroupId, Seq, UserId};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use indexmap::IndexMap;
 use parley_domain::{
     Code, CursorAdvance, Event, GroupId, MessageId, ReceiptCounts, Rejection, RollbackReason, Seq, UserId,
@@ -17,6 +17,9 @@ use tokio::time::Instant;
 use crate::edge::Shared;
 use crate::hub::{Crossed, newest_of_each};
 use crate::ws;
+
+/// Where members of a group have come, in the order in which they moved.
+type Advances = IndexMap<UserId, CursorAdvance, DefaultHashBuilder>;
 
 /// Events of acknowledgements that may wait to be counted. Beyond that statuses are dropped: they are live only.
 const WAITING_MAX: usize = 8_192;
@@ -41,7 +44,7 @@ pub(crate) struct Count {
     queue: mpsc::Receiver<Arc<CursorsAdvanced>>,
     /// Large groups, and when their senders may be told again.
     not_before: HashMap<GroupId, Instant>,
-    pending: HashMap<GroupId, IndexMap<UserId, CursorAdvance>>,
+    pending: HashMap<GroupId, Advances>,
 }
 
 impl Statuses {
@@ -104,7 +107,7 @@ impl Count {
 }
 
 /// Tells the senders of a group; whether the group is large. `None` if there was nobody to tell.
-async fn tell(shared: &Shared, group: GroupId, advances: &IndexMap<UserId, CursorAdvance>) -> Option<bool> {
+async fn tell(shared: &Shared, group: GroupId, advances: &Advances) -> Option<bool> {
     let mut by_message: HashMap<(Seq, UserId), (MessageId, Vec<&CursorAdvance>)> = HashMap::new();
     let mut further_back = FurtherBack::of(advances);
     for advance in advances.values() {
@@ -192,7 +195,7 @@ struct FurtherBack {
 }
 
 impl FurtherBack {
-    fn of(advances: &IndexMap<UserId, CursorAdvance>) -> Self {
+    fn of(advances: &Advances) -> Self {
         let after = advances.values().map(CursorAdvance::before).min().unwrap_or(0);
         Self { after, read: HashMap::new() }
     }

@@ -5,6 +5,7 @@ mod incoming;
 mod json;
 mod outgoing;
 mod quick;
+mod scan;
 
 pub use group_event::{GroupEventBody, KindBody, rollback_name};
 pub use incoming::schemas as incoming_schemas;

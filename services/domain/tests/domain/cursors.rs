@@ -154,3 +154,26 @@ fn receipts_count_members_at_the_time_of_the_message() {
         assert_eq!((counts.delivered, counts.read, counts.members), expected, "{seq} {sender}");
     }
 }
+
+/// As many as a large group brings at once, some of them of the same members, say what they would say one after the other.
+#[test]
+fn many_at_once_are_decided_as_one_by_one() {
+    let group = chat();
+    let names = ["dan", "eve", "nobody"];
+    let wishes: Vec<CursorWish> = (0..40)
+        .map(|n| match n % 7 {
+            0 => notified(names[n % 3]),
+            _ => wish(names[n % 3], (n as Seq * 5) % 11, (n as Seq * 3) % 9),
+        })
+        .collect();
+    for count in [1, 2, 16, 17, 40] {
+        let mut one_by_one = (group.clone(), CursorOutcome::default());
+        for wish in &wishes[..count] {
+            let outcome = decided(Some(&one_by_one.0), std::slice::from_ref(wish), 9);
+            outcome.advances.iter().for_each(|advance| one_by_one.0.apply_cursor(advance));
+            one_by_one.1.advances.extend(outcome.advances);
+            one_by_one.1.answers.extend(outcome.answers);
+        }
+        assert_eq!(decided(Some(&group), &wishes[..count], 9), one_by_one.1, "{count}");
+    }
+}

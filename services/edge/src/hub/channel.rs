@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hashbrown::DefaultHashBuilder;
 use hashbrown::HashSet;
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -40,7 +41,7 @@ struct State {
     tail: VecDeque<TailFrame>,
     /// The newest messages, in rising order of `seq`.
     recent: VecDeque<Crossed>,
-    subscriptions: IndexMap<Uuid, Subscription>,
+    subscriptions: IndexMap<Uuid, Subscription, DefaultHashBuilder>,
     /// Sessions that sent something without being subscribed, and are to be told who has it.
     senders: HashSet<Uuid>,
 }

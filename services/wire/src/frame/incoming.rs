@@ -1,5 +1,7 @@
 //! What clients send.
 
+mod frequent;
+
 use parley_domain::{GroupId, MessageId, MessageKind, Rejection, Seq};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -237,15 +239,6 @@ struct Envelope<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// A request of a known kind.
-#[derive(Deserialize)]
-struct Request<'a, T> {
-    #[serde(borrow)]
-    event: Text<'a>,
-    id: Option<String>,
-    data: Object<T>,
-}
-
 /// Reads a text frame.
 ///
 /// # Errors
@@ -255,36 +248,10 @@ pub fn parse(text: &str) -> Result<Incoming, Malformed> {
     if !is_object(text) {
         return Err(Malformed);
     }
-    match frequent(text) {
+    match frequent::read(text) {
         Some(incoming) => Ok(incoming),
         None => any(text),
     }
-}
-
-/// What most frames are, if nothing about it is wrong: read in one go. Says the same as [`any`].
-fn frequent(text: &str) -> Option<Incoming> {
-    // Most name their event first; which one it is, the reading shows.
-    let event = text.strip_prefix("{\"event\":")?.trim_start().strip_prefix('"')?;
-    if event.starts_with(names::SEND_GROUP_MESSAGE) {
-        request(text, names::SEND_GROUP_MESSAGE, |send| Some(ClientEvent::Send(send)))
-    } else if event.starts_with(names::ACKNOWLEDGE_GROUP_MESSAGE) {
-        let asked = |data| acknowledge(data).ok().map(ClientEvent::AcknowledgeMessage);
-        request(text, names::ACKNOWLEDGE_GROUP_MESSAGE, asked)
-    } else {
-        None
-    }
-}
-
-fn request<'a, T: Deserialize<'a>>(
-    text: &'a str,
-    name: &str,
-    asked: impl FnOnce(T) -> Option<ClientEvent>,
-) -> Option<Incoming> {
-    let Request { event: Text(event), id, data: Object(data) } = serde_json::from_str(text).ok()?;
-    if event != name || id.as_ref().is_some_and(|id| id.len() > ID_BYTES_MAX) {
-        return None;
-    }
-    Some(Incoming { id, event: Ok(asked(data)?) })
 }
 
 fn any(text: &str) -> Result<Incoming, Malformed> {

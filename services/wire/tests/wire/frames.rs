@@ -115,10 +115,23 @@ fn json_value() -> impl Strategy<Value = String> {
         "\"a\\u0041\\n\"",
         "{\"a\":[1,{}]}",
         "\"\\ud800\"",
+        "\"\\u00e9\\\\\\\"\"",
+        "\"a\tb\"",
+        "\"\\x\"",
+        "0",
+        "-0",
+        "007",
+        "18446744073709551615",
+        "18446744073709551616",
+        "7.0",
+        "7E0",
         "tru",
     ];
     let texts = [
         "\"0190b6f0-5a3c-7def-8123-456789abcdef\"",
+        "\"0190B6F05A3C7DEF8123456789ABCDEF\"",
+        "\"urn:uuid:0190b6f0-5a3c-7def-8123-456789abcdef\"",
+        "\"te\\u0078t\"",
         "\"text\"",
         "\"image\"",
         "\"read\"",
@@ -142,6 +155,8 @@ fn json_members(known: &'static [(&'static str, &'static str)]) -> impl Strategy
             1 => json_value().prop_map(move |value| format!("\"{name}\":{value}")),
             1 => Just(String::new()),
             1 => Just(format!("\"{name}\": {good} ,\"{name}\":{good}")),
+            2 => Just(format!(" \"{name}\"\t:\r\n{good} ")),
+            1 => Just(format!("\"\\u{:04x}{}\":{good}", u32::from(name.as_bytes()[0]), &name[1..])),
         ]
     };
     known.iter().map(member).collect::<Vec<_>>().prop_map(|members| {
@@ -160,12 +175,18 @@ fn frequent_frame() -> impl Strategy<Value = String> {
     ]);
     let acknowledge = json_members(&[
         ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        ("message_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
         ("seq", "7"),
         ("status", "\"delivered\""),
     ]);
+    let by_seq = json_members(&[
+        ("seq", "18446744073709551615"),
+        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+    ]);
     let data = prop_oneof![
         4 => (Just("send_group_message"), send),
-        4 => (Just("acknowledge_group_message"), acknowledge),
+        2 => (Just("acknowledge_group_message"), acknowledge),
+        3 => (Just("acknowledge_group_message"), by_seq),
         1 => (Just("send_group_messages"), json_value()),
         1 => (Just("acknowledge_group_message"), json_value()),
         1 => (Just("send_group_message"), Just("[\"0190b6f0-5a3c-7def-8123-456789abcdef\",\"c\",\"text\",\"t\",null]".to_owned())),
