@@ -122,6 +122,11 @@ impl Server {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
+    /// SIGTERM, without waiting for what comes of it.
+    pub fn ask_to_stop(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub async fn kill(&mut self) {
         self.signal(rustix::process::Signal::KILL);
@@ -130,7 +135,7 @@ impl Server {
 
     /// `SIGTERM`; the exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
-        self.signal(rustix::process::Signal::TERM);
+        self.ask_to_stop();
         let exit = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
         exit.expect("it must end within 10 s of SIGTERM").unwrap().code()
     }

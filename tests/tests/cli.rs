@@ -293,6 +293,11 @@ async fn damage_and_missing_directories_are_told_with_exit_code_1() {
         assert_eq!(code, 1, "{args:?}: {err}");
         assert!(err.contains("damaged"), "{args:?}: {err}");
     }
+    // A program is told as well.
+    let (code, out, _) = server.run(&["log", "verify", "--json"]).await;
+    let told: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &told["ok"]), (1, &json!(false)), "{out}");
+    assert!(told["error"].as_str().unwrap().contains("damaged"), "{out}");
     let nowhere = server.data.join("nowhere");
     for args in [&["log", "verify"][..], &["log", "cat"], &["rebuild"]] {
         let all = [args, &["--data", nowhere.to_str().unwrap()]].concat();
@@ -300,6 +305,50 @@ async fn damage_and_missing_directories_are_told_with_exit_code_1() {
         assert!(code != 0 && err.contains("nowhere"), "{args:?}: {err}");
         assert!(!nowhere.exists(), "{args:?} makes no directory");
     }
+    let transcript = server.data.join("transcript.jsonl");
+    std::fs::write(&transcript, "").unwrap();
+    let import =
+        ["import", "--url", &server.url, "--data", nowhere.to_str().unwrap(), transcript.to_str().unwrap()];
+    let (code, _, err) = run(&import, &[]).await;
+    assert!(code == 1 && err.contains("nowhere") && !nowhere.exists(), "{code} {err}");
+}
+
+/// Opening makes damaged read models anew. Whoever asked whether they are right is told that they weren't.
+#[tokio::test(flavor = "multi_thread")]
+async fn read_models_that_can_t_be_opened_are_not_called_equal() {
+    let mut server = Server::start().await;
+    talked(&server, &["one", "two"]).await;
+    server.terminate().await;
+    let rows = files(&server.data.join("reads")).into_iter().filter(|path| path.extension().is_none());
+    for file in rows.filter(|path| path.file_name().is_some_and(|name| name != "live")) {
+        let length = std::fs::read(&file).unwrap().len();
+        std::fs::write(&file, vec![0x5a; length]).unwrap();
+    }
+    let (code, out, err) = server.run(&["rebuild", "--verify", "--json"]).await;
+    assert_eq!(code, 1, "{out}{err}");
+    let told: Value = serde_json::from_str(out.trim()).unwrap();
+    assert_eq!((&told["unreadable"], &told["equal"]), (&json!(true), &json!(false)), "{out}");
+    let told = rebuild(&server, true).await;
+    assert_eq!((&told["unreadable"], &told["equal"]), (&json!(false), &json!(true)), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_rotated_under_their_own_ring_and_no_other() {
+    let mut server = Server::start().await;
+    let group = talked(&server, &["one", "two"]).await;
+    server.terminate().await;
+    let mut other = Server::start().await;
+    other.terminate().await;
+    let ring = other.data.join("keys").join("ring.json");
+    let before = std::fs::read(&ring).unwrap();
+    let set = format!("keys.ring={}", ring.display());
+    let (code, _, err) = server.run(&["keys", "rotate", "--set", &set]).await;
+    assert!(code == 1 && err.contains("opens none of the data keys"), "{code} {err}");
+    assert_eq!(std::fs::read(&ring).unwrap(), before, "nothing was changed");
+    let (code, out, err) = server.run(&["keys", "rotate"]).await;
+    assert!(code == 0 && out.contains("is active"), "{code} {out}{err}");
+    server.restart().await;
+    assert_eq!(server.rest("bob").await.history(&group, 200).await[1]["text"], "two");
 }
 
 /// The outcome of `rebuild --json`.

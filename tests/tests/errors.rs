@@ -363,4 +363,7 @@ async fn probes_and_metrics_tell_what_they_promise() {
     ] {
         assert!(metrics.contains(name), "{name} in\n{metrics}");
     }
+    for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(metrics.contains(&format!("# HELP {name} ")), "{name} is described in\n{metrics}");
+    }
 }

@@ -37,6 +37,10 @@ async fn a_log_that_lost_what_was_acknowledged_is_refused_until_an_operator_acce
     assert!(err.contains("accept-loss"), "it says what to do: {err}");
     assert_eq!(fs::read_dir(server.data.join("reads")).unwrap().count(), before, "the proof stays");
     assert_eq!(serve(&server).await.0, 1, "and again");
+    // Whoever looks before is told the same: what was cut at the first try is whole by now, and by itself shows nothing.
+    let (code, out, err) = server.run(&["log", "verify"]).await;
+    assert!(code == 1 && out.contains("lost records that were acknowledged"), "{code} {out}{err}");
+    assert!(out.contains("cut a torn tail back and kept it"), "{out}");
     let (code, _, err) = server.run(&["log", "accept-loss"]).await;
     assert!(code == 64 && err.contains("--yes"), "{code} {err}");
     let (code, out, err) = server.run(&["log", "accept-loss", "--yes"]).await;

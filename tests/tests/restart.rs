@@ -184,6 +184,17 @@ async fn sigterm_under_load_sends_everybody_away_and_ends_with_zero() {
     nothing_is_lost(server, &group, &stop, senders).await;
 }
 
+/// A supervisor may ask twice. The first time is what counts: whoever is connected is told all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_said_again_takes_nothing_from_the_drain() {
+    let mut server = Server::start().await;
+    let mut ann = server.client("ann").await;
+    server.ask_to_stop();
+    ann.expect("go_away").await;
+    assert_eq!(server.terminate().await, Some(0));
+    assert_eq!(ann.closed().await, 3001);
+}
+
 /// Who has not said who it is, and who takes nothing any more: neither holds a stop up, and the first is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_sockets_that_nobody_listens_at() {

@@ -7,6 +7,7 @@
 //!
 //! A lock is held only for moves in memory, never across a wait. Order: shard of channels, then channel, then outbox.
 
+mod away;
 mod channel;
 mod frames;
 mod needs;
@@ -34,8 +35,6 @@ pub(crate) use notice::notification_name;
 const CHANNEL_SHARDS: usize = 64;
 /// How often a user's typing is passed on to a group.
 const TYPING_EVERY: Duration = Duration::from_secs(3);
-/// Reconnects after a planned stop are spread over this long.
-const RECONNECT_SPREAD_MS: u64 = 10_000;
 /// How long sessions get for replies that are under way, before they are closed.
 const AWAY_WAIT: Duration = Duration::from_millis(500);
 
@@ -232,13 +231,19 @@ impl Hub {
         self.users.lock().values().flatten().cloned().collect()
     }
 
-    /// `go_away` to every session, a moment for what is under way, then close code 3001.
-    pub(crate) async fn send_away(&self) {
-        for session in self.everybody() {
-            let reconnect_after_ms = rand::random_range(0..RECONNECT_SPREAD_MS);
+    /// `go_away` to every session, each to come back at another time.
+    fn tell_away(&self) {
+        let sessions = self.everybody();
+        let delays_ms = away::reconnect_delays_ms(sessions.len());
+        for (session, reconnect_after_ms) in sessions.iter().zip(delays_ms) {
             let body = GoAway { reason: "the server is stopping", reconnect_after_ms };
             session.outbox.push(ws::text(names::GO_AWAY, None, &body));
         }
+    }
+
+    /// `go_away` to every session, a moment for what is under way, then close code 3001.
+    pub(crate) async fn send_away(&self) {
+        self.tell_away();
         tokio::time::sleep(AWAY_WAIT).await;
         for session in self.everybody() {
             session.outbox.close(Some(Close::GoingAway));

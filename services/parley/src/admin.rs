@@ -220,7 +220,7 @@ async fn tell(write: &mut (impl tokio::io::AsyncWrite + Unpin), line: &Value) ->
 
 impl Context {
     async fn rebuild(&self, verify: bool, progress: mpsc::Sender<Value>) -> anyhow::Result<Value> {
-        let _alone = self.rebuilding.try_lock().context("a rebuild is under way already")?;
+        let _alone = self.rebuilding.try_lock().ok().context("a rebuild is under way already")?;
         let step = step_teller(move |step| drop(progress.try_send(step)));
         let comparison =
             rebuild(self.log.clone(), self.reads.clone(), Some(&self.live), verify, step).await?;
@@ -229,7 +229,7 @@ impl Context {
     }
 
     async fn switch_back(&self) -> anyhow::Result<Value> {
-        let _alone = self.rebuilding.try_lock().context("a rebuild is under way")?;
+        let _alone = self.rebuilding.try_lock().ok().context("a rebuild is under way")?;
         let switched =
             crate::rebuild::switch_back(self.log.as_ref(), self.reads.as_ref(), Some(&self.live)).await?;
         tracing::warn!(%switched, "switched back to earlier read models");

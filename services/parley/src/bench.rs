@@ -119,7 +119,7 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     };
     let bench = Bench {
         scenario: scenario.scaled(args.scale),
-        signer: Signer::open(config::load(&args.config, None)?)?,
+        signer: Signer::of_server(config::load(&args.config, None)?)?,
         http: http_client::builder_for(&args.url).timeout(ANSWER_WAIT).build()?,
         tag: Uuid::new_v4().simple().to_string().split_off(24),
         counts: Arc::new(Mutex::new(counts)),

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -41,7 +41,10 @@ impl DataDir {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&file);
         let lock = lock.with_context(|| format!("{} can't be opened", file.display()))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                warn_if_shared(&path.join(KEY_FILE));
+                Ok(Self { path: path.to_owned(), _lock: lock })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(InUse(path.to_owned()).into()),
             Err(error) => Err(error).with_context(|| format!("{} can't be locked", file.display())),
         }
@@ -122,6 +125,32 @@ pub(crate) fn development_secret(dir: &Path) -> anyhow::Result<Secret> {
     Ok(Secret::new(text.to_vec()))
 }
 
+/// Whoever can read the key can sign as anybody.
+fn warn_if_shared(key: &Path) {
+    let mode = std::fs::metadata(key).map_or(0, |file| file.permissions().mode());
+    if mode & 0o077 != 0 {
+        tracing::warn!(
+            mode = format!("{:o}", mode & 0o777),
+            "others on this machine can read {}, with which tokens are signed: chmod 600 it",
+            key.display()
+        );
+    }
+}
+
+/// Whether there is such a key already.
+///
+/// # Errors
+/// There is none, or no data directory.
+pub(crate) fn must_have_secret(dir: &Path) -> anyhow::Result<()> {
+    must_exist(dir)?;
+    anyhow::ensure!(
+        dir.join(KEY_FILE).exists(),
+        "there is no development key in {}: name the server's data directory with --data, or its secret with auth.hs256_secret",
+        dir.display()
+    );
+    Ok(())
+}
+
 /// `token` and `serve` may race here: the key is written aside and linked into place, which only one can do.
 fn make_key(dir: &Path, path: &Path) -> std::io::Result<()> {
     let mut key = [0; KEY_BYTES];
@@ -179,6 +208,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("typo");
         assert!(DataDir::lock_existing(&path).is_err());
+        assert!(must_have_secret(&path).is_err());
         assert!(!path.exists());
+        assert!(must_have_secret(dir.path()).unwrap_err().to_string().contains("no development key"));
+        development_secret(dir.path()).unwrap();
+        must_have_secret(dir.path()).unwrap();
     }
 }

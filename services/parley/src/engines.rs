@@ -20,6 +20,8 @@ pub(crate) struct Engines {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) reads: Arc<dyn ReadStore>,
+    /// Whether the read models couldn't be used, so that these are empty ones in their place.
+    pub(crate) reads_were_unfit: bool,
 }
 
 /// `embedded:DIR`, or the data directory's own place.
@@ -78,8 +80,8 @@ impl Engines {
             );
         }
         let keys = Arc::new(keys_of(config, &dir, report.records).await?);
-        let reads = open_reads(&reads_dir, log.as_ref()).await?;
-        Ok(Self { dir, log, keys, reads })
+        let (reads, reads_were_unfit) = open_reads(&reads_dir, log.as_ref()).await?;
+        Ok(Self { dir, log, keys, reads, reads_were_unfit })
     }
 }
 
@@ -160,27 +162,33 @@ pub(crate) fn open_keys(ring: KeyRing, dir: &DataDir) -> anyhow::Result<Keys> {
 }
 
 /// Opens the read models. Those that can't be opened are thrown away, since the log has everything: unless it is the log that
-/// lacks something, which must not go by in silence.
-async fn open_reads(dir: &Path, log: &EmbeddedLog) -> anyhow::Result<Arc<dyn ReadStore>> {
-    let (reads, known) = open_fit_reads(dir, log.epoch()).await?;
+/// lacks something, which must not go by in silence. Also whether it came to that.
+async fn open_reads(dir: &Path, log: &EmbeddedLog) -> anyhow::Result<(Arc<dyn ReadStore>, bool)> {
+    let FitReads { reads, known, were_unfit } = open_fit_reads(dir, log.epoch()).await?;
     is_whole(known, log).await?;
-    Ok(reads)
+    Ok((reads, were_unfit))
 }
 
 /// How far read models have come, in each partition of each topic.
 type Known = Vec<(TopicPartition, u64)>;
+
+/// Read models that can be used.
+pub(crate) struct FitReads {
+    pub(crate) reads: Arc<EmbeddedReadStore>,
+    /// How far they have come.
+    pub(crate) known: Known,
+    /// Whether those that there were couldn't be used, and these are empty.
+    pub(crate) were_unfit: bool,
+}
 
 /// Opens embedded read models, and reads how far they have come. Those that can't be opened, or can't tell that, are thrown away,
 /// since the log has everything: they are built anew.
 ///
 /// # Errors
 /// They belong to another log, or can't be made anew.
-pub(crate) async fn open_fit_reads(
-    dir: &Path,
-    epoch: Epoch,
-) -> anyhow::Result<(Arc<EmbeddedReadStore>, Known)> {
+pub(crate) async fn open_fit_reads(dir: &Path, epoch: Epoch) -> anyhow::Result<FitReads> {
     let unfit = match try_open_reads(dir, epoch).await {
-        Ok(opened) => return Ok(opened),
+        Ok((reads, known)) => return Ok(FitReads { reads, known, were_unfit: false }),
         Err(error @ ReadError::OtherLog { .. }) => {
             let what = format!(
                 "{} belongs to another log: if this is the right one, remove that directory, and it is built anew",
@@ -200,7 +208,8 @@ pub(crate) async fn open_fit_reads(
     );
     EmbeddedReadStore::discard(dir).context("the read models can't be thrown away")?;
     let opened = try_open_reads(dir, epoch).await;
-    opened.context("the read models can't be made anew")
+    let (reads, known) = opened.context("the read models can't be made anew")?;
+    Ok(FitReads { reads, known, were_unfit: true })
 }
 
 fn is_busy(error: &ReadError) -> bool {
@@ -212,8 +221,14 @@ fn is_busy(error: &ReadError) -> bool {
     })
 }
 
-/// Without a trace of them being open if they don't fit.
-async fn try_open_reads(dir: &Path, epoch: Epoch) -> Result<(Arc<EmbeddedReadStore>, Known), ReadError> {
+/// Opens embedded read models as they are. Without a trace of them being open if they don't fit.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) async fn try_open_reads(
+    dir: &Path,
+    epoch: Epoch,
+) -> Result<(Arc<EmbeddedReadStore>, Known), ReadError> {
     let reads = EmbeddedReadStore::open(dir, epoch, ReadOptions::default())?;
     let mut known = Known::new();
     for ((topic, partition), checkpoint) in reads.live().checkpoints().await? {
@@ -280,7 +295,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (whole, damaged) = (dir.path().join("whole"), dir.path().join("damaged"));
         make(&whole, (0, 1)).await;
-        let (_, known) = open_fit_reads(&whole, epoch()).await.unwrap();
+        let FitReads { known, were_unfit, .. } = open_fit_reads(&whole, epoch()).await.unwrap();
+        assert!(!were_unfit);
         assert_eq!(known, [(TopicPartition { topic: Topic::Events, partition: 1 }, 9)]);
         let mut found_later = 0;
         let tables = files(&whole).into_iter().filter(|file| file.parent().unwrap().ends_with("tables"));
@@ -297,9 +313,10 @@ mod tests {
                     Err(_) => false,
                 };
                 drop(opened);
-                let (_, known) = open_fit_reads(&damaged, epoch()).await.unwrap();
+                let FitReads { known, were_unfit, .. } = open_fit_reads(&damaged, epoch()).await.unwrap();
                 if is_found_later {
                     found_later += 1;
+                    assert!(were_unfit);
                     assert_eq!(known, [], "they begin anew");
                 }
                 fs::remove_dir_all(&damaged).unwrap();
@@ -314,6 +331,6 @@ mod tests {
         make(dir.path(), (9, 0)).await;
         let other = open_fit_reads(dir.path(), Epoch::from_bytes([8; 16])).await;
         assert!(format!("{:#}", other.err().unwrap()).contains("belongs to another log"));
-        assert_eq!(open_fit_reads(dir.path(), epoch()).await.unwrap().1, []);
+        assert_eq!(open_fit_reads(dir.path(), epoch()).await.unwrap().known, []);
     }
 }

@@ -23,7 +23,6 @@ use clap::Args;
 use indicatif::ProgressBar;
 use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
-use parley_eventlog::providers::kafka::KafkaLog;
 use serde_json::Value;
 
 use crate::admin::{self, Request};
@@ -115,8 +114,7 @@ async fn offline(config: &Config, to: &Path, with_content: bool, bar: &ProgressB
 
 /// From Kafka, as any other reader of it.
 async fn on_kafka(config: &Config, args: &ExportArgs, bar: &ProgressBar) -> anyhow::Result<Value> {
-    let options = config.kafka_options().context("the log isn't on Kafka")?;
-    let log = KafkaLog::open(options).await.context("the log can't be opened")?;
+    let log = cluster::engines::existing_log(config).await?;
     let keys = match args.with_content {
         true => Some(Arc::new(cluster::engines::open_keys_to_read(config).await?)),
         false => None,

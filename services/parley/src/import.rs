@@ -77,6 +77,7 @@ pub(crate) struct Importer {
     rest: rest::Rest,
     sockets: sockets::Sockets,
     tally: Tally,
+    trouble: Arc<patience::Trouble>,
 }
 
 pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<()> {
@@ -84,11 +85,13 @@ pub(crate) async fn run(args: ImportArgs) -> anyhow::Result<()> {
     crate::serve::raise_file_limit();
     let (http, ws) = urls(&args.url)?;
     let plan = transcript::read(&args.file)?;
-    let signer = Arc::new(Signer::open(config)?);
+    let signer = Arc::new(Signer::of_server(config)?);
+    let trouble = Arc::<patience::Trouble>::default();
     let importer = Arc::new(Importer {
-        rest: rest::Rest::new(&http, signer.clone())?,
+        rest: rest::Rest::new(&http, signer.clone(), trouble.clone())?,
         sockets: sockets::Sockets::new(&ws, signer, sockets_max(args.connections)),
         tally: Tally::default(),
+        trouble,
     });
     importer.rest.check().await?;
     let begun = Instant::now();
@@ -178,20 +181,27 @@ async fn tell_progress(importer: Arc<Importer>, messages: u64) {
     let terminal = std::io::stderr().is_terminal();
     let bar = if terminal { ProgressBar::new(messages) } else { ProgressBar::hidden() };
     if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} messages {per_sec} {eta}")
+        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} messages {per_sec} {eta} {msg}")
     {
         bar.set_style(style);
     }
-    let mut last = Instant::now();
+    let (mut last, mut told) = (Instant::now(), 0);
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let done = importer.tally.done();
         bar.set_position(done);
-        if !terminal && last.elapsed() >= TELL_EVERY {
-            last = Instant::now();
+        if last.elapsed() < TELL_EVERY {
+            continue;
+        }
+        // Only where nothing moves: a wait now and then is as it should be.
+        let trouble = importer.trouble.take().filter(|_| done == told);
+        let trouble = trouble.map(|why| format!("; trying again: {why}")).unwrap_or_default();
+        (last, told) = (Instant::now(), done);
+        bar.set_message(trouble.clone());
+        if !terminal {
             drop(std::io::Write::write_fmt(
                 &mut std::io::stderr(),
-                format_args!("import: {done} of {messages} messages\n"),
+                format_args!("import: {done} of {messages} messages{trouble}\n"),
             ));
         }
     }

@@ -60,8 +60,11 @@ async fn rotate(args: RotateArgs) -> anyhow::Result<()> {
 async fn rotate_here(config: &Config) -> anyhow::Result<(String, usize)> {
     let dir = DataDir::lock_existing(&config.data_dir())?;
     engines::must_have_keys(&dir)?;
+    let path = engines::key_ring(config, &dir);
+    // Before anything changes.
+    engines::of_ring(engines::open_keys(engines::open_ring(config, &dir)?, &dir)?, &path).await?;
     let mut ring = engines::open_ring(config, &dir)?;
-    ring.rotate(&engines::key_ring(config, &dir))?;
+    ring.rotate(&path)?;
     let keys = engines::open_keys(ring, &dir)?;
     let count = keys.rewrap().await.context("run it again: it goes on where it stopped")?;
     Ok((keys.ring().active().to_owned(), count))

@@ -23,10 +23,10 @@ pub(crate) enum LogCommand {
     AcceptLoss(accept_loss::AcceptLossArgs),
 }
 
-pub(crate) fn run(command: &LogCommand) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(command: &LogCommand) -> anyhow::Result<ExitCode> {
     match command {
         LogCommand::Cat(args) => cat::run(args).map(|()| ExitCode::SUCCESS),
-        LogCommand::Verify(args) => verify::run(args),
+        LogCommand::Verify(args) => verify::run(args).await,
         LogCommand::AcceptLoss(args) => accept_loss::run(args).map(|()| ExitCode::SUCCESS),
     }
 }
@@ -44,13 +44,17 @@ fn must_be_embedded(config: &Config) -> Result<(), Usage> {
     Ok(())
 }
 
-/// Opens a log for reading only, while no server holds it. Nothing is written, so that a backup may be mounted read-only.
-fn inspect(args: &ConfigArgs) -> anyhow::Result<Inspection> {
+/// The configuration of a command that reads the log of a data directory.
+fn configured(args: &ConfigArgs) -> anyhow::Result<Config> {
     let config = config::load(args, None)?;
     must_be_embedded(&config)?;
-    let data = config.data_dir();
-    data_dir::must_exist(&data)?;
-    EmbeddedLog::inspect(engines::log_place(&config, &data)).map_err(|error| {
+    data_dir::must_exist(&config.data_dir())?;
+    Ok(config)
+}
+
+/// Opens a log for reading only, while no server holds it. Nothing is written, so that a backup may be mounted read-only.
+fn inspect(config: &Config) -> anyhow::Result<Inspection> {
+    EmbeddedLog::inspect(engines::log_place(config, &config.data_dir())).map_err(|error| {
         let is_held = matches!(error, OpenError::InUse { .. });
         let why = if is_held {
             "the log can only be read while no server holds it"
@@ -73,13 +77,13 @@ mod tests {
         command: LogCommand,
     }
 
-    #[test]
-    fn a_log_on_kafka_is_bad_usage_whichever_command_it_is() {
+    #[tokio::test]
+    async fn a_log_on_kafka_is_bad_usage_whichever_command_it_is() {
         for command in [&["cat"][..], &["verify"], &["accept-loss", "--yes"]] {
             let place = ["--set", "log=kafka://127.0.0.1:9"].as_slice();
             let cli = Cli::try_parse_from([&["log"], command, place].concat())
                 .unwrap_or_else(|error| panic!("{error}"));
-            let error = run(&cli.command).unwrap_err();
+            let error = run(&cli.command).await.unwrap_err();
             assert!(error.is::<Usage>() && error.to_string().contains("on Kafka"), "{error}");
         }
     }

@@ -139,7 +139,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Token(args) => token::run(&args).map(done),
         Command::Config(args) => show_config(&args).map(done),
-        Command::Log(command) => log::run(&command),
+        Command::Log(command) => on_runtime(log::run(&command)),
         Command::Serve(args) => on_runtime(serve::run(args)).map(done),
         Command::Import(args) => on_runtime(import::run(args)).map(done),
         Command::Rebuild(args) => on_runtime(rebuild::run(args)),

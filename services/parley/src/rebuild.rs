@@ -21,7 +21,8 @@ use crate::{cluster, print_line, progress, telemetry};
 pub(crate) struct RebuildArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Only builds and compares; exit code 1 if the live read models differ from what the log says. The read models before the last
+    /// Only builds and compares; exit code 1 if the live read models differ from what the log says, or can't be
+    /// read. The read models before the last
     /// rebuild are given up for that, so that `--back` has nothing to go back to afterwards; what was built lies beside the live ones,
     /// unused, until the next rebuild. The same goes for a rebuild that fails.
     #[arg(long)]
@@ -61,11 +62,14 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     let number = |name: &str| outcome.get(name).and_then(Value::as_u64).unwrap_or(0);
     let different = number("different");
+    let unreadable = outcome.get("unreadable").and_then(Value::as_bool).unwrap_or(false);
     if args.json {
         print_line(&outcome.to_string())?;
     } else {
-        let unreadable = outcome.get("unreadable").and_then(Value::as_bool).unwrap_or(false);
         let verdict = match (different, args.verify) {
+            _ if unreadable && args.verify => {
+                "the live read models couldn't be read, and are built anew".to_owned()
+            }
             _ if unreadable => "the old ones couldn't be read, switched".to_owned(),
             (0, true) => "the live read models equal them".to_owned(),
             (0, false) => "equal to the old ones, switched".to_owned(),
@@ -74,7 +78,7 @@ pub(crate) async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
         };
         print_line(&format!("{} records, {} rows: {verdict}", number("records"), number("rows")))?;
     }
-    Ok(ExitCode::from(u8::from(args.verify && different > 0)))
+    Ok(ExitCode::from(u8::from(args.verify && (different > 0 || unreadable))))
 }
 
 /// What is to be done.
@@ -125,7 +129,14 @@ pub(crate) async fn switch_back(
 
 async fn offline(config: &config::Config, wish: Wish, bar: &ProgressBar) -> anyhow::Result<Value> {
     let engines = Engines::open(config, DataDir::lock_existing(&config.data_dir())?).await?;
-    let outcome = perform(engines.log.clone(), engines.reads.clone(), None, wish, bar).await?;
+    let mut outcome = perform(engines.log.clone(), engines.reads.clone(), None, wish, bar).await?;
+    if engines.reads_were_unfit
+        && let Some(fields) = outcome.as_object_mut()
+    {
+        // What was compared is what took their place: of them nothing is known but that.
+        fields.insert("unreadable".into(), true.into());
+        fields.insert("equal".into(), false.into());
+    }
     engines.reads.persist().await?;
     engines.log.close().await;
     Ok(outcome)

@@ -9,6 +9,9 @@ use crate::telemetry::traces::Traces;
 
 /// How long everything together may take to end.
 const STOP_WAIT: Duration = Duration::from_secs(9);
+/// An interrupt within so long of the first is the same one: a terminal's goes to every process of its group, and a wrapper among them
+/// may pass its own on.
+const SAME_INTERRUPT: Duration = Duration::from_secs(1);
 
 /// SIGTERM and SIGINT.
 pub(crate) struct Signals {
@@ -43,7 +46,15 @@ impl Signals {
         failed
     }
 
-    /// Stops, by a future that does; not for long, and at once if told so again.
+    /// Returns once a person insists. Whoever sends SIGTERM again is a supervisor, which waits anyhow, and clients would lose what the
+    /// stop is for: their `go_away` and close code.
+    async fn insisted(&mut self) {
+        tokio::time::sleep(SAME_INTERRUPT).await;
+        drop(tokio::time::timeout(Duration::ZERO, self.interrupt.recv()).await);
+        self.interrupt.recv().await;
+    }
+
+    /// Stops, by a future that does; not for long, and at once if interrupted again.
     ///
     /// # Errors
     /// If a part had `failed`.
@@ -59,7 +70,7 @@ impl Signals {
         };
         let hurried = tokio::select! {
             stopped = tokio::time::timeout(STOP_WAIT, stopping) => stopped.is_err(),
-            () = self.next() => true,
+            () = self.insisted() => true,
         };
         if hurried {
             tracing::warn!("not everything ended in time; what was acknowledged is durable");

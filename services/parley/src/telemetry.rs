@@ -1,5 +1,6 @@
 //! Logs to standard error, metrics for Prometheus, traces for OpenTelemetry.
 
+mod described;
 pub(crate) mod traces;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -106,6 +107,7 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(Matcher::Suffix("_requests".into()), &SIZES)?
         .set_buckets_for_metric(Matcher::Suffix("_records".into()), &SIZES)?
         .install_recorder()?;
+    described::describe();
     for name in FROM_THE_START {
         metrics::counter!(name).increment(0);
     }

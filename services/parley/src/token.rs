@@ -50,6 +50,17 @@ impl Signer {
         Ok(Self { secret, config })
     }
 
+    /// The same for the tokens of a server that is there, beside which no key is made: nobody would take what it signs.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), or that there is no such key.
+    pub(crate) fn of_server(config: Config) -> anyhow::Result<Self> {
+        if config.is_development() {
+            data_dir::must_have_secret(&config.data_dir())?;
+        }
+        Self::open(config)
+    }
+
     /// A token.
     pub(crate) fn token(&self, user: &UserId, ttl: Duration) -> anyhow::Result<String> {
         let set = |text: &'static str, value: &str| (!value.is_empty()).then(|| (text, value.to_owned()));
@@ -96,7 +107,7 @@ pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.users_from {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
-        names.extend(text.lines().filter(|line| !line.is_empty()).map(ToOwned::to_owned));
+        names.extend(text.lines().filter(|line| !line.trim().is_empty()).map(ToOwned::to_owned));
     }
     if names.is_empty() {
         return Err(Usage("whose token? Name users with --user ID or --users-from FILE".into()).into());

@@ -61,6 +61,9 @@ pub enum RebuildError {
     /// The read store failed.
     #[error("the read store failed")]
     Store(#[from] parley_readstore::Error),
+    /// There is nothing to switch back to.
+    #[error("can't switch back: {0}")]
+    NoFormer(String),
     /// The live projector has ended.
     #[error("the server is stopping")]
     Stopping,
@@ -224,7 +227,10 @@ pub async fn switch_back(
     reads: &dyn ReadStore,
     live: Option<&dyn Pausable>,
 ) -> Result<(), RebuildError> {
-    let former = reads.former().await?;
+    let former = reads.former().await.map_err(|error| match error {
+        Error::Unfit(why) => RebuildError::NoFormer(why),
+        error @ (Error::Engine(_) | Error::Damaged(_) | Error::OtherLog { .. }) => error.into(),
+    })?;
     let mut applier = resume(log, former).await?;
     for _ in 0..LATE_SLICES_MAX {
         project_all(&mut applier, None, |_| {}).await?;

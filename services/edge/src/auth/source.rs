@@ -32,6 +32,17 @@ impl JwksSource {
         if text.contains("://") { Self::Url(text.to_owned()) } else { Self::File(text.into()) }
     }
 
+    /// Whether it can be trusted, as far as that shows without reading it.
+    ///
+    /// # Errors
+    /// [`JwksError::BadUrl`], [`JwksError::InsecureUrl`].
+    pub fn check(&self) -> Result<(), JwksError> {
+        match self {
+            Self::File(_) => Ok(()),
+            Self::Url(text) => trusted(text).map(drop),
+        }
+    }
+
     /// How to call it in a message: a URL may hold a password, or a key in its query.
     pub(super) fn name(&self) -> String {
         match self {
@@ -58,7 +69,7 @@ impl Source {
         match source {
             JwksSource::File(path) => Ok(Self::File(path.clone())),
             JwksSource::Url(text) => {
-                let url = Url::parse(text).map_err(|_| JwksError::BadUrl)?;
+                let url = trusted(text)?;
                 let client = client_for(&url)?;
                 Ok(Self::Url(client, url))
             }
@@ -77,14 +88,21 @@ impl Source {
     }
 }
 
+/// A URL that nobody on the way can forge the answer of.
+fn trusted(text: &str) -> Result<Url, JwksError> {
+    let url = Url::parse(text).map_err(|_| JwksError::BadUrl)?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        _ => Err(JwksError::InsecureUrl),
+    }
+}
+
+/// A client for a [`trusted`] URL.
 fn client_for(url: &Url) -> Result<Client, JwksError> {
     let builder = Client::builder().redirect(redirect::Policy::none());
-    let builder = match url.scheme() {
-        "https" => builder.https_only(true),
-        // A proxy would carry it off this machine.
-        "http" if is_loopback(url) => builder.no_proxy(),
-        _ => return Err(JwksError::InsecureUrl),
-    };
+    // A proxy would carry it off this machine.
+    let builder = if url.scheme() == "https" { builder.https_only(true) } else { builder.no_proxy() };
     builder.build().map_err(|error| JwksError::Client(error.without_url()))
 }
 

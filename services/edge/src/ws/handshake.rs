@@ -47,8 +47,13 @@ pub(crate) async fn handshake(State(shared): State<Arc<Shared>>, mut request: Re
         Ok(identity) => identity,
         Err(error) => return refuse(StatusCode::UNAUTHORIZED, &error.of_call()),
     };
-    if shared.is_draining() || shared.hub.sockets() >= shared.options.limits.sockets {
-        let why = "too many connections, or the server is stopping: try again";
+    let full = shared.hub.sockets() >= shared.options.limits.sockets;
+    if full || shared.is_draining() {
+        let why = if shared.is_draining() {
+            "the server is stopping: try again, at another one if there is one"
+        } else {
+            "the server has as many connections as it takes: try again later"
+        };
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             &Rejection::new(Code::Unavailable, why).retry_after(2_000),

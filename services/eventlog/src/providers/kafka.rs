@@ -118,6 +118,16 @@ impl KafkaLog {
         Ok(Arc::new(log))
     }
 
+    /// Whether there is a log already, with all of its topics: to [`open`](Self::open) makes what is missing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn is_there(options: KafkaOptions) -> Result<bool, OpenError> {
+        options.check()?;
+        let asked = tokio::task::spawn_blocking(move || topics::are_there(&options)).await;
+        asked.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?
+    }
+
     fn open_blocking(options: KafkaOptions) -> Result<Self, OpenError> {
         topics::ensure(&options)?;
         let core = Arc::new(Core::new(options));

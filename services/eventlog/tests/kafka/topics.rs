@@ -173,3 +173,23 @@ async fn options_that_promise_too_little_or_make_no_sense_are_refused() {
         assert!(matches!(error, OpenError::Options(_)), "{error:?}");
     }
 }
+
+#[tokio::test]
+#[ignore = "needs Kafka: scripts/test starts it"]
+async fn to_ask_whether_there_is_a_log_makes_none() {
+    let options = options();
+    for _ in 0..2 {
+        assert!(!KafkaLog::is_there(options.clone()).await.unwrap());
+    }
+    let described = admin(&options)
+        .inner()
+        .fetch_metadata(None, PATIENCE)
+        .unwrap()
+        .topics()
+        .iter()
+        .filter(|topic| topic.name().starts_with(options.prefix.as_deref().unwrap()))
+        .count();
+    assert_eq!(described, 0);
+    drop(KafkaLog::open(options.clone()).await.unwrap());
+    assert!(KafkaLog::is_there(options).await.unwrap());
+}

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parley_domain::Epoch;
-use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::kafka::{KafkaLog, KafkaOptions};
+use parley_eventlog::{EventLog as _, Topic};
 use parley_keys::{CassandraKeyStore, EmbeddedKeyStore, KeyRing, KeyStore, Keys, StoreError};
 use parley_media::Blobs;
 use parley_media::providers::directory::DirectoryBlobs;
@@ -51,7 +51,7 @@ impl Engines {
             Some(reads) => reads,
             None if alone => {
                 let place = place(&config.reads, dir.join("reads"));
-                open_fit_reads(&place, log.epoch()).await?.0
+                open_fit_reads(&place, log.epoch()).await?.reads
             }
             None => {
                 let why = "a role as a process of its own needs read models that processes can share: set reads to \
@@ -70,6 +70,32 @@ impl Engines {
         };
         Ok(Self { kafka, log, reads, keys, snapshots })
     }
+}
+
+/// Opens the log for a command that changes nothing in it, so that a mistyped name makes no topics.
+///
+/// # Errors
+/// There is none, or brokers that don't answer.
+pub(crate) async fn existing_log(config: &Config) -> anyhow::Result<Arc<KafkaLog>> {
+    must_have_log(config).await?;
+    let options = config.kafka_options().context("the log isn't on Kafka")?;
+    KafkaLog::open(options).await.context("the log can't be opened")
+}
+
+/// Whether there is a log.
+///
+/// # Errors
+/// There is none, or brokers that don't answer.
+pub(crate) async fn must_have_log(config: &Config) -> anyhow::Result<()> {
+    let options = config.kafka_options().context("the log isn't on Kafka")?;
+    let (brokers, topic) = (options.brokers.clone(), options.topic(Topic::Events));
+    let is_there = KafkaLog::is_there(options).await.context("the log can't be opened")?;
+    anyhow::ensure!(
+        is_there,
+        "there is no log on {brokers}: topic {topic} or one of those beside it isn't there, so no server has run with it yet; name \
+         another prefix in log (kafka://HOST:PORT/PREFIX)"
+    );
+    Ok(())
 }
 
 /// Opens the read models on Cassandra; `None` if they are embedded.

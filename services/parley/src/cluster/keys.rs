@@ -6,14 +6,14 @@ use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
 use parley_domain::{GroupId, KeyId};
 use parley_eventlog::EventLog as _;
-use parley_eventlog::providers::kafka::KafkaLog;
 use parley_keys::{KeyRing, Keys};
 use parley_wire::rpc::{Channels, Forgets};
 
-use super::engines::{key_store, ring_path};
+use super::engines::{existing_log, key_store, ring_path};
 use super::roster::{self, Present};
 use crate::Usage;
 use crate::config::Config;
+use crate::engines::of_ring;
 
 /// Processes told at the same time.
 const CALLS_MAX: usize = 16;
@@ -87,6 +87,7 @@ pub(crate) async fn rotate(config: &Config) -> anyhow::Result<(String, usize)> {
     }
     // Before anything changes.
     let store = key_store(config).await?;
+    of_ring(Keys::new(KeyRing::open_or_create(&path)?, store.clone()), &path).await?;
     let mut ring = KeyRing::open_or_create(&path)?;
     ring.rotate(&path)?;
     let keys = Keys::new(ring, store);
@@ -102,8 +103,7 @@ pub(crate) async fn rotate(config: &Config) -> anyhow::Result<(String, usize)> {
 
 /// Who is there.
 async fn present(config: &Config) -> anyhow::Result<Present> {
-    let options = config.kafka_options().context("the log isn't on Kafka")?;
-    let log = KafkaLog::open(options).await.context("the log can't be opened")?;
+    let log = existing_log(config).await?;
     let present = roster::heard(&log.roster()).await;
     log.close().await;
     present.context("it can't be told who is there")

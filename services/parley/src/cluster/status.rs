@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use parley_eventlog::EventLog as _;
-use parley_eventlog::providers::kafka::KafkaLog;
 use parley_readstore::ReadStore;
 
 use super::{engines, roster};
@@ -16,8 +15,7 @@ use crate::status::{Instance, Status, of_log};
 /// # Errors
 /// Engines that don't answer.
 pub(crate) async fn ask(config: &Config) -> anyhow::Result<Status> {
-    let options = config.kafka_options().context("the log isn't on Kafka")?;
-    let log = KafkaLog::open(options).await.context("the log can't be opened")?;
+    let log = engines::existing_log(config).await?;
     let reads = engines::shared_reads(config, log.epoch()).await?;
     let present = roster::heard(&log.roster()).await.context("it can't be told who is there")?;
     let instances = present.entries.iter().map(|(name, entry)| Instance {

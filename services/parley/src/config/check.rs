@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use parley_domain::PartitionCount;
-use parley_edge::auth::LEEWAY_S_MAX;
+use parley_edge::auth::{JwksSource, LEEWAY_S_MAX};
+use parley_media::providers::s3::S3Options;
 
-use super::{Config, Limits, Telemetry};
+use super::{Config, Limits, Telemetry, set};
 
 /// The shortest secret of HS256: the length of the hash, as RFC 7518 section 3.2 demands.
 const SECRET_BYTES_MIN: usize = 32;
@@ -24,6 +25,18 @@ fn is_origin(text: &str) -> bool {
     has_scheme
         && !host.is_empty()
         && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte))
+        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+        && !has_default_port(scheme, host)
+}
+
+/// A port that browsers leave out, so that they would never send this.
+fn has_default_port(scheme: &str, host: &str) -> bool {
+    matches!((scheme, host.rsplit_once(':')), ("http", Some((_, "80"))) | ("https", Some((_, "443"))))
+}
+
+/// `HOST:PORT,…/NAME`: neither Kafka's nor Cassandra's URL has anything behind it, where a password might stand.
+fn is_list_of_hosts(place: &str) -> bool {
+    place.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:,/[]".contains(&byte))
 }
 
 fn is_base_url(text: &str) -> bool {
@@ -65,6 +78,9 @@ impl Config {
         if !self.auth.hs256_secret.is_empty() && self.auth.hs256_secret.len() < SECRET_BYTES_MIN {
             return bad("auth.hs256_secret", "must have at least 32 bytes");
         }
+        if let Some(Err(error)) = set(&self.auth.jwks).map(|jwks| JwksSource::parse(jwks).check()) {
+            return bad("auth.jwks", &error.to_string());
+        }
         if self.auth.leeway_s > LEEWAY_S_MAX {
             return bad("auth.leeway_s", &format!("must be at most {LEEWAY_S_MAX}"));
         }
@@ -73,7 +89,8 @@ impl Config {
         }
         if let Some(origin) = self.http.origins.iter().find(|origin| !is_origin(origin)) {
             let why = format!(
-                "{origin:?} is no origin: write it as browsers do, https://HOST or https://HOST:PORT"
+                "{origin:?} is no origin: write it as browsers do, https://HOST or https://HOST:PORT, in small letters and without \
+                 a port that is the scheme's own"
             );
             return bad("http.origins", &why);
         }
@@ -111,11 +128,30 @@ impl Config {
                 || dir.is_some_and(|dir| !Path::new(dir).as_os_str().is_empty())
                 || place.is_some_and(|place| !place.is_empty() && !place.starts_with(['/', '?', ',']));
             if !known {
-                let why = format!("{url:?} is no place for it: use embedded, embedded:DIR or {scheme}://…");
+                // What stands behind a question mark may be meant as a password.
+                let shown = url.split('?').next().unwrap_or_default();
+                let why = format!("{shown:?} is no place for it: use embedded, embedded:DIR or {scheme}://…");
+                return Err((key.to_owned(), why));
+            }
+            if let Some(place) = place.filter(|place| scheme != "s3" && !is_list_of_hosts(place)) {
+                let shown = place.split(['?', '#']).next().unwrap_or_default();
+                let why = format!(
+                    "must be {scheme}://HOST:PORT,… with one name behind a slash if need be, and nothing else ({shown:?}…): what \
+                     else there is to set are keys of their own, which `parley config` lists"
+                );
                 return Err((key.to_owned(), why));
             }
         }
         let bad = |key: &str, why: &str| Err((key.to_owned(), why.to_owned()));
+        if let Some(Err(error)) = self.media.starts_with("s3:").then(|| S3Options::check_url(&self.media)) {
+            return bad("media", &error.to_string());
+        }
+        if let Some(Err(error)) = self.kafka_options().map(|options| options.check()) {
+            return bad("log", &error.to_string());
+        }
+        if let Some(Err(error)) = self.cassandra_options().map(|options| options.check()) {
+            return bad("reads", &error.to_string());
+        }
         if self.reads.starts_with("cassandra:") && !self.is_shared() {
             return bad("reads", "Cassandra needs a log that other processes can read: set log to kafka://…");
         }

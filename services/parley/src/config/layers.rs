@@ -65,6 +65,9 @@ fn environment() -> Result<Vec<(String, String)>, ConfigError> {
         if !name.starts_with(ENV_PREFIX) && name != ENV_LOG_FILTER {
             continue;
         }
+        if is_of_kubernetes(&name, &value.to_string_lossy()) {
+            continue;
+        }
         // Binaries that are wrong on purpose are told so beside the configuration.
         if cfg!(feature = "planted") && name == "PARLEY_PLANT" {
             continue;
@@ -79,6 +82,16 @@ fn environment() -> Result<Vec<(String, String)>, ConfigError> {
         ours.push((name, value));
     }
     Ok(ours)
+}
+
+/// What Kubernetes puts into every container of a namespace that has a Service called `parley`, unless told not to: nobody's wish.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let Some(name) = name.strip_prefix(ENV_PREFIX) else { return false };
+    match name {
+        "SERVICE_HOST" | "SERVICE_PORT" => true,
+        "PORT" => value.contains("://"),
+        _ => name.starts_with("SERVICE_PORT_") || name.starts_with("PORT_"),
+    }
 }
 
 fn key_of(name: &str) -> String {
@@ -239,5 +252,26 @@ fn parse_as(known: &Value, text: &str) -> Result<Value, String> {
         }
         Value::Table(_) => Err("is a section: name one of its keys".into()),
         Value::Datetime(_) => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_called_parley_is_not_ours() {
+        for (name, value) in [
+            ("PARLEY_SERVICE_HOST", "10.0.0.1"),
+            ("PARLEY_SERVICE_PORT_HTTP", "8080"),
+            ("PARLEY_PORT", "tcp://10.0.0.1:8080"),
+            ("PARLEY_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ] {
+            assert!(is_of_kubernetes(name, value), "{name}");
+        }
+        // Whoever means the port is told that there is no such key.
+        for (name, value) in [("PARLEY_PORT", "8080"), ("PARLEY_LISTEN", "a:1"), ("RUST_LOG", "info")] {
+            assert!(!is_of_kubernetes(name, value), "{name}");
+        }
     }
 }

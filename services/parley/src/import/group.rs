@@ -127,6 +127,7 @@ async fn say(importer: &Importer, group: Uuid, user: &UserId, id: &str, text: &s
             Err(NoAnswer::Lost { why, retry_after_ms }) => (retry_after_ms, anyhow::anyhow!(why)),
         };
         Tally::add(&importer.tally.waits, 1);
+        importer.trouble.note(&why);
         let Some(wait) = patience.next(told) else {
             return Err(why.context("the server is away, or busy, for too long"));
         };

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
 /// How long failures in a row are borne: a restart of the server fits in, one that doesn't come back doesn't.
 const BORNE: Duration = Duration::from_secs(180);
 /// What a wait is drawn from where the server named none: at first, and at most.
@@ -11,6 +13,22 @@ const MOST_MS: u64 = 30_000;
 /// A wait that the server asked for, with a little chance, so that those who wait don't come back at once.
 pub(super) fn obeyed(retry_after_ms: u64) -> Duration {
     Duration::from_millis(retry_after_ms + rand::random_range(0..20))
+}
+
+/// What went wrong last, for whoever watches and sees nothing move.
+#[derive(Default)]
+pub(super) struct Trouble(Mutex<Option<String>>);
+
+impl Trouble {
+    /// Notes a failure that is borne.
+    pub(super) fn note(&self, why: &anyhow::Error) {
+        *self.0.lock() = Some(format!("{why:#}"));
+    }
+
+    /// The last one since this was asked before.
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.lock().take()
+    }
 }
 
 /// Failures in a row.

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::patience::Patience;
+use super::patience::{Patience, Trouble};
 use super::plan::ARCHIVE;
 use crate::http_client;
 use crate::token::{Signer, parse_user};
@@ -107,12 +107,13 @@ pub(super) struct Rest {
     url: String,
     signer: Arc<Signer>,
     archive: UserId,
+    trouble: Arc<Trouble>,
 }
 
 impl Rest {
-    pub(super) fn new(url: &str, signer: Arc<Signer>) -> anyhow::Result<Self> {
+    pub(super) fn new(url: &str, signer: Arc<Signer>, trouble: Arc<Trouble>) -> anyhow::Result<Self> {
         let http = http_client::builder_for(url).tcp_nodelay(true).timeout(CALL_WAIT).build()?;
-        Ok(Self { http, url: url.to_owned(), signer, archive: parse_user(ARCHIVE)? })
+        Ok(Self { http, url: url.to_owned(), signer, archive: parse_user(ARCHIVE)?, trouble })
     }
 
     async fn once(
@@ -149,6 +150,7 @@ impl Rest {
                 },
                 Err(error) => (None, error.into()),
             };
+            self.trouble.note(&why);
             let Some(wait) = patience.next(told) else {
                 return Err(why.context("the server is away, or busy, for too long"));
             };

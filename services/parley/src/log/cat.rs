@@ -10,7 +10,7 @@ use parley_wire::frame::{role_name, rollback_name};
 use parley_wire::{event, time};
 use serde_json::{Value, json};
 
-use super::inspect;
+use super::{configured, inspect};
 use crate::config::ConfigArgs;
 
 #[derive(Args)]
@@ -29,7 +29,7 @@ pub(crate) struct CatArgs {
 }
 
 pub(crate) fn run(args: &CatArgs) -> anyhow::Result<()> {
-    let inspection = inspect(&args.config)?;
+    let inspection = inspect(&configured(&args.config)?)?;
     let group = args.group.map(|group| group.to_string());
     let mut validity: HashMap<TopicPartition, Validity> = HashMap::new();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

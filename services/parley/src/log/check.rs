@@ -84,15 +84,31 @@ impl Checker {
         }
     }
 
+    /// Takes how far read models have come in a partition, once all records were taken: what they were built from was durable.
+    pub(super) fn known(&mut self, at: TopicPartition, offset: u64) {
+        let end = self.next_offset.get(&at).copied().unwrap_or(0);
+        if offset > end {
+            self.fault(format!(
+                "{}/{}: lost records that were acknowledged: it ends at {end}, and the read models know it up to {offset}",
+                at.topic.name(),
+                at.partition
+            ));
+        }
+    }
+
+    fn fault(&mut self, what: String) {
+        self.counts.faults += 1;
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(what);
+        }
+    }
+
     fn expect(&mut self, holds: bool, stored: &StoredRecord, what: &str) {
         if holds {
             return;
         }
-        self.counts.faults += 1;
-        if self.faults.len() < FAULTS_MAX {
-            let (topic, partition) = (stored.at.topic.name(), stored.at.partition);
-            self.faults.push(format!("{topic}/{partition}@{}: not so: {what}", stored.offset));
-        }
+        let (topic, partition) = (stored.at.topic.name(), stored.at.partition);
+        self.fault(format!("{topic}/{partition}@{}: not so: {what}", stored.offset));
     }
 
     fn valid(&mut self, stored: &StoredRecord) {

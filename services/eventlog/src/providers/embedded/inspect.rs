@@ -1,7 +1,7 @@
 //! Reads a log that no server holds, without changing anything.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parley_domain::{Epoch, PartitionCount};
@@ -10,6 +10,7 @@ use super::error::OpenError;
 use super::lock;
 use super::meta::{self, Meta};
 use super::scan::{RecoveryReport, Scan};
+use super::torn;
 use crate::record::StoredRecord;
 
 /// All records of a log in the order in which they were appended, over all topics and partitions. After an error it
@@ -19,6 +20,7 @@ pub struct Inspection {
     scan: Option<Scan>,
     report: Option<RecoveryReport>,
     source: Arc<str>,
+    kept: Vec<PathBuf>,
     /// As long as somebody reads, nobody writes.
     _lock: Option<File>,
 }
@@ -32,7 +34,8 @@ impl Inspection {
         let lock = lock::to_read(dir)?;
         let meta = meta::load(dir)?.ok_or_else(missing)?;
         let scan = Some(Scan::new(dir, meta)?);
-        Ok(Self { meta, scan, report: None, source: Arc::from(""), _lock: lock })
+        let kept = torn::kept(dir).map_err(OpenError::io("list", dir))?;
+        Ok(Self { meta, scan, report: None, source: Arc::from(""), kept, _lock: lock })
     }
 
     /// The log's incarnation.
@@ -45,6 +48,12 @@ impl Inspection {
     #[must_use]
     pub fn partitions(&self) -> PartitionCount {
         self.meta.partitions
+    }
+
+    /// Files with torn ends that earlier starts cut back.
+    #[must_use]
+    pub fn kept_tails(&self) -> &[PathBuf] {
+        &self.kept
     }
 
     /// What an `open` would report; only once the iterator has ended without an error.

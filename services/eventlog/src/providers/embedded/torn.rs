@@ -3,13 +3,15 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::frame::{self, MAGIC, PREFIX_BYTES};
 use super::meta::sync_parent;
 use super::scan::CutTail;
 
 const CHUNK_BYTES: u64 = 1 << 20;
+/// How a file that keeps a torn end is called at its own end.
+const KEPT: &str = "torn";
 
 /// Looks for a whole frame that begins a commit batch, between two places of a segment. A batch is begun only after
 /// the one before it was synced, so such a frame proves that everything before it had been durable.
@@ -53,7 +55,7 @@ fn read_range(file: &File, from: u64, to: u64, into: &mut Vec<u8>) -> io::Result
 /// Copies the torn end to a file beside the log, durably. Nobody was told of these records, but who restores or
 /// investigates may want them.
 pub(super) fn keep(cut: &CutTail) -> io::Result<PathBuf> {
-    let kept = cut.file.with_extension(format!("log.{}.torn", cut.at));
+    let kept = cut.file.with_extension(format!("log.{}.{KEPT}", cut.at));
     let from = File::open(&cut.file)?;
     let mut out = File::create(&kept)?;
     let mut chunk = Vec::new();
@@ -66,5 +68,18 @@ pub(super) fn keep(cut: &CutTail) -> io::Result<PathBuf> {
     }
     out.sync_all()?;
     sync_parent(&kept)?;
+    Ok(kept)
+}
+
+/// What was kept so far, oldest first.
+pub(super) fn kept(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut kept = Vec::new();
+    for entry in dir.read_dir()? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == KEPT) {
+            kept.push(path);
+        }
+    }
+    kept.sort();
     Ok(kept)
 }

@@ -60,7 +60,11 @@ impl KafkaOptions {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), OpenError> {
+    /// Whether they can be meant, as far as that shows without a broker.
+    ///
+    /// # Errors
+    /// [`OpenError::Options`], [`OpenError::Single`].
+    pub fn check(&self) -> Result<(), OpenError> {
         if self.brokers.is_empty() {
             return Err(OpenError::Options("no broker is named"));
         }

@@ -49,6 +49,18 @@ struct Found {
     replicas: usize,
 }
 
+/// Whether all topics are there, whatever they are like. Blocks.
+pub(super) fn are_there(options: &KafkaOptions) -> Result<bool, OpenError> {
+    let admin: Admin =
+        client::config(options).create().map_err(OpenError::kafka(options, "make a client"))?;
+    for wanted in wanted(options) {
+        if find(&admin, options, &wanted.name)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Makes sure that all topics are there and as they must be. Blocks.
 pub(super) fn ensure(options: &KafkaOptions) -> Result<(), OpenError> {
     let admin: Admin =

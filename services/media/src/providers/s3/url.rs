@@ -23,6 +23,19 @@ impl S3Options {
         options.check()?;
         Ok(options)
     }
+
+    /// Whether a URL can be meant, without credentials at hand.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`], saying which part can't work; nothing of the URL is repeated.
+    pub fn check_url(url: &str) -> Result<(), Error> {
+        let none = S3Credentials {
+            access_key_id: String::new(),
+            secret_access_key: String::new(),
+            session_token: None,
+        };
+        parse(url, none).map(drop).map_err(|reason| Error::Configuration { reason })
+    }
 }
 
 fn parse(url: &str, credentials: S3Credentials) -> Result<S3Options, &'static str> {
@@ -54,7 +67,11 @@ fn parse(url: &str, credentials: S3Credentials) -> Result<S3Options, &'static st
                 let value = value.parse().map_err(|_| "path_style of an S3 is true or false")?;
                 path_style.replace(value).is_some()
             }
-            _ => return Err("the URL of an S3 knows endpoint, region and path_style, nothing else"),
+            _ => {
+                return Err(
+                    "the URL of an S3 knows endpoint, region and path_style, nothing else, credentials least of all",
+                );
+            }
         };
         if is_again {
             return Err("the URL of an S3 says something twice");

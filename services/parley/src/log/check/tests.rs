@@ -66,6 +66,17 @@ fn check(records: &[StoredRecord]) -> Checker {
     checker
 }
 
+#[test]
+fn a_log_that_ends_before_what_read_models_know_lost_records() {
+    let mut checker = check(&log(&[created()]));
+    checker.known(place(Topic::Events), 2);
+    assert_eq!(checker.counts.faults, 0);
+    checker.known(place(Topic::Events), 3);
+    checker.known(place(Topic::Acks), 1);
+    assert_eq!(checker.counts.faults, 2);
+    assert!(checker.faults.iter().all(|fault| fault.contains("lost records")), "{:?}", checker.faults);
+}
+
 fn log(facts: &[Fact]) -> Vec<StoredRecord> {
     let facts = (1..).zip(facts).map(|(offset, fact)| of_fact(offset, fact));
     std::iter::once(claim(Topic::Events, 0)).chain(facts).collect()

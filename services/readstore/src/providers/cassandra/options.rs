@@ -86,7 +86,11 @@ impl CassandraOptions {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// Whether they can be meant, as far as that shows without a node.
+    ///
+    /// # Errors
+    /// [`Error::Unfit`].
+    pub fn check(&self) -> Result<(), Error> {
         const KEYSPACE_BYTES_MAX: usize = 40;
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let name = &self.keyspace;
