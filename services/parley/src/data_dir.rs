@@ -125,13 +125,13 @@ pub(crate) fn development_secret(dir: &Path) -> anyhow::Result<Secret> {
     Ok(Secret::new(text.to_vec()))
 }
 
-/// Whoever can read the key can sign as anybody.
+/// Whoever can read the key can sign as anybody. A group of its own is somebody's wish.
 fn warn_if_shared(key: &Path) {
     let mode = std::fs::metadata(key).map_or(0, |file| file.permissions().mode());
-    if mode & 0o077 != 0 {
+    if mode & 0o004 != 0 {
         tracing::warn!(
             mode = format!("{:o}", mode & 0o777),
-            "others on this machine can read {}, with which tokens are signed: chmod 600 it",
+            "everybody on this machine can read {}, with which development tokens are signed: chmod 600 it",
             key.display()
         );
     }

@@ -170,7 +170,7 @@ async fn open_reads(dir: &Path, log: &EmbeddedLog) -> anyhow::Result<(Arc<dyn Re
 }
 
 /// How far read models have come, in each partition of each topic.
-type Known = Vec<(TopicPartition, u64)>;
+pub(crate) type Known = Vec<(TopicPartition, u64)>;
 
 /// Read models that can be used.
 pub(crate) struct FitReads {

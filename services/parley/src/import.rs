@@ -195,13 +195,16 @@ async fn tell_progress(importer: Arc<Importer>, messages: u64) {
         }
         // Only where nothing moves: a wait now and then is as it should be.
         let trouble = importer.trouble.take().filter(|_| done == told);
-        let trouble = trouble.map(|why| format!("; trying again: {why}")).unwrap_or_default();
+        let trouble = trouble.map(|why| format!("trying again: {why}")).unwrap_or_default();
         (last, told) = (Instant::now(), done);
         bar.set_message(trouble.clone());
         if !terminal {
             drop(std::io::Write::write_fmt(
                 &mut std::io::stderr(),
-                format_args!("import: {done} of {messages} messages{trouble}\n"),
+                format_args!(
+                    "import: {done} of {messages} messages{}{trouble}\n",
+                    if trouble.is_empty() { "" } else { "; " }
+                ),
             ));
         }
     }

@@ -17,7 +17,8 @@ use crate::{Usage, data_dir, engines};
 pub(crate) enum LogCommand {
     /// Prints the records, oldest first.
     Cat(cat::CatArgs),
-    /// Folds all of it and checks every invariant that the log must hold; exit code 1 if one is broken.
+    /// Folds all of it and checks every invariant that the log must hold; exit code 1 if one is broken. Compares its end with the read
+    /// models beside it in the data directory, which are opened for that as a start would.
     Verify(verify::VerifyArgs),
     /// Makes what is left of a log that lost records the truth, in a new epoch: clients are told at their next resume.
     AcceptLoss(accept_loss::AcceptLossArgs),

@@ -21,10 +21,9 @@ use crate::{cluster, print_line, progress, telemetry};
 pub(crate) struct RebuildArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Only builds and compares; exit code 1 if the live read models differ from what the log says, or can't be
-    /// read. The read models before the last
-    /// rebuild are given up for that, so that `--back` has nothing to go back to afterwards; what was built lies beside the live ones,
-    /// unused, until the next rebuild. The same goes for a rebuild that fails.
+    /// Only builds and compares; exit code 1 if the live read models differ from what the log says, or can't be read. The read models
+    /// before the last rebuild are given up for that, so that `--back` has nothing to go back to afterwards; what was built lies beside
+    /// the live ones, unused, until the next rebuild. The same goes for a rebuild that fails.
     #[arg(long)]
     verify: bool,
     /// Goes back to the read models before the last rebuild, which are kept until the next one, also one that only verifies or fails;

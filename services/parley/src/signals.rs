@@ -17,19 +17,21 @@ const SAME_INTERRUPT: Duration = Duration::from_secs(1);
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Whether it was an interrupt that came first.
+    is_interrupted: bool,
 }
 
 impl Signals {
     pub(crate) fn new() -> std::io::Result<Self> {
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Self { terminate, interrupt })
+        Ok(Self { terminate, interrupt, is_interrupted: false })
     }
 
     /// The next of them.
     pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.interrupt.recv() => self.is_interrupted = true,
         }
     }
 
@@ -49,8 +51,10 @@ impl Signals {
     /// Returns once a person insists. Whoever sends SIGTERM again is a supervisor, which waits anyhow, and clients would lose what the
     /// stop is for: their `go_away` and close code.
     async fn insisted(&mut self) {
-        tokio::time::sleep(SAME_INTERRUPT).await;
-        drop(tokio::time::timeout(Duration::ZERO, self.interrupt.recv()).await);
+        if self.is_interrupted {
+            tokio::time::sleep(SAME_INTERRUPT).await;
+            drop(tokio::time::timeout(Duration::ZERO, self.interrupt.recv()).await);
+        }
         self.interrupt.recv().await;
     }
 

@@ -1,20 +1,22 @@
 //! Events on their way to subscriptions, as frames.
 
 use bytes::Bytes;
+use hashbrown::HashSet;
 use parley_domain::{Event, Fact, KeyId, Seq, UserId};
 
 /// Whose subscription an event ends, after it.
 pub(super) enum Ending {
     Nobodys,
     Everybodys,
-    Of(Vec<UserId>),
+    /// Asked for each subscription: up to a thousand users, and a hundred thousand subscriptions.
+    Of(HashSet<UserId>),
 }
 
 impl Ending {
     fn of(event: &Event) -> Self {
         match event {
             Event::GroupDissolved { .. } => Self::Everybodys,
-            Event::MembersRemoved { users, .. } => Self::Of(users.clone()),
+            Event::MembersRemoved { users, .. } => Self::Of(users.iter().cloned().collect()),
             Event::GroupCreated { .. }
             | Event::MembersAdded { .. }
             | Event::RoleChanged { .. }
@@ -98,7 +100,7 @@ mod tests {
     #[test]
     fn nobodys_subscription_ends_among_them() {
         for at in 0..3 {
-            for ending in [Ending::Everybodys, Ending::Of(Vec::new())] {
+            for ending in [Ending::Everybodys, Ending::Of(HashSet::new())] {
                 let mut events = events(&[1, 2, 3]);
                 events[at].ending = ending;
                 assert!(Together::of(&events).is_none(), "after the {at}th");

@@ -92,8 +92,8 @@ pub(crate) async fn must_have_log(config: &Config) -> anyhow::Result<()> {
     let is_there = KafkaLog::is_there(options).await.context("the log can't be opened")?;
     anyhow::ensure!(
         is_there,
-        "there is no log on {brokers}: topic {topic} or one of those beside it isn't there, so no server has run with it yet; name \
-         another prefix in log (kafka://HOST:PORT/PREFIX)"
+        "there is no whole log on {brokers}: topic {topic}, or one of those beside it, isn't there. Has a server run with it yet, and \
+         is the prefix in log (kafka://HOST:PORT/PREFIX) the one that it ran with?"
     );
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use parley_domain::PartitionCount;
 use parley_edge::auth::{JwksSource, LEEWAY_S_MAX};
+use parley_eventlog::providers::kafka::OpenError;
 use parley_media::providers::s3::S3Options;
 
 use super::{Config, Limits, Telemetry, set};
@@ -25,18 +26,25 @@ fn is_origin(text: &str) -> bool {
     has_scheme
         && !host.is_empty()
         && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"/?#@*".contains(&byte))
-        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
-        && !has_default_port(scheme, host)
+        && !is_never_sent(scheme, host)
 }
 
-/// A port that browsers leave out, so that they would never send this.
-fn has_default_port(scheme: &str, host: &str) -> bool {
-    matches!((scheme, host.rsplit_once(':')), ("http", Some((_, "80"))) | ("https", Some((_, "443"))))
+/// What browsers write otherwise: schemes in small letters, those of the web with their hosts, and without the port that is theirs.
+/// What stands behind other schemes they leave as it is.
+fn is_never_sent(scheme: &str, host: &str) -> bool {
+    let is_large = |text: &str| text.bytes().any(|byte| byte.is_ascii_uppercase());
+    let own_port = match scheme {
+        "http" => "80",
+        "https" => "443",
+        _ => return is_large(scheme),
+    };
+    is_large(host) || host.rsplit_once(':').is_some_and(|(_, port)| port == own_port)
 }
 
-/// `HOST:PORT,…/NAME`: neither Kafka's nor Cassandra's URL has anything behind it, where a password might stand.
-fn is_list_of_hosts(place: &str) -> bool {
-    place.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:,/[]".contains(&byte))
+/// As much of a URL as is `HOST:PORT,…/NAME`. Neither Kafka's nor Cassandra's has anything behind it, where a password might stand.
+fn hosts_of(place: &str) -> &str {
+    let is_theirs = |c: char| c.is_ascii_alphanumeric() || ".-_:,/[] ".contains(c);
+    place.split(|c| !is_theirs(c)).next().unwrap_or_default()
 }
 
 fn is_base_url(text: &str) -> bool {
@@ -128,13 +136,12 @@ impl Config {
                 || dir.is_some_and(|dir| !Path::new(dir).as_os_str().is_empty())
                 || place.is_some_and(|place| !place.is_empty() && !place.starts_with(['/', '?', ',']));
             if !known {
-                // What stands behind a question mark may be meant as a password.
-                let shown = url.split('?').next().unwrap_or_default();
+                let shown = hosts_of(url);
                 let why = format!("{shown:?} is no place for it: use embedded, embedded:DIR or {scheme}://…");
                 return Err((key.to_owned(), why));
             }
-            if let Some(place) = place.filter(|place| scheme != "s3" && !is_list_of_hosts(place)) {
-                let shown = place.split(['?', '#']).next().unwrap_or_default();
+            if let Some(place) = place.filter(|place| scheme != "s3" && hosts_of(place) != *place) {
+                let shown = hosts_of(place);
                 let why = format!(
                     "must be {scheme}://HOST:PORT,… with one name behind a slash if need be, and nothing else ({shown:?}…): what \
                      else there is to set are keys of their own, which `parley config` lists"
@@ -147,7 +154,8 @@ impl Config {
             return bad("media", &error.to_string());
         }
         if let Some(Err(error)) = self.kafka_options().map(|options| options.check()) {
-            return bad("log", &error.to_string());
+            let is_single = matches!(error, OpenError::Single { .. });
+            return bad(if is_single { "kafka.replication" } else { "log" }, &error.to_string());
         }
         if let Some(Err(error)) = self.cassandra_options().map(|options| options.check()) {
             return bad("reads", &error.to_string());

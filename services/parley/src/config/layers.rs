@@ -84,14 +84,22 @@ fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     Ok(ours)
 }
 
-/// What Kubernetes puts into every container of a namespace that has a Service called `parley`, unless told not to: nobody's wish.
+/// What Kubernetes puts into every container of a namespace that has a Service called `parley` or `parley-…`, unless told not to:
+/// nobody's wish. For each `…_SERVICE_HOST`, `…_SERVICE_PORT` and that of each named port, `…_PORT` (a URL), and some for each port.
 fn is_of_kubernetes(name: &str, value: &str) -> bool {
     let Some(name) = name.strip_prefix(ENV_PREFIX) else { return false };
-    match name {
-        "SERVICE_HOST" | "SERVICE_PORT" => true,
-        "PORT" => value.contains("://"),
-        _ => name.starts_with("SERVICE_PORT_") || name.starts_with("PORT_"),
-    }
+    let words: Vec<&str> = name.split('_').collect();
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port = |three: &[&str]| match three {
+        [port, number, protocol] => {
+            *port == "PORT" && is_number(number) && matches!(*protocol, "TCP" | "UDP" | "SCTP")
+        }
+        _ => false,
+    };
+    words.ends_with(&["SERVICE", "HOST"])
+        || words.windows(2).any(|two| two == ["SERVICE", "PORT"])
+        || words.windows(3).any(is_port)
+        || (words.last() == Some(&"PORT") && value.contains("://"))
 }
 
 fn key_of(name: &str) -> String {
@@ -260,17 +268,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_kubernetes_sets_for_a_service_called_parley_is_not_ours() {
+    fn what_kubernetes_sets_for_services_is_not_ours() {
         for (name, value) in [
             ("PARLEY_SERVICE_HOST", "10.0.0.1"),
             ("PARLEY_SERVICE_PORT_HTTP", "8080"),
             ("PARLEY_PORT", "tcp://10.0.0.1:8080"),
             ("PARLEY_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("PARLEY_EDGE_SERVICE_HOST", "10.0.0.1"),
+            ("PARLEY_EDGE_SERVICE_PORT_HTTP", "8080"),
+            ("PARLEY_EDGE_PORT", "tcp://10.0.0.1:8080"),
+            ("PARLEY_WRITER_PORT_7000_TCP", "tcp://10.0.0.1:7000"),
         ] {
             assert!(is_of_kubernetes(name, value), "{name}");
         }
         // Whoever means the port is told that there is no such key.
-        for (name, value) in [("PARLEY_PORT", "8080"), ("PARLEY_LISTEN", "a:1"), ("RUST_LOG", "info")] {
+        for (name, value) in [
+            ("PARLEY_PORT", "8080"),
+            ("PARLEY_PORT_HTTP", "8080"),
+            ("PARLEY_HTTP__PUBLIC_URL", "http://a"),
+            ("PARLEY_LISTEN", "a:1"),
+            ("RUST_LOG", "info"),
+        ] {
             assert!(!is_of_kubernetes(name, value), "{name}");
         }
     }

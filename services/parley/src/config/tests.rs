@@ -142,12 +142,29 @@ fn what_can_t_be_meant_is_refused_before_anything_is_made() {
         (&["log=kafka://h:1/a/b"], &["--set: log", "prefix"]),
         (&["http.origins=https://a:443"], &["--set: http.origins", "scheme's own"]),
         (&["http.origins=https://A.example"], &["--set: http.origins", "small letters"]),
-        (&["kafka.replication=2", "log=kafka://h:1"], &["--set: log", "log.allow_single"]),
+        (&["log=kafka://h:1;sasl.password=hunter2"], &["--set: log", "\"h:1\"", "keys of their own"]),
+        (&["log=kafka:/h&password=hunter2"], &["--set: log", "\"kafka:/h\""]),
+        (&["http.origins=App://a"], &["--set: http.origins", "small letters"]),
+        (&["kafka.replication=2", "log=kafka://h:1"], &["--set: kafka.replication", "log.allow_single"]),
         (&["log=kafka://h:1", "reads=cassandra://h:1/A"], &["--set: reads", "keyspace"]),
         (&["log=kafka://h:1", "reads=cassandra://h:1/k?x"], &["--set: reads", "keys of their own"]),
     ];
     for (set, expected) in cases {
         is_refused(with(None, &[], set), expected);
+    }
+}
+
+#[test]
+fn what_can_be_meant_is_taken() {
+    for set in [
+        "log=kafka://a:9092, b:9092,[::1]:9092/staging",
+        "log=kafka://broker_1:9092/",
+        "media=s3://bucket/corner?endpoint=http://127.0.0.1:7070&region=us-east-1",
+        "http.origins=null,http://localhost:3000,https://a:444,http://a:443,capacitor://localhost,app://MyApp,http://[::1]:3000",
+        "auth.jwks=http://127.0.0.1:1/keys",
+        "auth.jwks=keys.json",
+    ] {
+        with(None, &[], &[set]).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

@@ -1,18 +1,21 @@
 //! `parley log verify`.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
 use parley_domain::Epoch;
 use parley_eventlog::providers::embedded::Inspection;
+use parley_readstore::providers::embedded::EmbeddedReadStore;
 use serde_json::json;
 
 use super::check::Checker;
 use super::{configured, inspect};
 use crate::config::{Config, ConfigArgs};
 use crate::data_dir::DataDir;
-use crate::{engines, print_line};
+use crate::engines::{self, Known};
+use crate::print_line;
 
 #[derive(Args)]
 pub(crate) struct VerifyArgs {
@@ -31,7 +34,7 @@ pub(crate) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let read = read.context("the log can't be read to its end");
     let end = match &read {
         Ok(()) => compare(&config, inspection.epoch(), &mut checker).await,
-        Err(_) => End::NotReached,
+        Err(_) => End::Unknown("the log can't be read to its end".to_owned()),
     };
     let told = Told { checker, end, inspection };
     if args.json { told.as_json(read.as_ref().err()) } else { told.as_text(read.is_ok()) }?;
@@ -41,38 +44,40 @@ pub(crate) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
 
 /// What is known of the log's end, which by itself tells nothing of what stood behind it.
 enum End {
-    /// The read models know no more than the log.
+    /// The read models were asked.
     Compared,
-    /// There are none that belong to it.
-    NoReadModels,
-    /// They are there, but can't be opened: why.
+    /// They weren't: why.
     Unknown(String),
-    /// The log isn't readable that far.
-    NotReached,
 }
 
 /// Compares the log's end with what read models were built from. Only those beside it in its data directory: what is named by itself
 /// may be a backup, which may be older.
 async fn compare(config: &Config, epoch: Epoch, checker: &mut Checker) -> End {
-    if config.log != "embedded" {
-        return End::NoReadModels;
-    }
-    let known = async {
-        let dir = DataDir::lock_existing(&config.data_dir())?;
-        let reads = engines::reads_dir(config, &dir);
-        anyhow::Ok(match reads.is_dir() {
-            true => Some(engines::try_open_reads(&reads, epoch).await?.1),
-            false => None,
-        })
-    };
-    match known.await {
-        Ok(Some(known)) => {
+    match known(config, epoch).await {
+        Ok(known) => {
             known.into_iter().for_each(|(at, offset)| checker.known(at, offset));
             End::Compared
         }
-        Ok(None) => End::NoReadModels,
-        Err(error) => End::Unknown(format!("{error:#}")),
+        Err(why) => End::Unknown(format!("{why:#}")),
     }
+}
+
+/// How far the read models of a data directory have come.
+///
+/// # Errors
+/// There are none, or not of this log, or they can't be opened.
+async fn known(config: &Config, epoch: Epoch) -> anyhow::Result<Known> {
+    anyhow::ensure!(config.log == "embedded", "the log isn't in the data directory");
+    let data = config.data_dir();
+    let owner = std::fs::metadata(&data).context("the data directory can't be read")?.uid();
+    // What is opened is written to: another user's files would keep the server out.
+    anyhow::ensure!(owner == rustix::process::geteuid().as_raw(), "the data directory is another user's");
+    let dir = DataDir::lock_existing(&data)?;
+    let reads = engines::reads_dir(config, &dir);
+    anyhow::ensure!(EmbeddedReadStore::is_there(&reads), "there are none yet");
+    let (_reads, known) = engines::try_open_reads(&reads, epoch).await?;
+    anyhow::ensure!(!known.is_empty(), "they are empty");
+    Ok(known)
 }
 
 /// Everything that was found out.
@@ -104,6 +109,10 @@ impl Told {
             "torn_tail": self.torn_tail(),
             "kept_tails": kept.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
             "compared_with_reads": matches!(self.end, End::Compared),
+            "not_compared": match &self.end {
+                End::Compared => None,
+                End::Unknown(why) => Some(why),
+            },
         });
         print_line(&outcome.to_string())
     }

@@ -173,6 +173,19 @@ fn frequent_frame() -> impl Strategy<Value = String> {
         ("text", "\"Grüße \\\"x\\\"\""),
         ("unknown", "{\"deep\":[1]}"),
     ]);
+    let plain = json_members(&[
+        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        ("client_message_id", "\"c-1\""),
+        ("type", "\"text\""),
+        ("text", "\"Shall we meet at the usual place, or rather at the other one?\""),
+    ]);
+    let media = json_members(&[
+        ("type", "\"image\""),
+        ("media_url", "\"https://a.example/m\""),
+        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        ("text", "\"Gr\\u00fc\u{df}e \\\"x\\\"\""),
+        ("client_message_id", "\"c\\n1\""),
+    ]);
     let acknowledge = json_members(&[
         ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
         ("message_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
@@ -184,7 +197,9 @@ fn frequent_frame() -> impl Strategy<Value = String> {
         ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
     ]);
     let data = prop_oneof![
-        4 => (Just("send_group_message"), send),
+        1 => (Just("send_group_message"), send),
+        4 => (Just("send_group_message"), plain),
+        4 => (Just("send_group_message"), media),
         2 => (Just("acknowledge_group_message"), acknowledge),
         3 => (Just("acknowledge_group_message"), by_seq),
         1 => (Just("send_group_messages"), json_value()),

@@ -71,7 +71,7 @@ pub(super) fn keep(cut: &CutTail) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// What was kept so far, oldest first.
+/// What was kept so far.
 pub(super) fn kept(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut kept = Vec::new();
     for entry in dir.read_dir()? {

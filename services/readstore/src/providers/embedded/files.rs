@@ -49,6 +49,11 @@ pub(super) fn read_live(dir: &Path) -> Result<Option<Live>, Error> {
     Ok(Some(Live { version, previous }))
 }
 
+/// Whether a version was ever named as the live one.
+pub(super) fn names_live(dir: &Path) -> bool {
+    dir.join(LIVE).exists()
+}
+
 /// Names the live version: after a crash it is the old one or the new one, and once this returned the new one.
 pub(super) fn write_live(dir: &Path, live: Live) -> Result<(), Error> {
     let new = dir.join(LIVE_NEW);

@@ -85,6 +85,12 @@ impl EmbeddedReadStore {
         }))))
     }
 
+    /// Whether there are read models in a directory, be they whole or not.
+    #[must_use]
+    pub fn is_there(dir: &Path) -> bool {
+        files::names_live(dir)
+    }
+
     /// Throws away all versions in a directory that nobody has open, so that [`open`](Self::open) makes an empty one.
     /// The read models can be rebuilt from the log.
     ///

@@ -67,3 +67,67 @@ fn acknowledgement(scan: &mut Scan<'_>) -> Option<AcknowledgeData> {
     })?;
     Some(AcknowledgeData { group_id: group_id?, message_id, seq, status })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::any;
+    use super::*;
+
+    const GROUP: &str = "\"group_id\":\"0190b6f0-5a3c-7def-8123-456789abcdef\"";
+
+    /// All of it, as texts are left out of what is printed.
+    fn all(incoming: &Incoming) -> String {
+        match &incoming.event {
+            Ok(ClientEvent::Send(send)) => {
+                let texts = (&send.client_message_id, &send.text, &send.media_url);
+                format!("{:?} {} {:?} {texts:?}", incoming.id, send.group_id, send.kind)
+            }
+            _ => format!("{incoming:?}"),
+        }
+    }
+
+    #[test]
+    fn what_clients_send_most_is_read_here_and_means_the_same() {
+        let send = r#""client_message_id":"c-1","type":"text""#;
+        for text in [
+            format!(
+                r#"{{"event":"send_group_message","id":"1","data":{{{GROUP},{send},"text":"Shall we?"}}}}"#
+            ),
+            format!(
+                r#"{{"event":"send_group_message","data":{{{GROUP},{send},"text":"Gr\u00fc\u00dfe \"x\"\n"}}}}"#
+            ),
+            format!(
+                r#"{{"event": "send_group_message", "id": "a\tb", "data": {{{GROUP}, "client_message_id": "c", "type": "image", "media_url": "https://a.example/m", "text": "üß"}}}}"#
+            ),
+            format!(r#"{{"event":"send_group_message","data":{{{GROUP},{send}}},"id":"late"}}"#),
+            format!(
+                r#"{{"event":"acknowledge_group_message","id":"2","data":{{{GROUP},"seq":7,"status":"delivered"}}}}"#
+            ),
+            format!(
+                r#"{{"event":"acknowledge_group_message","data":{{"seq":18446744073709551615,{GROUP}}}}}"#
+            ),
+            format!(
+                r#"{{"event":"acknowledge_group_message","data":{{{GROUP},"message_id":"0190b6f0-5a3c-7def-8123-456789abcdee","status":"read"}}}}"#
+            ),
+        ] {
+            let read = read(&text).unwrap_or_else(|| panic!("left to the serializer: {text}"));
+            assert_eq!(all(&read), all(&any(&text).unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_unusual_is_left_to_the_serializer() {
+        for text in [
+            format!(r#" {{"event":"acknowledge_group_message","data":{{{GROUP},"seq":7}}}}"#),
+            format!(r#"{{"event":"typing","data":{{{GROUP}}}}}"#),
+            format!(r#"{{"event":"acknowledge_group_message","id":null,"data":{{{GROUP},"seq":7}}}}"#),
+            format!(r#"{{"event":"acknowledge_group_message","data":{{{GROUP},"seq":7,"new":1}}}}"#),
+            format!(r#"{{"event":"acknowledge_group_message","data":{{{GROUP},"seq":7,"seq":7}}}}"#),
+            format!(r#"{{"event":"acknowledge_group_message","data":{{{GROUP},"seq":7}}}} {{}}"#),
+            format!(r#"{{"event":"acknowledge_group_message","data":{{{GROUP},"seq":7}}"#),
+            format!(r#"{{"event":"send_group_message","data":{{{GROUP}}}}}"#),
+        ] {
+            assert!(read(&text).is_none(), "{text}");
+        }
+    }
+}
