@@ -239,18 +239,27 @@ pub(crate) async fn try_open_reads(
     Ok((reads, known))
 }
 
+/// What a log lost that ends before what read models know of it; `None`: nothing.
+pub(crate) fn lost(at: TopicPartition, end: u64, known: u64) -> Option<String> {
+    (known > end).then(|| {
+        format!(
+            "the log lost records that were acknowledged: it ends at {end} in {}/{}, where the read models know it up to {known}",
+            at.topic.name(),
+            at.partition
+        )
+    })
+}
+
 /// Read models are built from what is durable. A log that ends before them has lost records that were acknowledged; with the next
 /// ones it would give their places to others.
 async fn is_whole(known: Known, log: &EmbeddedLog) -> anyhow::Result<()> {
     for (at, offset) in known {
-        let end = log.end_offset(at).await?;
-        anyhow::ensure!(
-            offset <= end,
-            "the log lost records that were acknowledged: it ends at {end} in {}/{}, where the read models know it up to \
-             {offset}. Restore it from a backup. If there is none, `parley log accept-loss` makes what is left the truth, in a new epoch",
-            at.topic.name(),
-            at.partition
-        );
+        if let Some(lost) = lost(at, log.end_offset(at).await?, offset) {
+            anyhow::bail!(
+                "{lost}. Restore it from a backup. If there is none, `parley log accept-loss` makes what is left the truth, in a new \
+                 epoch"
+            );
+        }
     }
     Ok(())
 }

@@ -17,22 +17,6 @@ const SECONDS: [f64; 14] =
 /// Upper bounds of batch sizes.
 const SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 1_000.0];
 
-/// Counters that exist from the start, so that a dashboard shows 0 and not nothing, and an alert sees the first increase.
-const FROM_THE_START: [&str; 12] = [
-    "parley_messages_accepted_total",
-    "parley_deliveries_total",
-    "parley_dedupe_hits_total",
-    "parley_log_lost_total",
-    "parley_projector_unprojectable_total",
-    "parley_projector_records_total",
-    "parley_replay_records_read_total",
-    "parley_replay_rows_total",
-    "parley_replays_from_memory_total",
-    "parley_replays_held_up_total",
-    "parley_requests_sent_again_total",
-    "parley_statuses_dropped_total",
-];
-
 /// Starts logging.
 ///
 /// # Errors
@@ -108,9 +92,6 @@ pub(crate) fn metrics() -> anyhow::Result<PrometheusHandle> {
         .set_buckets_for_metric(Matcher::Suffix("_records".into()), &SIZES)?
         .install_recorder()?;
     described::describe();
-    for name in FROM_THE_START {
-        metrics::counter!(name).increment(0);
-    }
     for close in Close::ALL {
         metrics::counter!("parley_disconnects_total", "code" => close.code().to_string()).increment(0);
     }

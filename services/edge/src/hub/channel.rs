@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::DefaultHashBuilder;
-use hashbrown::HashSet;
+use hashbrown::{DefaultHashBuilder, HashSet};
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use parley_domain::{Event, Fact, GroupId, KeyId, MessageId, Seq, UserId};

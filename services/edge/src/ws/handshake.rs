@@ -47,13 +47,14 @@ pub(crate) async fn handshake(State(shared): State<Arc<Shared>>, mut request: Re
         Ok(identity) => identity,
         Err(error) => return refuse(StatusCode::UNAUTHORIZED, &error.of_call()),
     };
-    let full = shared.hub.sockets() >= shared.options.limits.sockets;
-    if full || shared.is_draining() {
-        let why = if shared.is_draining() {
-            "the server is stopping: try again, at another one if there is one"
-        } else {
-            "the server has as many connections as it takes: try again later"
-        };
+    let no_place = if shared.is_draining() {
+        Some("the server is stopping: try again, at another one if there is one")
+    } else if shared.hub.sockets() >= shared.options.limits.sockets {
+        Some("the server has as many connections as it takes: try again later")
+    } else {
+        None
+    };
+    if let Some(why) = no_place {
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             &Rejection::new(Code::Unavailable, why).retry_after(2_000),

@@ -9,6 +9,8 @@ use parley_domain::{
 use parley_eventlog::{StoredRecord, Topic, TopicPartition};
 use parley_wire::event::{self, CursorsAdvanced};
 
+use crate::engines::lost;
+
 /// Faults that are kept; all are counted.
 const FAULTS_MAX: usize = 100;
 
@@ -87,12 +89,8 @@ impl Checker {
     /// Takes how far read models have come in a partition, once all records were taken: what they were built from was durable.
     pub(super) fn known(&mut self, at: TopicPartition, offset: u64) {
         let end = self.next_offset.get(&at).copied().unwrap_or(0);
-        if offset > end {
-            self.fault(format!(
-                "{}/{}: lost records that were acknowledged: it ends at {end}, and the read models know it up to {offset}",
-                at.topic.name(),
-                at.partition
-            ));
+        if let Some(lost) = lost(at, end, offset) {
+            self.fault(lost);
         }
     }
 

@@ -32,37 +32,19 @@ pub(crate) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let mut checker = Checker::new(inspection.partitions());
     let read = inspection.by_ref().try_for_each(|stored| stored.map(|stored| checker.record(&stored)));
     let read = read.context("the log can't be read to its end");
-    let end = match &read {
-        Ok(()) => compare(&config, inspection.epoch(), &mut checker).await,
-        Err(_) => End::Unknown("the log can't be read to its end".to_owned()),
+    let known = match &read {
+        Ok(()) => known(&config, inspection.epoch()).await,
+        Err(error) => Err(anyhow::anyhow!("{error}")),
     };
-    let told = Told { checker, end, inspection };
+    let compared = known.map(|known| known.into_iter().for_each(|(at, offset)| checker.known(at, offset)));
+    let told = Told { checker, compared, inspection };
     if args.json { told.as_json(read.as_ref().err()) } else { told.as_text(read.is_ok()) }?;
     read?;
     Ok(ExitCode::from(u8::from(told.checker.counts.faults > 0)))
 }
 
-/// What is known of the log's end, which by itself tells nothing of what stood behind it.
-enum End {
-    /// The read models were asked.
-    Compared,
-    /// They weren't: why.
-    Unknown(String),
-}
-
-/// Compares the log's end with what read models were built from. Only those beside it in its data directory: what is named by itself
-/// may be a backup, which may be older.
-async fn compare(config: &Config, epoch: Epoch, checker: &mut Checker) -> End {
-    match known(config, epoch).await {
-        Ok(known) => {
-            known.into_iter().for_each(|(at, offset)| checker.known(at, offset));
-            End::Compared
-        }
-        Err(why) => End::Unknown(format!("{why:#}")),
-    }
-}
-
-/// How far the read models of a data directory have come.
+/// How far the read models of a data directory have come, with which its log's end is compared: by itself that tells nothing of what
+/// stood behind it. A log elsewhere may be a backup, which may be older.
 ///
 /// # Errors
 /// There are none, or not of this log, or they can't be opened.
@@ -83,7 +65,8 @@ async fn known(config: &Config, epoch: Epoch) -> anyhow::Result<Known> {
 /// Everything that was found out.
 struct Told {
     checker: Checker,
-    end: End,
+    /// Or why the log's end wasn't compared with read models.
+    compared: anyhow::Result<()>,
     inspection: Inspection,
 }
 
@@ -108,11 +91,8 @@ impl Told {
             "first_faults": self.checker.faults,
             "torn_tail": self.torn_tail(),
             "kept_tails": kept.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
-            "compared_with_reads": matches!(self.end, End::Compared),
-            "not_compared": match &self.end {
-                End::Compared => None,
-                End::Unknown(why) => Some(why),
-            },
+            "compared_with_reads": self.compared.is_ok(),
+            "not_compared": self.compared.as_ref().err().map(|why| format!("{why:#}")),
         });
         print_line(&outcome.to_string())
     }
@@ -127,9 +107,9 @@ impl Told {
         for file in self.inspection.kept_tails() {
             print_line(&format!("an earlier start cut a torn tail back and kept it: {}", file.display()))?;
         }
-        if let End::Unknown(why) = &self.end {
+        if let Err(why) = &self.compared {
             print_line(&format!(
-                "whether the log's end is missing is unknown, as its read models can't be asked: {why}"
+                "whether the log's end is missing is unknown, as its read models can't be asked: {why:#}"
             ))?;
         }
         let counts = self.checker.counts;

@@ -165,16 +165,19 @@ fn json_members(known: &'static [(&'static str, &'static str)]) -> impl Strategy
     })
 }
 
+/// The member that all of them have.
+const GROUP: (&str, &str) = ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\"");
+
 fn frequent_frame() -> impl Strategy<Value = String> {
     let send = json_members(&[
-        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        GROUP,
         ("client_message_id", "\"c-1\""),
         ("type", "\"text\""),
         ("text", "\"Grüße \\\"x\\\"\""),
         ("unknown", "{\"deep\":[1]}"),
     ]);
     let plain = json_members(&[
-        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        GROUP,
         ("client_message_id", "\"c-1\""),
         ("type", "\"text\""),
         ("text", "\"Shall we meet at the usual place, or rather at the other one?\""),
@@ -182,20 +185,17 @@ fn frequent_frame() -> impl Strategy<Value = String> {
     let media = json_members(&[
         ("type", "\"image\""),
         ("media_url", "\"https://a.example/m\""),
-        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        GROUP,
         ("text", "\"Gr\\u00fc\u{df}e \\\"x\\\"\""),
         ("client_message_id", "\"c\\n1\""),
     ]);
     let acknowledge = json_members(&[
-        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
+        GROUP,
         ("message_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
         ("seq", "7"),
         ("status", "\"delivered\""),
     ]);
-    let by_seq = json_members(&[
-        ("seq", "18446744073709551615"),
-        ("group_id", "\"0190b6f0-5a3c-7def-8123-456789abcdef\""),
-    ]);
+    let by_seq = json_members(&[("seq", "18446744073709551615"), GROUP]);
     let data = prop_oneof![
         1 => (Just("send_group_message"), send),
         4 => (Just("send_group_message"), plain),
