@@ -1,6 +1,7 @@
 //! Data keys, made when they are needed and kept at hand.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -10,7 +11,7 @@ use quick_cache::sync::Cache;
 
 use crate::data_key::DataKey;
 use crate::port::{KeyStore, StoreError, WrappedKey};
-use crate::ring::{KeyRing, random};
+use crate::ring::{KeyRing, RingError, random};
 
 /// Data keys kept unwrapped in memory; a key takes about 1 KiB.
 const CACHED_KEYS_MAX: usize = 20_000;
@@ -252,6 +253,14 @@ impl Keys {
             Err(error) => return Err(error),
         };
         Ok(some.is_empty() || some.iter().any(|stored| self.unwrap(stored).is_ok()))
+    }
+
+    /// Adds a fresh key to the ring and to its file, and makes it the active one. [`rewrap`](Self::rewrap) brings the data keys under it.
+    ///
+    /// # Errors
+    /// [`RingError::Io`].
+    pub fn rotate(&mut self, ring: &Path) -> Result<(), RingError> {
+        self.ring.rotate(ring)
     }
 
     /// Wraps every data key anew under the ring's active key, a page at a time; returns how many were.

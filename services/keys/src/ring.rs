@@ -117,7 +117,7 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`RingError::Io`].
-    pub fn rotate(&mut self, path: &Path) -> Result<(), RingError> {
+    pub(crate) fn rotate(&mut self, path: &Path) -> Result<(), RingError> {
         // Not by how many there are: of a ring that somebody took keys out of, that could be the name of one that is left.
         let mut number = self.keys.len() + 1;
         while self.keys.contains_key(&format!("k{number}")) {

@@ -65,6 +65,24 @@ async fn processes_that_start_at_once_share_what_is_there_later() {
     .await;
 }
 
+#[tokio::test]
+#[ignore = "needs Cassandra: scripts/test starts it"]
+async fn a_keyspace_that_must_exist_is_not_made() {
+    in_keyspace(|making| async move {
+        let expecting = CassandraKeyOptions { must_exist: true, ..making.clone() };
+        for _ in 0..2 {
+            let refused = CassandraKeyStore::open(&expecting).await.map(drop).unwrap_err();
+            assert!(
+                matches!(&refused, StoreError::Unfit(why) if why.contains(&making.keyspace)),
+                "{refused:?}"
+            );
+        }
+        drop(CassandraKeyStore::open(&making).await.unwrap());
+        CassandraKeyStore::open(&expecting).await.unwrap();
+    })
+    .await;
+}
+
 fn made(id: u8) -> WrappedKey {
     WrappedKey {
         key_id: KeyId::from_bytes([id; 16]),

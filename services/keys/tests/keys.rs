@@ -32,10 +32,10 @@ async fn content_opens_in_its_place_only_and_after_a_rotation_too() {
     };
     assert!(!sealed.windows(5).any(|some| some == b"hello"));
     let path = dir.path().join("ring.json");
-    let mut ring = KeyRing::open_or_create(&path).unwrap();
-    ring.rotate(&path).unwrap();
-    assert_eq!(ring.active(), "k2");
-    let keys = Keys::new(ring, EmbeddedKeyStore::open(&dir.path().join("store")).unwrap());
+    let mut keys = keys(dir.path());
+    keys.rotate(&path).unwrap();
+    assert_eq!(keys.ring().active(), "k2");
+    assert_eq!(KeyRing::open_or_create(&path).unwrap().active(), "k2", "its file says so too");
     assert_eq!((keys.rewrap().await.unwrap(), keys.rewrap().await.unwrap()), (1, 0), "once is enough");
     let key = keys.find(id).await.unwrap().unwrap();
     assert_eq!(key.open(place(1, &ann), &sealed).unwrap(), b"hello");

@@ -15,7 +15,7 @@ use parley_domain::GroupId;
 use parley_edge::Hub;
 use parley_eventlog::EventLog;
 use parley_keys::Keys;
-use parley_projector::{Handle, RebuildStep, rebuild};
+use parley_projector::{Handle, RebuildStep, rebuild, switch_back};
 use parley_readstore::ReadStore;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engines::Engines;
 use crate::export::{Source, export};
+use crate::rebuild::Outcome;
 use crate::{Usage, progress, status};
 
 /// The longest request.
@@ -225,15 +226,15 @@ impl Context {
         let comparison =
             rebuild(self.log.clone(), self.reads.clone(), Some(&self.live), verify, step).await?;
         tracing::info!(?comparison, verify, "read models rebuilt");
-        Ok(comparison_json(&comparison))
+        Ok(Outcome::Compared(comparison).json())
     }
 
     async fn switch_back(&self) -> anyhow::Result<Value> {
         let _alone = self.rebuilding.try_lock().ok().context("a rebuild is under way")?;
-        let switched =
-            crate::rebuild::switch_back(self.log.as_ref(), self.reads.as_ref(), Some(&self.live)).await?;
-        tracing::warn!(%switched, "switched back to earlier read models");
-        Ok(switched)
+        switch_back(self.log.as_ref(), self.reads.as_ref(), Some(&self.live)).await?;
+        let switched = Outcome::Back(self.reads.live_version());
+        tracing::warn!(?switched, "switched back to earlier read models");
+        Ok(switched.json())
     }
 
     async fn export(
@@ -276,17 +277,6 @@ pub(crate) fn step_teller(tell: impl Fn(Value) + Send) -> impl FnMut(RebuildStep
         RebuildStep::Compared(rows) => tell(json!({"rows": rows})),
         RebuildStep::Projected(..) => {}
     }
-}
-
-/// What a rebuild gave, for programs.
-pub(crate) fn comparison_json(comparison: &parley_projector::Comparison) -> Value {
-    json!({
-        "records": comparison.records,
-        "rows": comparison.rows,
-        "different": comparison.different,
-        "equal": comparison.different == 0 && !comparison.unreadable,
-        "unreadable": comparison.unreadable,
-    })
 }
 
 /// Sends a command to the server that holds a data directory. `None`: none does.

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Config, ConfigArgs};
 use crate::signals::Signals;
 use crate::{Usage, telemetry};
-use engines::Engines;
+use engines::{Engines, Missing};
 use roles::Roles;
 use roster::{Entry, Present, Role};
 
@@ -164,7 +164,7 @@ async fn start(
     }
     let alone = roles.len() == ROLES;
     let opens = roles.iter().any(|role| matches!(role, Role::Writer | Role::Edge));
-    let engines = Engines::open(&config, alone, opens).await?;
+    let engines = Engines::open(&config, alone, opens, Missing::Make).await?;
     let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let channels = Channels::new(tls.clone());
     #[cfg(feature = "planted")]

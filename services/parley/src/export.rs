@@ -26,6 +26,7 @@ use parley_eventlog::providers::embedded::{EmbeddedLog, Options as LogOptions};
 use serde_json::Value;
 
 use crate::admin::{self, Request};
+use crate::cluster::engines::Missing;
 use crate::config::{self, Config, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::{cluster, data_dir, engines, print_line, progress, telemetry};
@@ -114,7 +115,7 @@ async fn offline(config: &Config, to: &Path, with_content: bool, bar: &ProgressB
 
 /// From Kafka, as any other reader of it.
 async fn on_kafka(config: &Config, args: &ExportArgs, bar: &ProgressBar) -> anyhow::Result<Value> {
-    let log = cluster::engines::existing_log(config).await?;
+    let log = cluster::engines::open_log(config, Missing::Refuse).await?;
     let keys = match args.with_content {
         true => Some(Arc::new(cluster::engines::open_keys_to_read(config).await?)),
         false => None,

@@ -61,11 +61,10 @@ async fn rotate_here(config: &Config) -> anyhow::Result<(String, usize)> {
     let dir = DataDir::lock_existing(&config.data_dir())?;
     engines::must_have_keys(&dir)?;
     let path = engines::key_ring(config, &dir);
-    // Before anything changes.
-    engines::of_ring(engines::open_keys(engines::open_ring(config, &dir)?, &dir)?, &path).await?;
-    let mut ring = engines::open_ring(config, &dir)?;
-    ring.rotate(&path)?;
-    let keys = engines::open_keys(ring, &dir)?;
+    // Whether it is this one is asked before anything changes.
+    let mut keys =
+        engines::of_ring(engines::open_keys(engines::open_ring(config, &dir)?, &dir)?, &path).await?;
+    keys.rotate(&path)?;
     let count = keys.rewrap().await.context("run it again: it goes on where it stopped")?;
     Ok((keys.ring().active().to_owned(), count))
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::ProgressBar;
 use parley_eventlog::EventLog;
-use parley_projector::rebuild;
+use parley_projector::{Comparison, rebuild, switch_back};
 use parley_readstore::ReadStore;
 use parley_wire::rpc::Pausable;
 use serde_json::{Value, json};
 
-use crate::admin::{self, Request, comparison_json, step_teller};
+use crate::admin::{self, Request, step_teller};
 use crate::config::{self, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::engines::Engines;
@@ -92,51 +92,63 @@ pub(crate) enum Wish {
     Back,
 }
 
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// They were built, and compared with the live ones.
+    Compared(Comparison),
+    /// This version is live again.
+    Back(u64),
+}
+
+impl Outcome {
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        match self {
+            Self::Compared(comparison) => json!({
+                "records": comparison.records,
+                "rows": comparison.rows,
+                "different": comparison.different,
+                "equal": comparison.different == 0 && !comparison.unreadable,
+                "unreadable": comparison.unreadable,
+            }),
+            Self::Back(version) => json!({"version": version}),
+        }
+    }
+}
+
 /// Does it, in this process.
 ///
 /// # Errors
-/// As [`rebuild`].
+/// As [`rebuild`] and [`switch_back`].
 pub(crate) async fn perform(
     log: Arc<dyn EventLog>,
     reads: Arc<dyn ReadStore>,
     live: Option<&dyn Pausable>,
     wish: Wish,
     bar: &ProgressBar,
-) -> anyhow::Result<Value> {
+) -> anyhow::Result<Outcome> {
     match wish {
         Wish::Build { verify } => {
             let shown = bar.clone();
             let step = step_teller(move |step| progress::show(&shown, &step));
-            Ok(comparison_json(&rebuild(log, reads, live, verify, step).await?))
+            Ok(Outcome::Compared(rebuild(log, reads, live, verify, step).await?))
         }
-        Wish::Back => switch_back(log.as_ref(), reads.as_ref(), live).await,
+        Wish::Back => {
+            switch_back(log.as_ref(), reads.as_ref(), live).await?;
+            Ok(Outcome::Back(reads.live_version()))
+        }
     }
-}
-
-/// Makes the version before the live one live again, up to date.
-///
-/// # Errors
-/// There is none, or as [`parley_projector::switch_back`].
-pub(crate) async fn switch_back(
-    log: &dyn EventLog,
-    reads: &dyn ReadStore,
-    live: Option<&dyn Pausable>,
-) -> anyhow::Result<Value> {
-    parley_projector::switch_back(log, reads, live).await?;
-    Ok(json!({"version": reads.live_version()}))
 }
 
 async fn offline(config: &config::Config, wish: Wish, bar: &ProgressBar) -> anyhow::Result<Value> {
     let engines = Engines::open(config, DataDir::lock_existing(&config.data_dir())?).await?;
     let mut outcome = perform(engines.log.clone(), engines.reads.clone(), None, wish, bar).await?;
-    if engines.reads_were_unfit
-        && let Some(fields) = outcome.as_object_mut()
-    {
-        // What was compared is what took their place: of them nothing is known but that.
-        fields.insert("unreadable".into(), true.into());
-        fields.insert("equal".into(), false.into());
+    if let Outcome::Compared(comparison) = &mut outcome {
+        // What was compared is then what took their place: of them nothing is known but that.
+        comparison.unreadable |= engines.reads_were_unfit;
     }
     engines.reads.persist().await?;
     engines.log.close().await;
-    Ok(outcome)
+    Ok(outcome.json())
 }

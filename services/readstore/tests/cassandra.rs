@@ -78,6 +78,24 @@ async fn keeps_the_contract_of_versions() {
 
 #[tokio::test]
 #[ignore = "needs Cassandra: scripts/test starts it"]
+async fn a_keyspace_that_must_exist_is_not_made() {
+    in_keyspace(|options| async move {
+        let expecting = CassandraOptions { must_exist: true, ..options.clone() };
+        drop(open(&expecting).await);
+        let mistyped = CassandraOptions { keyspace: format!("{}x", options.keyspace), ..expecting };
+        for _ in 0..2 {
+            let refused = CassandraReadStore::open(mistyped.clone(), EPOCH).await;
+            assert!(
+                matches!(&refused, Err(Error::Unfit(why)) if why.contains(&mistyped.keyspace)),
+                "{refused:?}"
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Cassandra: scripts/test starts it"]
 async fn another_epoch_does_not_fit_until_all_is_discarded() {
     in_keyspace(|options| async move {
         drop(open(&options).await);

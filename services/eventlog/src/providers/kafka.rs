@@ -103,10 +103,11 @@ pub struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Opens the log: makes the topics that aren't there, and checks those that are.
+    /// Opens the log: makes the topics that aren't there (unless it [must exist](KafkaOptions::must_exist)), and checks those that
+    /// are.
     ///
     /// # Errors
-    /// [`OpenError::Single`] if the replicas promise too little; [`OpenError::Topic`] if a topic isn't as it must be;
+    /// [`OpenError::Absent`] if it must exist and doesn't; [`OpenError::Single`] if the replicas promise too little; [`OpenError::Topic`] if a topic isn't as it must be;
     /// [`OpenError::Kafka`] if the brokers don't answer.
     pub async fn open(options: KafkaOptions) -> Result<Arc<Self>, OpenError> {
         options.check()?;
@@ -116,16 +117,6 @@ impl KafkaLog {
         let places = log.shared.core.places();
         log.shared.bounds.ask(&places, Bound::End).await.map_err(OpenError::Read)?;
         Ok(Arc::new(log))
-    }
-
-    /// Whether there is a log already, with all of its topics: to [`open`](Self::open) makes what is missing.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub async fn is_there(options: KafkaOptions) -> Result<bool, OpenError> {
-        options.check()?;
-        let asked = tokio::task::spawn_blocking(move || topics::are_there(&options)).await;
-        asked.map_err(|error| OpenError::Thread(std::io::Error::other(error)))?
     }
 
     fn open_blocking(options: KafkaOptions) -> Result<Self, OpenError> {

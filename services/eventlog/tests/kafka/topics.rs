@@ -176,20 +176,37 @@ async fn options_that_promise_too_little_or_make_no_sense_are_refused() {
 
 #[tokio::test]
 #[ignore = "needs Kafka: scripts/test starts it"]
-async fn to_ask_whether_there_is_a_log_makes_none() {
-    let options = options();
+async fn a_log_that_must_exist_is_not_made() {
+    let making = options();
+    let expecting = KafkaOptions { must_exist: true, ..making.clone() };
+    let admin = admin(&making);
+    let of_it = |topic: &rdkafka::metadata::MetadataTopic| {
+        topic.name().starts_with(making.prefix.as_deref().unwrap()).then(|| topic.name().to_owned())
+    };
+    let topics = || -> Vec<String> {
+        let all = admin.inner().fetch_metadata(None, PATIENCE).unwrap();
+        all.topics().iter().filter_map(of_it).collect()
+    };
     for _ in 0..2 {
-        assert!(!KafkaLog::is_there(options.clone()).await.unwrap());
+        let error = refusal(expecting.clone()).await;
+        assert!(matches!(error, OpenError::Absent { .. }), "{error:?}");
     }
-    let described = admin(&options)
-        .inner()
-        .fetch_metadata(None, PATIENCE)
-        .unwrap()
-        .topics()
-        .iter()
-        .filter(|topic| topic.name().starts_with(options.prefix.as_deref().unwrap()))
-        .count();
-    assert_eq!(described, 0);
-    drop(KafkaLog::open(options.clone()).await.unwrap());
-    assert!(KafkaLog::is_there(options).await.unwrap());
+    assert_eq!(topics(), [""; 0]);
+    // Half of one is none either: what is missing stays so.
+    let events = making.topic(Topic::Events);
+    let half = NewTopic::new(&events, 4, TopicReplication::Fixed(1));
+    admin.create_topics([&half], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let error = refusal(expecting.clone()).await;
+    assert!(matches!(error, OpenError::Absent { .. }), "{error:?}");
+    assert_eq!(topics(), [events]);
+    admin.delete_topics(&[&making.topic(Topic::Events)], &AdminOptions::new()).await.unwrap()[0]
+        .as_ref()
+        .unwrap();
+    let began = Instant::now();
+    while !topics().is_empty() {
+        assert!(began.elapsed() < PATIENCE, "the half stays");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let epoch = KafkaLog::open(making).await.unwrap().epoch();
+    assert_eq!(KafkaLog::open(expecting).await.unwrap().epoch(), epoch);
 }

@@ -47,8 +47,10 @@ const MIGRATIONS: &[(i32, &str, &str)] =
 pub struct CassandraKeyOptions {
     /// Some of its nodes, as `host:port`.
     pub nodes: Vec<String>,
-    /// The keyspace; made if it is missing. Lower-case letters, digits and `_`, a letter first.
+    /// The keyspace; made if it is missing, unless it must exist. Lower-case letters, digits and `_`, a letter first.
     pub keyspace: String,
+    /// The keyspace is there already: one that isn't is an error.
+    pub must_exist: bool,
     /// How the keyspace is replicated, if it has to be made: data centers and copies in each, or with none of them one
     /// number of copies anywhere.
     pub data_centers: Vec<(String, u8)>,
@@ -81,6 +83,7 @@ impl CassandraKeyOptions {
         Self {
             nodes,
             keyspace,
+            must_exist: false,
             data_centers: Vec::new(),
             copies: 1,
             local_data_center: None,
@@ -382,6 +385,11 @@ impl<'a> Schema<'a> {
         let keyspace = &self.options.keyspace;
         let known = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
         if self.ask::<(String,)>(known.to_owned(), keyspace).await?.is_empty() {
+            if self.options.must_exist {
+                return Err(StoreError::Unfit(format!(
+                    "there is no keyspace {keyspace}: is it the one that the writers use?"
+                )));
+            }
             let replication = self.options.replication();
             self.change(format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"))
                 .await?;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use parley_domain::{GroupId, KeyId};
 
-use self::rows::{Opened, decode, encode, engine, period_key};
+use self::rows::{Opened, decode, engine, period_key};
 use crate::port::{KeyStore, StoreError, WrappedKey};
 
 /// How often, and after what pause, the store is opened again once it was replaced: another process may look at its files.
@@ -36,6 +36,9 @@ pub struct EmbeddedKeyStore {
     changing: Arc<tokio::sync::RwLock<()>>,
     /// `None` if it couldn't be opened again after it had been replaced.
     opened: Arc<RwLock<Option<Opened>>>,
+    /// Keys that weren't stored for an error, as on a full disk. They may lie in the engine's files all the same and be gone after a power
+    /// loss, and it takes nothing more until it is opened anew: so before the next ones the store is replaced by a copy without them.
+    unstored: Arc<Mutex<Vec<KeyId>>>,
     /// Held on by whoever still replaces when the store is dropped.
     lock: Arc<File>,
 }
@@ -53,7 +56,8 @@ impl EmbeddedKeyStore {
         // It can be opened, so what was in its place isn't needed any more.
         remove_all(dir).map_err(io)?;
         let opened = Arc::new(RwLock::new(Some(opened)));
-        Ok(Arc::new(Self { dir: dir.to_owned(), changing: Arc::default(), opened, lock: Arc::new(lock) }))
+        let (changing, unstored) = (Arc::default(), Arc::default());
+        Ok(Arc::new(Self { dir: dir.to_owned(), changing, opened, unstored, lock: Arc::new(lock) }))
     }
 
     /// Whether there is a store in a directory.
@@ -64,6 +68,22 @@ impl EmbeddedKeyStore {
 
     fn with<T>(&self, read: impl FnOnce(&Opened) -> Result<T, StoreError>) -> Result<T, StoreError> {
         read(self.opened.read().as_ref().ok_or_else(closed)?)
+    }
+
+    /// Replaces the store by a copy without some keys, and without those that weren't stored.
+    async fn replace_without(&self, mut doomed: Vec<KeyId>) -> Result<(), StoreError> {
+        let alone = Arc::clone(&self.changing).write_owned().await;
+        let (dir, opened, lock) = (self.dir.clone(), Arc::clone(&self.opened), Arc::clone(&self.lock));
+        let unstored = Arc::clone(&self.unstored);
+        let rewriting = move || {
+            let _until_replaced = (alone, lock);
+            doomed.extend_from_slice(&unstored.lock());
+            rewrite(&dir, &opened, &doomed)?;
+            // Nobody has added any meanwhile: to put keys there is to share what is held alone here.
+            unstored.lock().clear();
+            Ok(())
+        };
+        tokio::task::spawn_blocking(rewriting).await.map_err(|error| StoreError::Engine(Box::new(error)))?
     }
 }
 
@@ -176,26 +196,26 @@ impl KeyStore for EmbeddedKeyStore {
     }
 
     async fn of_period(&self, group: GroupId, period: u32) -> Result<Option<WrappedKey>, StoreError> {
-        self.with(|opened| match opened.by_period.get(period_key(group, period)).map_err(engine)? {
-            Some(id) => opened.find(&id),
-            None => Ok(None),
-        })
+        let found =
+            self.with(|opened| match opened.by_period.get(period_key(group, period)).map_err(engine)? {
+                Some(id) => opened.find(&id),
+                None => Ok(None),
+            })?;
+        Ok(found)
     }
 
     async fn put(&self, keys: Vec<WrappedKey>) -> Result<(), StoreError> {
+        if !self.unstored.lock().is_empty() {
+            self.replace_without(Vec::new()).await?;
+            tracing::info!(store = %self.dir.display(), "the key store takes keys again");
+        }
         let shared = Arc::clone(&self.changing).read_owned().await;
-        let opened = Arc::clone(&self.opened);
+        let (opened, unstored) = (Arc::clone(&self.opened), Arc::clone(&self.unstored));
         let putting = move || {
             let _until_durable = shared;
             let opened = opened.read();
             let opened = opened.as_ref().ok_or_else(closed)?;
-            let mut batch = opened.database.batch();
-            for key in &keys {
-                batch.insert(&opened.by_id, *key.key_id.as_bytes(), encode(key));
-                batch.insert(&opened.by_period, period_key(key.group_id, key.period), *key.key_id.as_bytes());
-            }
-            batch.commit().map_err(engine)?;
-            opened.persist()
+            opened.put(&keys).inspect_err(|_| unstored.lock().extend(keys.iter().map(|key| key.key_id)))
         };
         tokio::task::spawn_blocking(putting).await.map_err(|error| StoreError::Engine(Box::new(error)))?
     }
@@ -227,13 +247,6 @@ impl KeyStore for EmbeddedKeyStore {
     }
 
     async fn destroy(&self, _: GroupId, keys: &[(u32, KeyId)]) -> Result<(), StoreError> {
-        let alone = Arc::clone(&self.changing).write_owned().await;
-        let doomed: Vec<KeyId> = keys.iter().map(|(_, key)| *key).collect();
-        let (dir, opened, lock) = (self.dir.clone(), Arc::clone(&self.opened), Arc::clone(&self.lock));
-        let rewriting = move || {
-            let _until_replaced = (alone, lock);
-            rewrite(&dir, &opened, &doomed)
-        };
-        tokio::task::spawn_blocking(rewriting).await.map_err(|error| StoreError::Engine(Box::new(error)))?
+        self.replace_without(keys.iter().map(|(_, key)| *key).collect()).await
     }
 }

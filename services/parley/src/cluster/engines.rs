@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parley_domain::Epoch;
+use parley_eventlog::EventLog as _;
 use parley_eventlog::providers::kafka::{KafkaLog, KafkaOptions};
-use parley_eventlog::{EventLog as _, Topic};
 use parley_keys::{CassandraKeyStore, EmbeddedKeyStore, KeyRing, KeyStore, Keys, StoreError};
 use parley_media::Blobs;
 use parley_media::providers::directory::DirectoryBlobs;
@@ -24,6 +24,15 @@ use crate::{Usage, data_dir};
 const OPEN_TRIES_MAX: u32 = 10;
 const OPEN_PAUSE: Duration = Duration::from_millis(500);
 
+/// What becomes of an engine that isn't there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It is made, as a server does that starts.
+    Make,
+    /// It is an error: of a command about what there is, whose configuration may be mistyped.
+    Refuse,
+}
+
 /// What all roles work with.
 pub(crate) struct Engines {
     pub(crate) kafka: KafkaOptions,
@@ -38,16 +47,21 @@ impl Engines {
     /// or opens messages, as writers and edges do, for which it needs the key ring.
     ///
     /// # Errors
-    /// Engines that can't be shared by processes, or that don't answer.
-    pub(crate) async fn open(config: &Config, alone: bool, opens: bool) -> anyhow::Result<Self> {
+    /// Engines that can't be shared by processes, that don't answer, or that are missing and aren't made.
+    pub(crate) async fn open(
+        config: &Config,
+        alone: bool,
+        opens: bool,
+        missing: Missing,
+    ) -> anyhow::Result<Self> {
         let Some(kafka) = config.kafka_options() else {
             let why = "a role as a process of its own needs a log that processes can share: set log to kafka://HOST:PORT \
                        (`parley serve` runs every role in one process on embedded engines)";
             return Err(Usage(why.into()).into());
         };
         let dir = config.data_dir();
-        let log = KafkaLog::open(kafka.clone()).await.context("the log can't be opened")?;
-        let reads: Arc<dyn ReadStore> = match shared_reads(config, log.epoch()).await? {
+        let log = open_log(config, missing).await?;
+        let reads: Arc<dyn ReadStore> = match shared_reads(config, log.epoch(), missing).await? {
             Some(reads) => reads,
             None if alone => {
                 let place = place(&config.reads, dir.join("reads"));
@@ -61,7 +75,7 @@ impl Engines {
         };
         let keys = match opens {
             true => open_keys(config).await?,
-            false => Keys::new(KeyRing::of_nothing(), key_store(config).await?),
+            false => Keys::new(KeyRing::of_nothing(), key_store(config, missing).await?),
         };
         let keys = Arc::new(keys);
         let snapshots: Arc<dyn Blobs> = match config.s3_options()? {
@@ -72,41 +86,27 @@ impl Engines {
     }
 }
 
-/// Opens the log for a command that changes nothing in it, so that a mistyped name makes no topics.
+/// Opens the log on Kafka.
 ///
 /// # Errors
-/// There is none, or brokers that don't answer.
-pub(crate) async fn existing_log(config: &Config) -> anyhow::Result<Arc<KafkaLog>> {
-    must_have_log(config).await?;
-    let options = config.kafka_options().context("the log isn't on Kafka")?;
+/// Brokers that don't answer, or a log that is missing and isn't made.
+pub(crate) async fn open_log(config: &Config, missing: Missing) -> anyhow::Result<Arc<KafkaLog>> {
+    let mut options = config.kafka_options().context("the log isn't on Kafka")?;
+    options.must_exist = missing == Missing::Refuse;
     KafkaLog::open(options).await.context("the log can't be opened")
-}
-
-/// Whether there is a log.
-///
-/// # Errors
-/// There is none, or brokers that don't answer.
-pub(crate) async fn must_have_log(config: &Config) -> anyhow::Result<()> {
-    let options = config.kafka_options().context("the log isn't on Kafka")?;
-    let (brokers, topic) = (options.brokers.clone(), options.topic(Topic::Events));
-    let is_there = KafkaLog::is_there(options).await.context("the log can't be opened")?;
-    anyhow::ensure!(
-        is_there,
-        "there is no whole log on {brokers}: topic {topic}, or one of those beside it, isn't there. Has a server run with it yet, and \
-         is the prefix in log (kafka://HOST:PORT/PREFIX) the one that it ran with?"
-    );
-    Ok(())
 }
 
 /// Opens the read models on Cassandra; `None` if they are embedded.
 ///
 /// # Errors
-/// Nodes that don't answer.
+/// Nodes that don't answer, or a keyspace that is missing and isn't made.
 pub(crate) async fn shared_reads(
     config: &Config,
     epoch: Epoch,
+    missing: Missing,
 ) -> anyhow::Result<Option<Arc<dyn ReadStore>>> {
-    let Some(options) = config.cassandra_options() else { return Ok(None) };
+    let Some(mut options) = config.cassandra_options() else { return Ok(None) };
+    options.must_exist = missing == Missing::Refuse;
     let open = || CassandraReadStore::open(options.clone(), epoch);
     let is_transient = |error: &_| matches!(error, parley_readstore::Error::Engine(_));
     match patiently(open, is_transient).await {
@@ -128,7 +128,7 @@ pub(crate) async fn shared_reads(
 /// # Errors
 /// What can't be opened, and a ring that isn't the one.
 pub(crate) async fn open_keys(config: &Config) -> anyhow::Result<Keys> {
-    let (path, store) = (ring_path(config), key_store(config).await?);
+    let (path, store) = (ring_path(config), key_store(config, Missing::Make).await?);
     let is_begun = !store.page(None, 1).await.context("the key store can't be read")?.is_empty();
     // A fresh one would open none of them, and its own keys would be opened by no other process.
     anyhow::ensure!(path.exists() || !is_begun, "{}", ring_is_missing(&path));
@@ -140,7 +140,7 @@ pub(crate) async fn open_keys(config: &Config) -> anyhow::Result<Keys> {
 /// # Errors
 /// As [`open_keys`], and that there is no ring.
 pub(crate) async fn open_keys_to_read(config: &Config) -> anyhow::Result<Keys> {
-    let (path, store) = (ring_path(config), key_store(config).await?);
+    let (path, store) = (ring_path(config), key_store(config, Missing::Refuse).await?);
     anyhow::ensure!(path.exists(), "{}", ring_is_missing(&path));
     if store.page(None, 1).await.context("the key store can't be read")?.is_empty() {
         tracing::warn!(
@@ -166,8 +166,8 @@ pub(crate) fn ring_path(config: &Config) -> PathBuf {
 /// Opens the store of wrapped data keys.
 ///
 /// # Errors
-/// That it can't be opened.
-pub(super) async fn key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyStore>> {
+/// That it can't be opened, or is missing and isn't made.
+pub(super) async fn key_store(config: &Config, missing: Missing) -> anyhow::Result<Arc<dyn KeyStore>> {
     let in_cassandra = match config.keys.store.as_str() {
         "cassandra" => true,
         "embedded" => false,
@@ -175,12 +175,18 @@ pub(super) async fn key_store(config: &Config) -> anyhow::Result<Arc<dyn KeyStor
     };
     let cannot = "the key store can't be opened";
     match config.cassandra_key_options().filter(|_| in_cassandra) {
-        Some(options) => {
+        Some(mut options) => {
+            options.must_exist = missing == Missing::Refuse;
             let is_transient = |error: &_| matches!(error, StoreError::Engine(_));
             Ok(patiently(|| CassandraKeyStore::open(&options), is_transient).await.context(cannot)?)
         }
         None => {
             let dir = config.data_dir().join("keys").join("store");
+            anyhow::ensure!(
+                missing == Missing::Make || EmbeddedKeyStore::is_there(&dir),
+                "{cannot}: there is none in {}",
+                dir.display()
+            );
             Ok(EmbeddedKeyStore::open(&dir).context(cannot)?)
         }
     }

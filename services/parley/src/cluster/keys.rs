@@ -9,7 +9,7 @@ use parley_eventlog::EventLog as _;
 use parley_keys::{KeyRing, Keys};
 use parley_wire::rpc::{Channels, Forgets};
 
-use super::engines::{existing_log, key_store, ring_path};
+use super::engines::{Missing, key_store, open_log, ring_path};
 use super::roster::{self, Present};
 use crate::Usage;
 use crate::config::Config;
@@ -34,7 +34,7 @@ impl Forgets for AtHand {
 /// # Errors
 /// Engines or processes that don't answer. Then it is to be run again.
 pub(crate) async fn destroy(config: &Config, group: GroupId) -> anyhow::Result<(usize, usize)> {
-    let store = key_store(config).await?;
+    let store = key_store(config, Missing::Refuse).await?;
     let again = "the keys may not be destroyed: run it again";
     let keys = store.of_group(group).await.context(again)?;
     store.destroy(group, &keys).await.context(again)?;
@@ -85,12 +85,10 @@ pub(crate) async fn rotate(config: &Config) -> anyhow::Result<(String, usize)> {
         );
         return Err(Usage(why).into());
     }
-    // Before anything changes.
-    let store = key_store(config).await?;
-    of_ring(Keys::new(KeyRing::open_or_create(&path)?, store.clone()), &path).await?;
-    let mut ring = KeyRing::open_or_create(&path)?;
-    ring.rotate(&path)?;
-    let keys = Keys::new(ring, store);
+    // Whether it is this one is asked before anything changes.
+    let store = key_store(config, Missing::Refuse).await?;
+    let mut keys = of_ring(Keys::new(KeyRing::open_or_create(&path)?, store), &path).await?;
+    keys.rotate(&path)?;
     let wrapped = keys.rewrap().await.with_context(|| {
         format!(
             "some data keys may be under the fresh key {} already: give {} to every machine, and run this again",
@@ -103,7 +101,7 @@ pub(crate) async fn rotate(config: &Config) -> anyhow::Result<(String, usize)> {
 
 /// Who is there.
 async fn present(config: &Config) -> anyhow::Result<Present> {
-    let log = existing_log(config).await?;
+    let log = open_log(config, Missing::Refuse).await?;
     let present = roster::heard(&log.roster()).await;
     log.close().await;
     present.context("it can't be told who is there")

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::engines::{Engines, must_have_log};
+use super::engines::{Engines, Missing};
 use super::peers::AllProjectors;
 use super::roster::{self, Present};
 use crate::config::Config;
@@ -20,8 +20,7 @@ use crate::rebuild::{Wish, perform};
 /// # Errors
 /// Engines that don't answer, projectors that don't stand still, or as [`parley_projector::rebuild`].
 pub(crate) async fn run(config: &Config, wish: Wish, bar: &ProgressBar) -> anyhow::Result<Value> {
-    must_have_log(config).await?;
-    let engines = Engines::open(config, false, false).await?;
+    let engines = Engines::open(config, false, false, Missing::Refuse).await?;
     let stop = CancellationToken::new();
     let (seen, present) = watch::channel(Present::default());
     let following = tokio::spawn(roster::follow(engines.log.roster(), None, seen, stop.clone()));
@@ -31,5 +30,5 @@ pub(crate) async fn run(config: &Config, wish: Wish, bar: &ProgressBar) -> anyho
     stop.cancel();
     drop(following.await);
     engines.log.close().await;
-    outcome
+    Ok(outcome?.json())
 }

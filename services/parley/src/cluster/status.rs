@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use parley_eventlog::EventLog as _;
 use parley_readstore::ReadStore;
 
-use super::{engines, roster};
+use super::engines::{self, Missing};
+use super::roster;
 use crate::config::Config;
 use crate::status::{Instance, Status, of_log};
 
@@ -15,8 +16,8 @@ use crate::status::{Instance, Status, of_log};
 /// # Errors
 /// Engines that don't answer.
 pub(crate) async fn ask(config: &Config) -> anyhow::Result<Status> {
-    let log = engines::existing_log(config).await?;
-    let reads = engines::shared_reads(config, log.epoch()).await?;
+    let log = engines::open_log(config, Missing::Refuse).await?;
+    let reads = engines::shared_reads(config, log.epoch(), Missing::Refuse).await?;
     let present = roster::heard(&log.roster()).await.context("it can't be told who is there")?;
     let instances = present.entries.iter().map(|(name, entry)| Instance {
         instance: name.clone(),

@@ -21,13 +21,16 @@ const TRIES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Reads the epoch, or makes one. Blocks.
+/// Reads the epoch, or makes one unless the log must exist. Blocks.
 pub(super) fn find(core: &Arc<Core>, appender: &Appender) -> Result<Epoch, OpenError> {
     let topic = core.options.meta();
     let mut failure = None;
     for _ in 0..TRIES {
         if let Some(epoch) = read(core, &topic)? {
             return Ok(epoch);
+        }
+        if core.options.must_exist {
+            return Err(OpenError::absent(&core.options, topic));
         }
         if let Some(reason) = failure {
             tracing::warn!(topic, %reason, "the epoch wasn't written; once more");

@@ -21,6 +21,17 @@ pub enum OpenError {
         /// Of which in sync.
         min_insync: u16,
     },
+    /// There is no whole log, and none is to be made.
+    #[error(
+        "there is no whole log on {brokers}: {topic} isn't there, or is empty. Has a server run with it yet, and is the prefix in log \
+         (kafka://HOST:PORT/PREFIX) the one that it ran with?"
+    )]
+    Absent {
+        /// The brokers that were named.
+        brokers: String,
+        /// A topic that it should have.
+        topic: String,
+    },
     /// A topic isn't as it must be. Nothing was changed.
     #[error("topic {topic} has {setting} = {is}, and must have {must}: {remedy}")]
     Topic {
@@ -71,6 +82,10 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    pub(super) fn absent(options: &KafkaOptions, topic: impl Into<String>) -> Self {
+        Self::Absent { brokers: options.brokers.clone(), topic: topic.into() }
+    }
+
     /// For `map_err`.
     pub(super) fn kafka(options: &KafkaOptions, what: impl Into<String>) -> impl FnOnce(KafkaError) -> Self {
         let (brokers, what) = (options.brokers.clone(), what.into());

@@ -24,6 +24,8 @@ pub struct KafkaOptions {
     pub brokers: String,
     /// Put before each topic's name with a dot, so that several logs can lie on one cluster.
     pub prefix: Option<String>,
+    /// The log is there already: nothing is made, and one that isn't there is an error.
+    pub must_exist: bool,
     /// Partitions of each topic: fixed for the life of a log.
     pub partitions: PartitionCount,
     /// Replicas of each partition.
@@ -49,6 +51,7 @@ impl KafkaOptions {
         Self {
             brokers: brokers.into(),
             prefix: None,
+            must_exist: false,
             partitions,
             replication: 3,
             min_insync: 2,

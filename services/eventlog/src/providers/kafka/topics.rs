@@ -49,19 +49,7 @@ struct Found {
     replicas: usize,
 }
 
-/// Whether all topics are there, whatever they are like. Blocks.
-pub(super) fn are_there(options: &KafkaOptions) -> Result<bool, OpenError> {
-    let admin: Admin =
-        client::config(options).create().map_err(OpenError::kafka(options, "make a client"))?;
-    for wanted in wanted(options) {
-        if find(&admin, options, &wanted.name)?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Makes sure that all topics are there and as they must be. Blocks.
+/// Makes sure that all topics are there and as they must be; makes those that aren't there, unless the log must exist. Blocks.
 pub(super) fn ensure(options: &KafkaOptions) -> Result<(), OpenError> {
     let admin: Admin =
         client::config(options).create().map_err(OpenError::kafka(options, "make a client"))?;
@@ -70,6 +58,7 @@ pub(super) fn ensure(options: &KafkaOptions) -> Result<(), OpenError> {
     for wanted in wanted(options) {
         match find(&admin, options, &wanted.name)? {
             Some(found) => existing.push((wanted, found)),
+            None if options.must_exist => return Err(OpenError::absent(options, wanted.name)),
             None => missing.push(wanted),
         }
     }

@@ -12,7 +12,7 @@ const COPIED_AT_ONCE: usize = 1_000;
 
 /// An open database: rows `key id → group, period, ring key, wrapped` and `group, period → key id`.
 pub(super) struct Opened {
-    pub(super) database: Database,
+    database: Database,
     pub(super) by_id: Keyspace,
     pub(super) by_period: Keyspace,
 }
@@ -30,9 +30,15 @@ impl Opened {
         decode(key, &row).map(Some)
     }
 
-    /// Durable when it returns.
-    pub(super) fn persist(&self) -> Result<(), StoreError> {
-        self.database.persist(PersistMode::SyncAll).map_err(engine)
+    /// Adds keys. They are seen once they are durable: who finds one seals with it. After an error the engine takes no more, and what of
+    /// them lies in its files may not last.
+    pub(super) fn put(&self, keys: &[WrappedKey]) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for key in keys {
+            batch.insert(&self.by_id, *key.key_id.as_bytes(), encode(key));
+            batch.insert(&self.by_period, period_key(key.group_id, key.period), *key.key_id.as_bytes());
+        }
+        batch.commit().map_err(engine)
     }
 
     /// Copies all rows but those of some keys into another database.
@@ -40,7 +46,7 @@ impl Opened {
         let is_doomed = |id: &[u8]| doomed.iter().any(|key| key.as_bytes() == id);
         copy(&self.by_id, &to.by_id, to, |id, _| !is_doomed(id))?;
         copy(&self.by_period, &to.by_period, to, |_, id| !is_doomed(id))?;
-        to.persist()
+        to.database.persist(PersistMode::SyncAll).map_err(engine)
     }
 }
 
@@ -80,7 +86,7 @@ pub(super) fn period_key(group: GroupId, period: u32) -> [u8; 20] {
     key
 }
 
-pub(super) fn encode(key: &WrappedKey) -> Vec<u8> {
+fn encode(key: &WrappedKey) -> Vec<u8> {
     let mut row = Vec::with_capacity(96);
     row.extend_from_slice(key.group_id.as_bytes());
     row.extend_from_slice(&key.period.to_be_bytes());

@@ -44,13 +44,19 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Connects, and makes the keyspace if it is missing.
+    /// Connects, and makes the keyspace if it is missing and needn't exist.
     pub(super) async fn connect(options: &CassandraOptions) -> Result<Self, Error> {
         options.check()?;
         let session = connect_in_time(options).await?;
         let cluster = Self { session, keyspace: options.keyspace.clone() };
         let known = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
         if cluster.ask::<(String,)>(known, (&cluster.keyspace,)).await?.is_empty() {
+            if options.must_exist {
+                let keyspace = &cluster.keyspace;
+                return Err(Error::Unfit(format!(
+                    "there is no keyspace {keyspace}: is it the one that the projectors write?"
+                )));
+            }
             info!(keyspace = cluster.keyspace, "making the keyspace");
             let replication = options.replication.cql();
             cluster

@@ -51,8 +51,10 @@ impl std::fmt::Debug for Credentials {
 pub struct CassandraOptions {
     /// Some of its nodes, as `host:port`.
     pub nodes: Vec<String>,
-    /// The keyspace; made if it is missing. 1 to 40 of `a-z`, `0-9` and `_`, a letter first.
+    /// The keyspace; made if it is missing, unless it must exist. 1 to 40 of `a-z`, `0-9` and `_`, a letter first.
     pub keyspace: String,
+    /// The keyspace is there already: one that isn't is an error.
+    pub must_exist: bool,
     /// How the keyspace is replicated, if it has to be made. One that is there stays as it is.
     pub replication: Replication,
     /// The data center whose nodes are asked; `None`: any.
@@ -76,6 +78,7 @@ impl CassandraOptions {
         Self {
             nodes,
             keyspace,
+            must_exist: false,
             replication: Replication::Simple(1),
             local_data_center: None,
             credentials: None,
