@@ -43,6 +43,10 @@ async fn notify_create_group_reaches_who_is_online_and_counts_the_others() {
     );
     let cems = cem.expect("a_group_created").await["data"].clone();
     assert_ne!(cems["notification_id"], told["notification_id"]);
+    // There is one for each member: once more only the numbers are told.
+    let _dan = server.client("dan").await;
+    assert_eq!(notify(&mut ann, &group).await, (3, 2));
+    bob.nothing(is_notification).await;
 
     // A member online at that moment is subscribed by its own subscribe_to_group.
     ann.subscribe(&group, json!({})).await;
@@ -140,6 +144,8 @@ async fn a_creator_who_never_notifies_is_stood_in_for_and_connecting_members_nee
     // A creator who notifies after all tells everybody, as he would have before.
     assert_eq!(notify(&mut server.client("ann").await, &group).await, (2, 0));
     assert_eq!(cem.expect("a_group_created").await["data"], cems["data"]);
+    assert_eq!(notify(&mut server.client("ann").await, &group).await, (2, 0));
+    cem.nothing(is_notification).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,6 +200,10 @@ async fn nobody_acknowledges_what_is_not_ones_own() {
         let data = json!({"notification_id": id});
         assert_eq!(cem.refused("acknowledge_notification", data).await, "notification_not_found");
     }
+    // His own, after these; also one that this session wasn't told of.
+    let own = server.client("cem").await.expect("a_group_created").await["data"].clone();
+    acknowledge(&mut cem, &own).await;
+    server.client("cem").await.nothing(is_notification).await;
     assert_eq!(cem.refused("acknowledge_notification", json!({})).await, "bad_request");
     server.client("bob").await.expect("a_group_created").await;
 }

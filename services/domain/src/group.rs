@@ -255,20 +255,40 @@ impl Group {
         self.members.get(user).filter(|membership| membership.is_current())
     }
 
-    /// Counts who has the message at `seq`. A message that was rolled back nobody has.
+    /// Counts who has each of some messages, given by `seq` and sender; in their order. A message that was rolled back nobody has.
+    ///
+    /// Each member is looked at once for all of them: there may be a hundred thousand, most of them in no cache.
     #[must_use]
-    pub fn receipts(&self, seq: Seq, sender: &UserId) -> ReceiptCounts {
-        let mut counts = ReceiptCounts::default();
-        let withheld = self.rolled_back.contains(&seq);
-        for (user, membership) in &self.members {
-            let Some(stay) = membership.stay_at(seq) else { continue };
-            if user == sender {
-                continue;
+    pub fn receipts(&self, messages: &[(Seq, UserId)]) -> Vec<ReceiptCounts> {
+        let mut seqs: Vec<Seq> = messages.iter().map(|(seq, _)| *seq).collect();
+        seqs.sort_unstable();
+        seqs.dedup();
+        let before = |seq: Seq| seqs.partition_point(|known| *known < seq);
+        let upto = |seq: Seq| seqs.partition_point(|known| *known <= seq);
+        let mut counts = vec![ReceiptCounts::default(); seqs.len()];
+        let stays =
+            self.members.values().flat_map(|member| std::iter::once(&member.stay).chain(&member.past));
+        for stay in stays {
+            let (first, end) = (before(stay.joined), stay.left.map_or(seqs.len(), upto));
+            let (delivered, read) = (upto(stay.delivered), upto(stay.read));
+            for (place, counts) in counts.iter_mut().enumerate().take(end).skip(first) {
+                counts.members += 1;
+                counts.delivered += u32::from(place < delivered);
+                counts.read += u32::from(place < read);
             }
-            counts.members += 1;
-            counts.delivered += u32::from(!withheld && stay.delivered >= seq);
-            counts.read += u32::from(!withheld && stay.read >= seq);
         }
-        counts
+        let of = |(seq, sender): &(Seq, UserId)| {
+            let mut counts = counts.get(before(*seq)).copied().unwrap_or_default();
+            if let Some(stay) = self.members.get(sender).and_then(|member| member.stay_at(*seq)) {
+                counts.members -= 1;
+                counts.delivered -= u32::from(stay.delivered >= *seq);
+                counts.read -= u32::from(stay.read >= *seq);
+            }
+            match self.rolled_back.contains(seq) {
+                true => ReceiptCounts { members: counts.members, ..ReceiptCounts::default() },
+                false => counts,
+            }
+        };
+        messages.iter().map(of).collect()
     }
 }

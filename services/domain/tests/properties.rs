@@ -163,7 +163,7 @@ proptest! {
             let then = fold(&facts[..usize::try_from(fact.seq).unwrap()]).unwrap();
             let members: Vec<&UserId> =
                 then.members.iter().filter(|(user, membership)| membership.is_current() && **user != message.sender).map(|(user, _)| user).collect();
-            let counts = group.receipts(fact.seq, &message.sender);
+            let counts = group.receipts(&[(fact.seq, message.sender.clone())])[0];
             prop_assert_eq!(counts.members as usize, members.len());
             let read = members.iter().filter(|user| group.members[**user].stay_at(fact.seq).is_some_and(|stay| stay.read >= fact.seq)).count();
             prop_assert_eq!(counts.read as usize, read);

@@ -15,11 +15,14 @@ use tokio::time::Instant;
 
 use crate::edge::Shared;
 use crate::hub::Hub;
-use crate::session::Session;
+use crate::session::{Session, Underway};
 use crate::ws;
 
 /// Acknowledgements that may wait to be gathered; beyond that `busy`.
 const WAITING_MAX: usize = 65_536;
+/// Users and groups whose acknowledgements are remembered as this edge's own, twice. One that is forgotten too early is told once more to
+/// the sessions of the user that made it.
+const OURS_MAX: usize = 131_072;
 /// How long at least an acknowledgement is remembered as this edge's own: the log brings it within that.
 const OURS_FOR: Duration = Duration::from_secs(60);
 
@@ -33,7 +36,7 @@ pub(crate) struct Acknowledgement {
 /// Who waits for it.
 pub(crate) enum Answer {
     /// A client, under the id of its request.
-    Client(Arc<Session>, Option<String>, What),
+    Client(Underway, Option<String>, What),
     /// Something here; it is told whether it was taken.
     Here(oneshot::Sender<bool>),
 }
@@ -63,7 +66,8 @@ struct Lately {
 
 impl Lately {
     fn remember(&mut self, key: (GroupId, UserId), wish: &CursorWish, at: Instant) {
-        if at.duration_since(*self.since.get_or_insert(at)) >= OURS_FOR {
+        let is_old = at.duration_since(*self.since.get_or_insert(at)) >= OURS_FOR;
+        if is_old || self.now.len() >= OURS_MAX {
             self.before = std::mem::take(&mut self.now);
             self.since = Some(at);
         }
@@ -239,4 +243,31 @@ pub(crate) async fn acknowledge_notification(shared: &Shared, group: GroupId, us
     let (tx, rx) = oneshot::channel();
     shared.acks.add(Acknowledgement { group, wish, answer: Answer::Here(tx) });
     rx.await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_as_ones_own_is_bounded_in_time_and_number() {
+        let mut lately = Lately::default();
+        let user = UserId::parse("ann").unwrap();
+        let wish = |seq| CursorWish { user: user.clone(), delivered: 0, read: seq, notified: false };
+        let of = |number: usize| (GroupId(uuid::Uuid::from_u128(number as u128)), user.clone());
+        let begun = Instant::now();
+        lately.remember(of(0), &wish(3), begun);
+        lately.remember(of(0), &wish(2), begun + OURS_FOR);
+        assert_eq!(
+            lately.get(&of(0)),
+            Some(Ours { delivered: 3, read: 3 }),
+            "also over the turn of a minute"
+        );
+        for number in 1..=3 * OURS_MAX {
+            lately.remember(of(number), &wish(1), begun + OURS_FOR);
+        }
+        assert!(lately.now.len() + lately.before.len() <= 2 * OURS_MAX);
+        assert_eq!(lately.get(&of(0)), None);
+        assert!(lately.get(&of(3 * OURS_MAX)).is_some());
+    }
 }

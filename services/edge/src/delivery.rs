@@ -6,6 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, OptionFuture};
 use hashbrown::HashMap;
 use parley_domain::{Event, Fact, GroupId, Position, Seq, Timestamp, Verdict};
 use parley_eventlog::{EventLog, Offsets as _, ReadError, StoredRecord, Tail, Topic, TopicPartition};
@@ -102,15 +104,24 @@ impl Delivery {
     pub(crate) async fn run(mut self) {
         let shared = self.shared.clone();
         let mut needs = shared.hub.needs().watch();
+        needs.mark_changed(); // a channel may have been made before
+        let mut looking = None;
         let mut forget = tokio::time::interval(FORGET_EVERY);
         let mut logged = false;
         loop {
             let error = tokio::select! {
                 () = shared.stop.cancelled() => return,
-                Ok(()) = needs.changed() => match self.follow().await {
-                    Ok(()) => continue,
-                    Err(error) => error,
-                },
+                Ok(()) = needs.changed(), if looking.is_none() => {
+                    looking = where_to_begin(&shared);
+                    continue;
+                }
+                from = async { OptionFuture::from(looking.as_mut()).await }, if looking.is_some() => {
+                    looking = None;
+                    match self.follow(from.unwrap_or_default()).await {
+                        Ok(()) => continue,
+                        Err(error) => error,
+                    }
+                }
                 _ = forget.tick() => {
                     self.forget();
                     continue;
@@ -146,19 +157,11 @@ impl Delivery {
         }
     }
 
-    /// Follows the partitions that are newly needed, from where the read models stand: what they show a subscription
-    /// afterwards, and what is delivered, leave nothing out between them.
-    async fn follow(&mut self) -> Result<(), ReadError> {
-        let wanted: BTreeSet<u32> = self.shared.hub.needs().wanted().into_iter().collect();
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let checkpoints = self.shared.engines.reads.live().checkpoints().await;
-        let checkpoints = checkpoints.map_err(|error| ReadError::Io(std::io::Error::other(error)))?;
-        let from = begin_at(self.shared.engines.log.as_ref(), &checkpoints, &wanted).await?;
+    /// Follows partitions that are newly needed.
+    async fn follow(&mut self, from: HashMap<TopicPartition, Checkpoint>) -> Result<(), ReadError> {
         self.tail.add(from.iter().map(|(place, checkpoint)| (*place, checkpoint.offset)).collect()).await?;
+        self.shared.hub.needs().follow(&from.keys().map(|place| place.partition).collect());
         self.at.extend(from);
-        self.shared.hub.needs().follow(&wanted);
         metrics::gauge!("parley_partitions_followed").set(followed_count(self.at.len()));
         Ok(())
     }
@@ -331,6 +334,41 @@ impl Delivery {
 /// What a partition is followed in: events to deliver, and acknowledgements of which senders are told.
 fn places_of(partition: u32) -> impl Iterator<Item = TopicPartition> {
     [Topic::Events, Topic::Acks].into_iter().map(move |topic| TopicPartition { topic, partition })
+}
+
+/// Finds out where to begin with the partitions that are newly needed: where the read models stand, so that what they show a
+/// subscription afterwards, and what is delivered, leave nothing out between them. Tries until it can be told: a read store that is
+/// away holds up those who wait for these partitions, and nobody else. `None`: there are no such partitions.
+fn where_to_begin(shared: &Arc<Shared>) -> Option<BoxFuture<'static, HashMap<TopicPartition, Checkpoint>>> {
+    let wanted: BTreeSet<u32> = shared.hub.needs().wanted().into_iter().collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    let shared = shared.clone();
+    let looking = async move {
+        let mut trouble = Seldom::default();
+        loop {
+            match begin_with(&shared, &wanted).await {
+                Ok(from) => return from,
+                Err(error) if trouble.is_due() => tracing::error!(
+                    error = &*error as &dyn std::error::Error,
+                    partitions = wanted.len(),
+                    "it can't be told where to begin with partitions that are needed now: no live delivery from them; trying on"
+                ),
+                Err(_) => {}
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    };
+    Some(looking.boxed())
+}
+
+async fn begin_with(
+    shared: &Shared,
+    wanted: &BTreeSet<u32>,
+) -> Result<HashMap<TopicPartition, Checkpoint>, Box<dyn std::error::Error + Send + Sync>> {
+    let checkpoints = shared.engines.reads.live().checkpoints().await?;
+    Ok(begin_at(shared.engines.log.as_ref(), &checkpoints, wanted).await?)
 }
 
 /// Where the read models stand in some partitions; where they have nothing, the beginning.

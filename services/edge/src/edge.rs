@@ -15,7 +15,7 @@ use crate::flusher::Flusher;
 use crate::hub::Hub;
 use crate::joins::Joins;
 use crate::opener::Opener;
-use crate::options::{Engines, Options};
+use crate::options::{Engines, Limits, Options};
 use crate::replay::LogTier;
 use crate::status::Statuses;
 
@@ -107,6 +107,14 @@ impl Edge {
         engines: Engines,
         hub: Arc<Hub>,
     ) -> Result<Self, parley_eventlog::ReadError> {
+        let Limits { text_bytes, frame_bytes, .. } = options.limits;
+        if text_bytes > frame_bytes {
+            tracing::warn!(
+                text_bytes,
+                frame_bytes,
+                "no text can have limits.text_bytes, since its frame has at most limits.frame_bytes: longer ones close the connection"
+            );
+        }
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let limiter = quota(&options).map(RateLimiter::keyed);
         let opener = Opener::new(engines.keys.clone(), engines.log.epoch().0);

@@ -105,10 +105,11 @@ impl Outbox {
         self.push_if(frame, |_, _| true);
     }
 
-    /// Queues a frame unless that would pass the limit; `false` then, or when closing.
+    /// Queues a frame unless that would pass the limit; `false` then, or when closing. While there is
+    /// [space](Self::wait_for_space) it is taken however large it is: else whoever waits for space would try for ever.
     pub(crate) fn offer(self: &Arc<Self>, frame: Bytes) -> bool {
         let limit = self.limit_bytes;
-        self.push_if(frame, move |bytes, more| bytes == 0 || bytes + more <= limit)
+        self.push_if(frame, move |bytes, more| bytes <= limit / 2 || bytes + more <= limit)
     }
 
     /// Queues several frames as one piece, if all of them fit within the limit.
@@ -291,14 +292,15 @@ impl Outbox {
 
     /// Writes until nothing is left; how the connection ended, if it did.
     async fn write_rest(&self, stall_wait: Duration) -> Option<Ended> {
-        loop {
+        let closing = loop {
             let taken = {
                 let mut state = self.state.lock();
                 match self.write(&mut state) {
                     Wrote::Broken => return Some(Ended::silently()),
                     Wrote::All => {
                         state.drained_at = Some(Instant::now());
-                        break;
+                        // Under the same lock: nothing may be queued between this look and the close frame.
+                        break state.closing;
                     }
                     Wrote::Some => state.taken,
                 }
@@ -326,8 +328,8 @@ impl Outbox {
                     Wrote::All | Wrote::Some => break,
                 }
             }
-        }
-        let close = self.state.lock().closing?;
+        };
+        let close = closing?;
         say_goodbye(&self.socket, close, Bytes::new(), CLOSE_WAIT).await;
         Some(Ended { close, cut: Bytes::new() })
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parley_domain::{GroupId, Seq};
 use parley_readstore::{EventRow, ReadModel};
 use parley_wire::event;
@@ -29,7 +29,7 @@ const PAGE_EVENTS: usize = 256;
 const RETRY: Duration = Duration::from_millis(250);
 
 /// Something that a session has yet to get.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Behind {
     /// A subscription that isn't live.
     Subscription(GroupId, SubscriptionId, Phase),
@@ -38,7 +38,7 @@ pub(crate) enum Behind {
 }
 
 /// A part of a group's past; another one of the same group, or a subscription, takes its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Range {
     number: u64,
     from: Seq,
@@ -61,7 +61,7 @@ fn first_beyond(rows: &[EventRow], next: Seq) -> Option<Seq> {
 }
 
 /// How far a subscription has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Phase {
     /// The read models may not show yet what was delivered before it began.
     Fresh,
@@ -77,6 +77,8 @@ pub(crate) enum Phase {
 #[derive(Default)]
 pub(crate) struct Queue {
     waiting: VecDeque<Behind>,
+    /// The same, to be found at once: somebody in thousands of groups has as many waiting.
+    queued: HashSet<Behind>,
     running: bool,
     /// The ranges that count, by group: their numbers.
     ranges: HashMap<GroupId, u64>,
@@ -86,10 +88,14 @@ pub(crate) struct Queue {
 impl Queue {
     /// Adds something; `true`: the caller must start the task.
     pub(crate) fn add(&mut self, behind: Behind) -> bool {
-        if !self.waiting.contains(&behind) {
+        self.put(behind);
+        !std::mem::replace(&mut self.running, true)
+    }
+
+    fn put(&mut self, behind: Behind) {
+        if self.queued.insert(behind.clone()) {
             self.waiting.push_back(behind);
         }
-        !std::mem::replace(&mut self.running, true)
     }
 
     /// A range in the place of any other of its group.
@@ -103,7 +109,9 @@ impl Queue {
     /// Ends a group's range: from now on none of its frames is queued.
     pub(crate) fn end_range(&mut self, group: GroupId) {
         if self.ranges.remove(&group).is_some() {
-            self.waiting.retain(|behind| !matches!(behind, Behind::Range(of, _) if *of == group));
+            let is_of = |behind: &Behind| matches!(behind, Behind::Range(of, _) if *of == group);
+            self.waiting.retain(|behind| !is_of(behind));
+            self.queued.retain(|behind| !is_of(behind));
         }
     }
 
@@ -121,6 +129,13 @@ impl Queue {
 
     fn next(&mut self) -> Option<Behind> {
         let next = self.waiting.pop_front();
+        match &next {
+            Some(behind) => {
+                self.queued.remove(behind);
+            }
+            // Sessions live on for hours, and need neither again as large as after the welcome.
+            None => (self.waiting, self.queued) = Default::default(),
+        }
         self.running = next.is_some();
         next
     }
@@ -149,6 +164,8 @@ async fn run(shared: Arc<Shared>, session: Arc<Session>) {
         if !session.outbox.wait_for_space().await {
             return;
         }
+        // What it reads and writes may all be at hand: others get their turn all the same.
+        tokio::task::consume_budget().await;
         let rest = match next {
             Behind::Subscription(group, id, phase) => {
                 subscription(&shared, &session, group, id, phase, &mut waited).await
@@ -156,7 +173,7 @@ async fn run(shared: Arc<Shared>, session: Arc<Session>) {
             Behind::Range(group, some) => range(&shared, &session, group, some).await,
         };
         if let Some(rest) = rest {
-            session.replay.lock().waiting.push_back(rest);
+            session.replay.lock().put(rest);
         }
     }
 }
@@ -387,7 +404,7 @@ async fn rest_of(
 fn range_is_over(session: &Session, group: GroupId, range: Range) -> Option<Behind> {
     let mut queue = session.replay.lock();
     if queue.counts(group, range) {
-        queue.end_range(group);
+        queue.ranges.remove(&group); // it doesn't wait any more, so there is nothing to look for
     }
     None
 }

@@ -4,6 +4,7 @@ mod ahead;
 mod messages;
 mod requests;
 mod subscriptions;
+mod underway;
 mod welcome;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use parley_domain::{Code, GroupId, Rejection, Timestamp, UserId};
 use parley_wire::clock;
@@ -22,7 +23,7 @@ use parley_wire::code::Close;
 use parley_wire::frame::{Authenticated, ErrorBody, Incoming, names, parse};
 use parley_wire::{frame::ClientEvent, time};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -32,7 +33,12 @@ use crate::outbox::{Ended, Outbox};
 use crate::replay::Queue;
 use crate::ws::{self, Inbound, Reader};
 use ahead::Ahead;
+use underway::UNDERWAY_BYTES_MAX;
 
+pub(crate) use underway::Underway;
+
+/// Notifications of which a session knows the group without asking.
+const NOTIFICATIONS_MAX: usize = 8_192;
 /// Frames in a row that are no JSON object; then the connection is closed.
 const MALFORMED_MAX: u32 = 10;
 /// How long, and how much, is read on after a close frame was sent, so that the client can read it.
@@ -52,6 +58,13 @@ pub(crate) struct Session {
     sent_to: Mutex<HashSet<GroupId>>,
     /// Groups that it has named in `resume`, whose frames add up; of those that its user is or was in.
     resumed: Mutex<HashSet<GroupId>>,
+    /// Which group a notification is of, as far as this session was told of some or has asked: they are derived, and to derive them
+    /// again takes all groups of the user.
+    notifications: Mutex<HashMap<Uuid, GroupId>>,
+    /// When it last asked for one that wasn't among them.
+    looked_at: Mutex<Option<Instant>>,
+    /// For [requests under way](underway), in bytes.
+    room: Semaphore,
     /// End of the token.
     expires_at: Expiry,
 }
@@ -66,6 +79,9 @@ impl Session {
             subscribed: Mutex::default(),
             sent_to: Mutex::default(),
             resumed: Mutex::default(),
+            notifications: Mutex::default(),
+            looked_at: Mutex::default(),
+            room: Semaphore::new(UNDERWAY_BYTES_MAX),
             expires_at,
         }
     }
@@ -93,6 +109,20 @@ impl Session {
 
     pub(crate) fn is_subscribed(&self, group: GroupId) -> bool {
         self.subscribed.lock().contains(&group)
+    }
+
+    /// Remembers of which group a notification is.
+    pub(crate) fn add_notification(&self, notification: Uuid, group: GroupId) {
+        let mut notifications = self.notifications.lock();
+        if notifications.len() >= NOTIFICATIONS_MAX {
+            notifications.clear(); // what is asked for then is looked for
+        }
+        notifications.insert(notification, group);
+    }
+
+    /// The group of a notification that it knows.
+    fn notified_of(&self, notification: Uuid) -> Option<GroupId> {
+        self.notifications.lock().get(&notification).copied()
     }
 
     /// Sends an `error`.

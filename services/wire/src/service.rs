@@ -266,8 +266,19 @@ pub struct Notice {
     pub at: Timestamp,
     /// Whom to tell.
     pub users: Arc<[UserId]>,
-    /// Only in those of their sessions that aren't subscribed to the group: the server stands in for a creator who said nothing.
-    pub only_unsubscribed: bool,
+    /// In which of their sessions.
+    pub audience: Audience,
+}
+
+/// In which of their sessions users are told something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// In all.
+    All,
+    /// In those that aren't subscribed to the group: the server stands in for a creator who said nothing.
+    Unsubscribed,
+    /// In none: they were told before, and it is only asked who is online.
+    Nobody,
 }
 
 /// The edges, as an owner of partitions sees them.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::options::{Engines, Options, StartError};
-use crate::shard::{Queued, Shard};
+use crate::shard::{Opening, Queued, Shard, State, fold};
 
 /// How long a profile may take to become durable before its outcome is called unknown.
 const PROFILE_WAIT: Duration = Duration::from_secs(10);
@@ -39,25 +39,32 @@ impl Writer {
         let partitions = engines.log.partitions();
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let count = options.shards.clamp(1, partitions.get() as usize);
-        let mut shards = Vec::new();
-        let mut senders = Vec::new();
-        for shard in 0..count {
-            let owned: Vec<u32> =
-                (0..partitions.get()).filter(|partition| *partition as usize % count == shard).collect();
-            let (tx, requests) = mpsc::channel(options.queue_requests_max);
-            let (options, engines, tracker) = (options.clone(), engines.clone(), tracker.clone());
-            let taken =
-                Shard::take_over(options.clone(), engines.clone(), owned.clone(), tracker.clone(), None);
-            shards.push(match taken.await {
-                Ok(shard) => (shard, requests, true),
+        let owned =
+            |shard| (0..partitions.get()).filter(move |partition| *partition as usize % count == shard);
+        let sets: Vec<Vec<u32>> = (0..count).map(|shard| owned(shard).collect()).collect();
+        // All together: an embedded log is read as a whole, whatever is wanted of it.
+        let states: Vec<Option<State>> =
+            match fold(&options, &engines, &sets, Opening::Afterwards, None).await {
+                Ok(states) => states.into_iter().map(Some).collect(),
                 // A log that takes no writes, as on a full disk, is no reason not to serve those who read.
                 Err(StartError::Claim(error @ AppendError::NotAppended(_))) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "the partitions can't be claimed; trying on");
-                    (Shard::unclaimed(options, engines, owned, tracker), requests, false)
+                    sets.iter().map(|_| None).collect()
                 }
                 Err(error) => return Err(error),
-            });
+            };
+        let mut shards = Vec::new();
+        let mut senders = Vec::new();
+        for (owned, state) in sets.into_iter().zip(states) {
+            let (tx, requests) = mpsc::channel(options.queue_requests_max);
+            let (options, engines, tracker) = (options.clone(), engines.clone(), tracker.clone());
+            let is_claimed = state.is_some();
+            let shard = match state {
+                Some(state) => Shard::new(options, engines, owned, tracker, state),
+                None => Shard::unclaimed(options, engines, owned, tracker),
+            };
+            shards.push((shard, requests, is_claimed));
             senders.push(tx);
         }
         for (shard, requests, is_claimed) in shards {

@@ -60,6 +60,8 @@ impl Queued {
 pub(crate) struct Slot {
     pub(crate) group: Option<Group>,
     pub(crate) durable_head: Seq,
+    /// Whether its creator has notified of it, as far as this owner knows.
+    pub(crate) is_notified: bool,
 }
 
 /// What a shard knows; thrown away and folded anew when an append fails.

@@ -142,16 +142,19 @@ fn receipts_count_members_at_the_time_of_the_message() {
     for advance in &decided(Some(&group), &wishes, 9).advances {
         group.apply_cursor(advance);
     }
-    for (seq, sender, expected) in [
+    let cases = [
         (6, "eve", (2, 1, 4)),
         (7, "eve", (1, 0, 4)),
         (9, "eve", (0, 0, 4)),
         (6, "nobody", (3, 2, 5)),
         (4, "nobody", (4, 3, 6)),
         (99, "eve", (0, 0, 4)),
-    ] {
-        let counts = group.receipts(seq, &user(sender));
+    ];
+    let asked: Vec<_> = cases.iter().map(|(seq, sender, _)| (*seq, user(sender))).collect();
+    let together = group.receipts(&asked);
+    for (((seq, sender, expected), asked), counts) in cases.into_iter().zip(&asked).zip(together) {
         assert_eq!((counts.delivered, counts.read, counts.members), expected, "{seq} {sender}");
+        assert_eq!(group.receipts(std::slice::from_ref(asked)), [counts], "by itself");
     }
 }
 

@@ -350,9 +350,19 @@ impl State {
 
 /// The first one of each sender.
 pub(crate) fn newest_of_each(newest_first: impl Iterator<Item = Crossed>) -> Vec<Crossed> {
+    /// Senders that are compared one by one: mostly there are few.
+    const FEW: usize = 16;
     let mut newest: Vec<Crossed> = Vec::new();
+    let mut many = HashSet::new();
     for message in newest_first {
-        if newest.iter().all(|known| known.sender != message.sender) {
+        if newest.len() == FEW && many.is_empty() {
+            many.extend(newest.iter().map(|known| known.sender.clone()));
+        }
+        let is_new = match newest.len() {
+            ..FEW => newest.iter().all(|known| known.sender != message.sender),
+            FEW.. => many.insert(message.sender.clone()),
+        };
+        if is_new {
             newest.push(message);
         }
     }

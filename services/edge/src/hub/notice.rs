@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use parley_domain::{GroupId, NotificationKind, UserId, notification_id};
 use parley_wire::frame::{NotificationBody, names};
-use parley_wire::service::{Notice, Notices, Peers};
+use parley_wire::service::{Audience, Notice, Notices, Peers};
 
 use super::Hub;
 use crate::{body, ws};
@@ -35,16 +35,20 @@ impl Notices for Hub {
             if sessions.is_empty() {
                 continue;
             }
+            online.push(user.clone());
+            if notice.audience == Audience::Nobody {
+                continue;
+            }
             let notification_id = notification_id(notice.group.group_id, user, notice.seq, notice.at);
             let body =
                 NotificationBody { notification_id, group: &group, added_by: notice.added_by.as_str() };
             let frame = ws::text(notification_name(notice.kind), None, &body);
             for session in sessions {
-                if !notice.only_unsubscribed || !session.is_subscribed(notice.group.group_id) {
+                if notice.audience == Audience::All || !session.is_subscribed(notice.group.group_id) {
+                    session.add_notification(notification_id, notice.group.group_id);
                     session.outbox.insist(frame.clone());
                 }
             }
-            online.push(user.clone());
         }
         online
     }

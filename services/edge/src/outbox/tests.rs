@@ -27,6 +27,10 @@ async fn limit_holds_for_offers_and_frees_with_what_is_written() {
     assert_eq!(outbox.bytes(), 11);
     outbox.flush();
     assert_eq!(outbox.bytes(), 0);
+    assert!(outbox.offer(Bytes::from_static(b"12345")));
+    outbox.wait_for_space().await;
+    assert!(outbox.offer(Bytes::from_static(b"678901")), "who has waited for space is never refused");
+    outbox.flush();
     assert_eq!(outbox.held_up_until(), None);
     outbox.push(Bytes::from_static(b"last"));
     outbox.close(Some(Close::GoingAway));
@@ -34,7 +38,7 @@ async fn limit_holds_for_offers_and_frees_with_what_is_written() {
     assert!(ended.close == Some(Close::GoingAway) && ended.cut.is_empty());
     let mut got = Vec::new();
     client.read_to_end(&mut got).await.unwrap();
-    assert!(got.starts_with(b"123456replylast\x88"));
+    assert!(got.starts_with(b"123456reply12345678901last\x88"));
     assert!(!outbox.offer(Bytes::from_static(b"late")));
 }
 

@@ -49,6 +49,23 @@ fn rows_that_begin_beyond_what_was_asked_for_lack_something() {
 }
 
 #[test]
+fn what_waits_is_not_queued_again_until_it_was_taken() {
+    let of = |number| GroupId(uuid::Uuid::from_u128(number));
+    let mut queue = Queue::default();
+    let mut ranges: Vec<_> = (1..=3).map(|number| queue.range(of(number), 1, 9)).collect();
+    for behind in ranges.iter().chain(&ranges) {
+        queue.add(behind.clone());
+    }
+    let first = queue.next().unwrap();
+    assert_eq!(first, ranges[0]);
+    queue.put(first.clone());
+    queue.put(first);
+    ranges.rotate_left(1);
+    assert_eq!(std::iter::from_fn(|| queue.next()).collect::<Vec<_>>(), ranges);
+    assert!(queue.add(ranges.remove(0)), "the task has ended, and is to be started again");
+}
+
+#[test]
 fn a_groups_range_takes_the_place_of_the_one_before() {
     let (group, other) = (GroupId(uuid::Uuid::from_u128(1)), GroupId(uuid::Uuid::from_u128(2)));
     let mut queue = Queue::default();

@@ -12,6 +12,7 @@ use parley_wire::time;
 use parley_wire::trace::{self, Begun, SpanKind};
 use uuid::Uuid;
 
+use super::underway::Underway;
 use super::{Session, subscriptions};
 use crate::edge::{Shared, broken};
 use crate::hub::Hub;
@@ -25,14 +26,17 @@ pub(super) async fn send(
     mut message: SendMessage,
 ) {
     let span = trace::root(names::SEND_GROUP_MESSAGE, SpanKind::Server);
+    let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let session = Underway::begin(session, bytes(&message.text) + bytes(&message.media_url)).await;
     let group = GroupId(message.group_id);
     let client_message_id = std::mem::take(&mut message.client_message_id);
-    match prepare(shared, session, &client_message_id, message).await {
+    match prepare(shared, &session, &client_message_id, message).await {
         Ok(mut send) => {
             send.trace = span.as_ref().map(|span| span.context);
+            let actor = session.user.clone();
             let answer = answer(
                 shared.hub.clone(),
-                session.clone(),
+                session,
                 id,
                 group.0,
                 send.client_message_id.clone(),
@@ -40,7 +44,7 @@ pub(super) async fn send(
                 span,
             );
             let wish = Wish::Send(Box::new(send));
-            let request = Request { group_id: group, actor: session.user.clone(), wish };
+            let request = Request { group_id: group, actor, wish };
             shared.engines.commands.submit(request, answer);
         }
         Err(rejection) => {
@@ -93,7 +97,7 @@ async fn prepare(
 
 fn answer(
     hub: Arc<Hub>,
-    session: Arc<Session>,
+    session: Underway,
     id: Option<String>,
     group_id: Uuid,
     client_message_id: ClientMessageId,

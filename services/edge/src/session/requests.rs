@@ -1,8 +1,10 @@
 //! What a client asks, one function a frame.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use parley_domain::{Code, CursorWish, GroupId, Rejection, notification_id};
+use parley_domain::{Code, CursorWish, GroupId, Rejection, UserId, notification_id};
+use parley_readstore::UserGroupRow;
 use parley_wire::clock;
 use parley_wire::code::Close;
 use parley_wire::frame::{
@@ -11,8 +13,10 @@ use parley_wire::frame::{
 };
 use parley_wire::service::{Reply, Wish};
 use parley_wire::time;
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::underway::Underway;
 use super::{Session, messages, subscriptions, welcome};
 use crate::acks::{Acknowledgement, Answer, What};
 use crate::edge::{Shared, broken};
@@ -20,6 +24,8 @@ use crate::ws;
 
 /// Members up to which typing is passed on.
 const TYPING_MEMBERS_MAX: u32 = 200;
+/// How often a session may ask for a notification that it wasn't told of; more often it waits.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Answers a frame, now or later; says if the connection must be closed after it.
 pub(super) async fn handle(
@@ -56,7 +62,7 @@ pub(super) async fn handle(
         Ok(ClientEvent::AcknowledgeMessage(acknowledge)) => {
             match acknowledged(shared, session, acknowledge).await {
                 Ok(wish) => {
-                    let answer = Answer::Client(session.clone(), id, What::Cursors);
+                    let answer = Answer::Client(Underway::begin(session, 0).await, id, What::Cursors);
                     shared.acks.add(Acknowledgement { group: acknowledge.group_id, wish, answer });
                     return None;
                 }
@@ -128,22 +134,58 @@ async fn acknowledge_notification(
     id: Option<String>,
     notification: Uuid,
 ) -> Result<(), Rejection> {
-    let rows = welcome::all_groups(shared, session).await?;
-    // Notifications are derived, so their ids are recognised by deriving them again.
-    let row = rows.iter().find(|row| {
-        let membership = &row.membership;
-        notification_id(row.group_id, &session.user, membership.joined, membership.joined_at) == notification
-    });
-    let row = row.ok_or_else(|| {
+    let known = match session.notified_of(notification) {
+        Some(group) => still_of(shared, session, group, notification).await?,
+        None => None,
+    };
+    let group = match known {
+        Some(group) => group,
+        None => look_for(shared, session, notification).await?,
+    };
+    let wish = CursorWish { user: session.user.clone(), delivered: 0, read: 0, notified: true };
+    let underway = Underway::begin(session, 0).await;
+    let answer = Answer::Client(underway, id, What::Notification(notification));
+    shared.acks.add(Acknowledgement { group, wish, answer });
+    Ok(())
+}
+
+/// The id of the notification that a membership began with. Notifications are derived, so they are recognised by deriving them again.
+fn id_of(row: &UserGroupRow, user: &UserId) -> Uuid {
+    notification_id(row.group_id, user, row.membership.joined, row.membership.joined_at)
+}
+
+/// The group, if the notification is of the user's latest membership there.
+async fn still_of(
+    shared: &Shared,
+    session: &Session,
+    group: GroupId,
+    notification: Uuid,
+) -> Result<Option<GroupId>, Rejection> {
+    shared.caught_up(Some(group)).await?;
+    let row = shared.engines.reads.live().user_group(&session.user, group).await;
+    let row = row.map_err(|error| broken("a user's group can't be read", &error))?;
+    Ok(row.filter(|row| id_of(row, &session.user) == notification).map(|row| row.group_id))
+}
+
+/// Looks for a notification among all groups of the user, which may be thousands: so not over and over.
+async fn look_for(shared: &Shared, session: &Session, notification: Uuid) -> Result<GroupId, Rejection> {
+    let before = *session.looked_at.lock();
+    if let Some(before) = before {
+        tokio::time::sleep_until(before + LOOK_EVERY).await;
+    }
+    *session.looked_at.lock() = Some(Instant::now());
+    let mut found = None;
+    for row in welcome::all_groups(shared, session).await? {
+        let id = id_of(&row, &session.user);
+        session.add_notification(id, row.group_id);
+        found = found.or_else(|| (id == notification).then_some(row.group_id));
+    }
+    found.ok_or_else(|| {
         Rejection::new(
             Code::NotificationNotFound,
             "you have no such notification; it may be of a group that you left",
         )
-    })?;
-    let wish = CursorWish { user: session.user.clone(), delivered: 0, read: 0, notified: true };
-    let answer = Answer::Client(session.clone(), id, What::Notification(notification));
-    shared.acks.add(Acknowledgement { group: row.group_id, wish, answer });
-    Ok(())
+    })
 }
 
 async fn notify_created(

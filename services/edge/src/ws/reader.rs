@@ -152,8 +152,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     fn frame(&mut self) -> Result<Option<(Header, Bytes)>, Close> {
         let Some(header) = Header::parse(&self.buffer)? else { return Ok(None) };
         let before = self.partial.as_ref().map_or(0, |partial| partial.bytes.len());
-        let of_message = if header.opcode & 0x8 == 0 { before } else { 0 };
-        if header.payload_bytes > self.message_bytes_max.max(CONTROL_BYTES_MAX).saturating_sub(of_message) {
+        let is_control = header.opcode & 0x8 != 0;
+        if !is_control && header.payload_bytes > self.message_bytes_max.saturating_sub(before) {
             return Err(Close::TooLarge);
         }
         if self.buffer.len() < header.header_bytes + header.payload_bytes {
@@ -376,6 +376,14 @@ mod tests {
         let mut many = masked(0x01, b"");
         many.extend((0..200).flat_map(|_| masked(0x00, b"")));
         assert_eq!(all(&many, 100, 1_000).await.1, Some(Close::TooLarge));
+        let mut small = masked(0x89, &[b'x'; 125]);
+        small.extend(masked(0x81, &[b'x'; 101]));
+        let got = all(&small, 100, 100).await;
+        assert_eq!(
+            got,
+            (vec!["ping 125".to_owned()], Some(Close::TooLarge)),
+            "less than a control frame may have"
+        );
     }
 
     #[tokio::test]

@@ -117,21 +117,31 @@ fn value(stored: &StoredRecord) -> Value {
                     "delivered_seq": advance.delivered,
                     "read_seq": advance.read,
                     "notified_seq": advance.notified,
+                    "delivered_before_seq": advance.delivered_before,
+                    "read_before_seq": advance.read_before,
                 })
             });
             json!({"advances": advances.collect::<Vec<_>>()})
         }),
-        Topic::Users => event::decode_profile(bytes)
-            .map(|profile| json!({"user": profile.user.as_str(), "display_name": profile.display_name})),
+        Topic::Users => event::decode_profile(bytes).map(|profile| {
+            json!({
+                "user": profile.user.as_str(),
+                "display_name": profile.display_name,
+                "avatar_url": profile.avatar_url,
+            })
+        }),
     };
     described.unwrap_or_else(|error| json!({"bytes": size, "unknown": error.to_string()}))
 }
 
 fn fact_value(fact: &Fact) -> Value {
     let mut value = match &fact.event {
-        Event::GroupCreated { name, creator, members, .. } => {
-            json!({"name": name, "creator": creator.as_str(), "members": members.len()})
-        }
+        Event::GroupCreated { name, description, creator, members, .. } => json!({
+            "name": name,
+            "description": description,
+            "creator": creator.as_str(),
+            "members": members.len(),
+        }),
         Event::MembersAdded { actor, users, member_count }
         | Event::MembersRemoved { actor, users, member_count } => {
             let users: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
@@ -141,13 +151,16 @@ fn fact_value(fact: &Fact) -> Value {
             json!({"actor": actor.as_str(), "user": user.as_str(), "role": role_name(*role)})
         }
         Event::OwnerTransferred { actor, owner } => json!({"actor": actor.as_str(), "owner": owner.as_str()}),
-        Event::GroupUpdated { actor, name, .. } => json!({"actor": actor.as_str(), "name": name}),
+        Event::GroupUpdated { actor, name, description } => {
+            json!({"actor": actor.as_str(), "name": name, "description": description})
+        }
         Event::GroupDissolved { actor } => json!({"actor": actor.as_str()}),
         // Sealed content stays sealed here: the log's reader has no keys.
         Event::MessageSent(message) => json!({
             "message_id": message.message_id.to_string(),
             "client_message_id": message.client_message_id.as_str(),
             "sender": message.sender.as_str(),
+            "sender_nth": message.sender_nth,
             "message_type": format!("{:?}", message.kind).to_lowercase(),
             "text_bytes": message.text_bytes,
             "sealed_bytes": message.sealed.len(),
@@ -163,6 +176,7 @@ fn fact_value(fact: &Fact) -> Value {
     };
     if let Some(fields) = value.as_object_mut() {
         fields.insert("seq".into(), fact.seq.into());
+        fields.insert("message_count".into(), fact.message_count.into());
     }
     value
 }

@@ -132,6 +132,7 @@ export const REPLIES = {
   resume: "resumed",
   send_group_message: "group_message_accepted",
   subscribe_to_group: "subscribed_to_group",
+  typing: undefined,
   unsubscribe_from_group: "unsubscribed_from_group",
 } as const;
 
@@ -236,6 +237,7 @@ export interface GoAway {
 /** A group. */
 export interface GroupBody {
   created_at: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   created_by: string;
   description: string;
   epoch: string;
@@ -245,12 +247,14 @@ export interface GroupBody {
   /** The first of them; `member_count` is how many there are. */
   members: MemberBody[];
   name: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   owner: string;
   updated_at: string;
 }
 
 /** `group_event`. */
 export type GroupEventBody = {
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   actor: string;
   created_at: string;
   epoch: string;
@@ -274,10 +278,12 @@ export type GroupEventBody = {
   | {
       kind: "role_changed";
       role: "owner" | "admin" | "member";
+      /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
       user_id: string;
     }
   | {
       kind: "owner_transferred";
+      /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
       owner: string;
     }
   | {
@@ -298,6 +304,7 @@ export type GroupEventBody = {
 /** A group without its members, as lists and notifications have it. */
 export interface GroupHead {
   created_at: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   created_by: string;
   description: string;
   epoch: string;
@@ -305,6 +312,7 @@ export interface GroupHead {
   head_seq: number;
   member_count: number;
   name: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   owner: string;
   updated_at: string;
 }
@@ -340,6 +348,7 @@ export interface LimitsBody {
 /** A group in the caller's list. */
 export interface ListedGroup {
   created_at: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   created_by: string;
   delivered_seq: number;
   description: string;
@@ -349,6 +358,7 @@ export interface ListedGroup {
   last_message: MessageBody | null;
   member_count: number;
   name: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   owner: string;
   read_seq: number;
   unread: number;
@@ -368,6 +378,7 @@ export interface MemberBody {
   joined_at: string;
   read_seq?: number;
   role: "owner" | "admin" | "member";
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   user_id: string;
 }
 
@@ -387,6 +398,7 @@ export interface MessageBody {
   media_url?: string;
   message_id: string;
   position: PositionBody;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   sender: string;
   seq: number;
   text?: string;
@@ -405,6 +417,7 @@ export interface MessageStatus {
   read_count: number;
   read_seq?: number;
   seq: number;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   user_id?: string;
 }
 
@@ -429,6 +442,7 @@ export interface NotificationAcknowledged {
 
 /** `a_group_created` and `added_to_group`. */
 export interface NotificationBody {
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   added_by: string;
   group: GroupHead;
   notification_id: string;
@@ -450,6 +464,7 @@ export interface ProfileBody {
   avatar_url?: string;
   display_name: string;
   updated_at: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   user_id: string;
 }
 
@@ -512,6 +527,7 @@ export interface StatusBody {
   message_id: string;
   read: boolean;
   updated_at: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   user_id: string;
 }
 
@@ -541,12 +557,14 @@ export interface Subscribed {
 
 /** `PUT /groups/{id}/owner`. */
 export interface TransferOwnership {
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   user_id: string;
 }
 
 /** `typing`: who types in a group. */
 export interface Typing {
   group_id: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   user_id: string;
 }
 
@@ -583,6 +601,7 @@ export interface Welcome {
   limits: LimitsBody;
   server_time: string;
   session_id: string;
+  /** A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8 */
   user_id: string;
 }
 

@@ -11,7 +11,7 @@ use crate::frame::{self, names};
 
 const CHANNEL: &str = "#/channels/socket";
 
-/// What answers a client's event; `typing` has no answer.
+/// What answers a client's event; to `typing` only a refusal.
 const REPLIES: [(&str, &str); 9] = [
     (names::NOTIFY_CREATE_GROUP, names::CREATE_GROUP_NOTIFIED),
     (names::SUBSCRIBE_TO_GROUP, names::SUBSCRIBED_TO_GROUP),
@@ -106,8 +106,9 @@ fn receive(event: &str) -> Value {
         "messages": [refer(&from_client(event))],
     });
     let reply = REPLIES.iter().find(|(request, _)| *request == event).map(|(_, reply)| *reply);
-    if let (Some(reply), Value::Object(operation)) = (reply, &mut operation) {
-        let messages = [reply, names::ERROR].map(|event| refer(&from_server(event)));
+    if let Value::Object(operation) = &mut operation {
+        let messages = reply.into_iter().chain([names::ERROR]).map(|event| refer(&from_server(event)));
+        let messages: Value = messages.collect();
         operation.insert("reply".into(), json!({"channel": {"$ref": CHANNEL}, "messages": messages}));
     }
     operation
@@ -130,7 +131,7 @@ fn channel(messages: &Map<String, Value>) -> Value {
         "address": "/v1/ws",
         "description": "Text frames, one JSON object each. Within a subscription seq rises by exactly one from event to \
                         event, replay and live alike. Clients ignore unknown events and fields. What is optional is absent \
-                        where there is nothing, never null; `x-extensible-enum` lists the values of today. A handshake is \
+                        where there is nothing; null only where a schema says so; `x-extensible-enum` lists the values of today. A handshake is \
                         refused over HTTP, with the body of a REST error: 401 for a bad token, 403 for a foreign `Origin`, \
                         503 with `Retry-After` (seconds) where there are too many connections.",
         "messages": messages,

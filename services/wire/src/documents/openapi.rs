@@ -41,7 +41,7 @@ pub fn openapi() -> Value {
             "version": VERSION,
             "description": "Group chat. Times are RFC 3339 in UTC with milliseconds, ids UUIDs except user ids, which are \
                             the token's `sub`. Clients ignore unknown fields; /v1 only grows. What is optional is absent where \
-                            there is nothing, never null. `x-extensible-enum` lists the values of today: clients expect others. An \
+                            there is nothing; null only where a schema says so. `x-extensible-enum` lists the values of today: clients expect others. An \
                             error of an unknown code is treated by its HTTP status and `retryable`.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
@@ -61,7 +61,7 @@ fn operation(route: &Route, error: &Value, components: &mut Components) -> Value
     let mut operation = Map::new();
     operation.insert("operationId".into(), operation_id(route).into());
     operation.insert("summary".into(), route.summary.into());
-    let parameters = parameters(route);
+    let parameters = parameters(route, components);
     if !parameters.is_empty() {
         operation.insert("parameters".into(), parameters.into());
     }
@@ -72,6 +72,9 @@ fn operation(route: &Route, error: &Value, components: &mut Components) -> Value
     operation.insert("responses".into(), responses(route, error, components));
     if !is_versioned(route) {
         operation.insert("security".into(), json!([]));
+    } else if is_handshake(route) {
+        // Browsers can't set the header there: their first frame is `authenticate`.
+        operation.insert("security".into(), json!([{"bearer": []}, {}]));
     }
     Value::Object(operation)
 }
@@ -90,11 +93,11 @@ fn operation_id(route: &Route) -> String {
     format!("{}{}", route.method, path.replace('/', "_"))
 }
 
-fn parameters(route: &Route) -> Vec<Value> {
+fn parameters(route: &Route, components: &mut Components) -> Vec<Value> {
     let parts = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path = parts.map(|name| {
         let schema = if name == "user_id" {
-            json!({"type": "string", "minLength": 1, "maxLength": 128})
+            components.sent::<super::values::UserIdText>()
         } else {
             json!({"type": "string", "format": "uuid"})
         };

@@ -52,7 +52,12 @@ values! {
     /// RFC 3339 in UTC with milliseconds.
     Time: {"type": "string", "format": "date-time"},
     /// The `sub` of a token.
-    UserIdText: {"type": "string", "minLength": 1, "maxLength": UserId::BYTES_MAX},
+    UserIdText: {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": UserId::BYTES_MAX,
+        "description": "A user: the `sub` of a token, 1 to 128 bytes of printable UTF-8",
+    },
     /// The sender's own id of a message.
     ClientMessageIdText: {"type": "string", "minLength": 1, "maxLength": ClientMessageId::BYTES_MAX},
     /// A member's role.

@@ -7,7 +7,7 @@ use parley_domain::{
 use super::requests::{group, texts, user, users};
 use super::{BadMessage, proto};
 use crate::code;
-use crate::service::{GroupSummary, Notice, Reply};
+use crate::service::{Audience, GroupSummary, Notice, Reply};
 
 pub(super) fn rejection_to(rejection: &Rejection) -> proto::Rejection {
     proto::Rejection {
@@ -161,7 +161,8 @@ pub(super) fn notice_to(notice: &Notice, some: &[UserId]) -> proto::Notice {
         seq: notice.seq,
         at_ms: notice.at.as_millis(),
         users: texts(some),
-        only_unsubscribed: notice.only_unsubscribed,
+        only_unsubscribed: notice.audience != Audience::All,
+        nobody: notice.audience == Audience::Nobody,
     }
 }
 
@@ -179,6 +180,10 @@ pub(super) fn notice_from(notice: proto::Notice) -> Result<Notice, BadMessage> {
         seq: notice.seq,
         at: Timestamp(notice.at_ms),
         users: users(&notice.users)?.into(),
-        only_unsubscribed: notice.only_unsubscribed,
+        audience: match (notice.nobody, notice.only_unsubscribed) {
+            (true, _) => Audience::Nobody,
+            (false, true) => Audience::Unsubscribed,
+            (false, false) => Audience::All,
+        },
     })
 }

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use parley_domain::{
     Code, Command, Context, CreateGroup, CursorWish, Decision, Earlier, Event, EventId, Fact, Group, GroupId,
     MessageKind, NotificationKind, Position, ProfileChanged, ReceiptCounts, Rejection, SealedContent,
-    SendMessage, Seq, Stamp, Timestamp, UserId, advance_cursors, decide, partition_of,
+    SendMessage, Stamp, Timestamp, UserId, advance_cursors, decide, partition_of,
 };
 use parley_eventlog::{Record, Topic, TopicPartition};
 use parley_keys::{DataKey, Place};
 use parley_wire::decoded::Decoded;
 use parley_wire::event::{self, CursorsAdvanced};
-use parley_wire::service::{Notice, Reply, ReplyTo, Request, Send, Wish};
+use parley_wire::service::{Audience, Notice, Reply, ReplyTo, Request, Send, Wish};
 use parley_wire::trace::{self, SpanKind, TraceContext};
 use parley_wire::{clock, code};
 use uuid::Uuid;
@@ -99,11 +99,13 @@ impl Shard {
                     // Who is no member any more learns nothing of the others; only here that is known for certain.
                     let may_know =
                         |sender: &UserId| group.dissolved.is_none() && group.member(sender).is_some();
-                    let of = |(seq, sender): &(Seq, UserId)| match may_know(sender) {
-                        true => group.receipts(*seq, sender),
-                        false => ReceiptCounts::default(),
-                    };
-                    Reply::Receipts(messages.iter().map(of).collect())
+                    let mut counts = group.receipts(&messages);
+                    for ((_, sender), counts) in messages.iter().zip(&mut counts) {
+                        if !may_know(sender) {
+                            *counts = ReceiptCounts::default();
+                        }
+                    }
+                    Reply::Receipts(counts)
                 });
                 return flight.answers.push(Answer::Plain(reply_to, result));
             }
@@ -392,7 +394,7 @@ impl Shard {
                 seq: fact.seq,
                 at: fact.at,
                 users: users.as_slice().into(),
-                only_unsubscribed: false,
+                audience: Audience::All,
             });
         }
     }

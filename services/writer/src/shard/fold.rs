@@ -23,8 +23,9 @@ const FOLD_RECORDS_MAX: usize = 4_096;
 /// Snapshots loaded at the same time.
 const SNAPSHOTS_AT_ONCE: usize = 8;
 
-/// How long the log may give nothing though claims of ours lie further on. Then what is to be folded together fails, and each
-/// partition is tried by itself: one that can't be read mustn't keep the others without an owner.
+/// How long a log that several writers share may give nothing though claims of ours lie further on. Then what is to be folded together
+/// fails, and each partition is tried by itself: one that can't be read mustn't keep the others without an owner. An embedded log may
+/// well read on for longer until it meets a record that is wanted.
 const NEXT_WAIT: Duration = Duration::from_secs(10);
 
 /// When snapshots are loaded and readers opened.
@@ -88,6 +89,8 @@ struct Reading {
 struct Open {
     readings: HashMap<TopicPartition, Reading>,
     tail: Box<dyn Tail>,
+    /// How long for the next records; `None`: as long as it takes.
+    waits: Option<Duration>,
 }
 
 /// Claims partitions, all in one go, and folds what lies before the claims, in one pass a topic: one state for each of the
@@ -162,8 +165,8 @@ async fn ready(
     let loads: Vec<_> = sets.iter().map(load).collect();
     let found: Vec<Option<snapshot::Found>> = stream::iter(loads).buffered(SNAPSHOTS_AT_ONCE).collect().await;
     let opened = tokio::try_join!(
-        Open::begin(Topic::Events, engines, sets, &found),
-        Open::begin(Topic::Acks, engines, sets, &found),
+        Open::begin(Topic::Events, options, engines, sets, &found),
+        Open::begin(Topic::Acks, options, engines, sets, &found),
     );
     let (events, acks) = opened.map_err(|error| {
         if let ReadError::OutOfRange { at, .. } = &error
@@ -215,6 +218,7 @@ impl Open {
     /// Opens a reader of a topic, of each partition behind its snapshot or at its beginning.
     async fn begin(
         topic: Topic,
+        options: &Options,
         engines: &Engines,
         sets: &[Vec<u32>],
         found: &[Option<snapshot::Found>],
@@ -237,7 +241,8 @@ impl Open {
             let beginnings = engines.log.offsets(&whole, Bound::Start).await?;
             from.extend(whole.into_iter().zip(beginnings));
         }
-        Ok(Self { readings, tail: engines.log.tail(from).await? })
+        let waits = (options.generation > 0).then_some(NEXT_WAIT);
+        Ok(Self { readings, tail: engines.log.tail(from).await?, waits })
     }
 
     /// Up to the claims.
@@ -247,8 +252,12 @@ impl Open {
         lanes: &HashMap<TopicPartition, Lane>,
     ) -> Result<(), Failed> {
         while !self.readings.is_empty() {
-            let next = tokio::time::timeout(NEXT_WAIT, self.tail.next(FOLD_RECORDS_MAX)).await;
-            for stored in next.unwrap_or_else(|_| Err(silence()))? {
+            let next = self.tail.next(FOLD_RECORDS_MAX);
+            let records = match self.waits {
+                Some(wait) => tokio::time::timeout(wait, next).await.unwrap_or_else(|_| Err(silence()))?,
+                None => next.await?,
+            };
+            for stored in records {
                 let Some(reading) = self.readings.get_mut(&stored.at) else {
                     continue; // behind our claim: void, or it will be found out when our first record lands
                 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parley_domain::{Group, GroupId, NotificationKind};
 use parley_wire::clock;
-use parley_wire::service::{GroupSummary, Notice, Reply, ReplyTo};
+use parley_wire::service::{Audience, GroupSummary, Notice, Reply, ReplyTo};
 use tokio::time::Instant;
 
 use super::Shard;
@@ -22,8 +22,13 @@ impl Shard {
         self.to_notify.extend(late.map(|group| ((at, group.id), ())));
     }
 
-    pub(super) fn notify_then_answer(&mut self, notice: Notice, reply_to: ReplyTo) {
+    /// Tells those who are online; if the creator has done so before, nobody: there is one notification for each member.
+    pub(super) fn notify_then_answer(&mut self, mut notice: Notice, reply_to: ReplyTo) {
         self.to_notify.retain(|(_, group), ()| *group != notice.group.group_id);
+        let slot = self.state.groups.get_mut(&notice.group.group_id);
+        if slot.is_some_and(|slot| std::mem::replace(&mut slot.is_notified, true)) {
+            notice.audience = Audience::Nobody;
+        }
         let notices = self.engines.notices.clone();
         self.tracker.spawn(async move {
             let all = notice.users.len();
@@ -42,7 +47,7 @@ impl Shard {
             // the creation, and one that was there before knows nothing of the group yet. One that is subscribed was told at
             // connecting, or asked by itself.
             if let Some(notice) = self.creation_notice(group) {
-                let notice = Notice { only_unsubscribed: true, ..notice };
+                let notice = Notice { audience: Audience::Unsubscribed, ..notice };
                 let notices = self.engines.notices.clone();
                 self.tracker.spawn(async move { drop(notices.notify(notice).await) });
             }
@@ -63,7 +68,7 @@ impl Shard {
             seq: 1,
             at: group.created_at,
             users: told.map(|(user, _)| user.clone()).collect(),
-            only_unsubscribed: false,
+            audience: Audience::All,
         })
     }
 }

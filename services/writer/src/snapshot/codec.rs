@@ -124,7 +124,7 @@ pub(super) fn decode(bytes: &[u8], epoch: Epoch, partition: u32, recent_max: usi
     let mut groups = HashMap::with_capacity(snapshot.groups.len());
     for bytes in snapshot.groups {
         let group = group_from(bytes)?;
-        groups.insert(group.id, Slot { durable_head: group.head, group: Some(group) });
+        groups.insert(group.id, Slot { durable_head: group.head, group: Some(group), is_notified: false });
     }
     let recents: Option<Vec<_>> = snapshot.recents.into_iter().map(sent_from).collect();
     Some(Decoded {

@@ -173,3 +173,18 @@ async fn an_acknowledgement_covers_what_lies_between() {
     channel.deliver(&[message(5), fact(6, Event::GroupDissolved { actor: user("ann") })]);
     assert_eq!(seqs(channel.crossed(4, 9)), (vec![5], true));
 }
+
+#[test]
+fn of_each_sender_the_newest_is_told_of_however_many_there_are() {
+    let crossed = |seq, sender: u64| Crossed {
+        seq,
+        message_id: MessageId(Uuid::from_u128(seq.into())),
+        sender: user(&format!("u{sender}")),
+    };
+    for senders in [1, 15, 16, 17, 40] {
+        let all = (1..=120).rev().map(|seq| crossed(seq, seq % senders));
+        let newest: Vec<Seq> = newest_of_each(all).into_iter().map(|message| message.seq).collect();
+        let expected: Vec<Seq> = (121 - senders..=120).rev().collect();
+        assert_eq!(newest, expected, "{senders}");
+    }
+}
