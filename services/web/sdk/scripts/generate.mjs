@@ -86,7 +86,8 @@ function replies() {
     .map((operation) => {
       const name = (message) => message.$ref.split(".").at(-1);
       const reply = operation.reply.messages.map(name).find((one) => one !== "error");
-      return `  ${name(operation.messages[0])}: ${JSON.stringify(reply)},\n`;
+      // To some there is no reply but a refusal.
+      return reply ? `  ${name(operation.messages[0])}: ${JSON.stringify(reply)},\n` : "";
     });
 }
 

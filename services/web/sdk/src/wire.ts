@@ -132,7 +132,6 @@ export const REPLIES = {
   resume: "resumed",
   send_group_message: "group_message_accepted",
   subscribe_to_group: "subscribed_to_group",
-  typing: undefined,
   unsubscribe_from_group: "unsubscribed_from_group",
 } as const;
 
