@@ -23,7 +23,7 @@ const WAITING_MAX: usize = 65_536;
 /// Users and groups whose acknowledgements are remembered as this edge's own, twice. One that is forgotten too early is told once more to
 /// the sessions of the user that made it.
 const OURS_MAX: usize = 131_072;
-/// How long at least an acknowledgement is remembered as this edge's own: the log brings it within that.
+/// How long an acknowledgement is remembered as this edge's own, unless there are too many: the log brings it within that.
 const OURS_FOR: Duration = Duration::from_secs(60);
 
 /// What somebody acknowledges.

@@ -108,7 +108,7 @@ impl Edge {
         hub: Arc<Hub>,
     ) -> Result<Self, parley_eventlog::ReadError> {
         let Limits { text_bytes, frame_bytes, .. } = options.limits;
-        if text_bytes > frame_bytes {
+        if text_bytes >= frame_bytes {
             tracing::warn!(
                 text_bytes,
                 frame_bytes,

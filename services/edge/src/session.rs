@@ -61,8 +61,8 @@ pub(crate) struct Session {
     /// Which group a notification is of, as far as this session was told of some or has asked: they are derived, and to derive them
     /// again takes all groups of the user.
     notifications: Mutex<HashMap<Uuid, GroupId>>,
-    /// When it last asked for one that wasn't among them.
-    looked_at: Mutex<Option<Instant>>,
+    /// When it may look for one again that isn't among them.
+    looks_again_at: Mutex<Option<Instant>>,
     /// For [requests under way](underway), in bytes.
     room: Semaphore,
     /// End of the token.
@@ -80,7 +80,7 @@ impl Session {
             sent_to: Mutex::default(),
             resumed: Mutex::default(),
             notifications: Mutex::default(),
-            looked_at: Mutex::default(),
+            looks_again_at: Mutex::default(),
             room: Semaphore::new(UNDERWAY_BYTES_MAX),
             expires_at,
         }
@@ -139,17 +139,43 @@ struct Pulse {
     begun: Instant,
     /// Since `begun`. Whole milliseconds would put a quick pong before its ping.
     heard_ns: AtomicU64,
+    /// Until when the client wasn't listened to, likewise; 0: it always was; [`UNHEARD`]: it isn't now.
+    unheard_ns: AtomicU64,
     expires_at: Expiry,
 }
 
+const UNHEARD: u64 = u64::MAX;
+
 impl Pulse {
     fn new() -> Self {
-        Self { begun: Instant::now(), heard_ns: AtomicU64::new(0), expires_at: Expiry::default() }
+        let (heard_ns, unheard_ns) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { begun: Instant::now(), heard_ns, unheard_ns, expires_at: Expiry::default() }
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
     }
 
     fn heard(&self) {
-        let nanos = u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.heard_ns.store(nanos, Ordering::Relaxed);
+        self.heard_ns.store(self.now_ns(), Ordering::Relaxed);
+    }
+
+    /// From now on nothing is read: a pong isn't heard.
+    fn stops_listening(&self) {
+        self.unheard_ns.store(UNHEARD, Ordering::Relaxed);
+    }
+
+    fn listens_again(&self) {
+        self.unheard_ns.store(self.now_ns(), Ordering::Relaxed);
+    }
+
+    /// Until when a pong wouldn't have been heard: now, if it still isn't.
+    fn unheard_until(&self) -> Option<Instant> {
+        match self.unheard_ns.load(Ordering::Relaxed) {
+            0 => None,
+            UNHEARD => Some(Instant::now()),
+            nanos => Some(self.begun + Duration::from_nanos(nanos)),
+        }
     }
 
     fn heard_since(&self, at: Instant) -> bool {
@@ -270,10 +296,16 @@ impl Connection<'_> {
         let handling = requests::handle(self.shared, session, incoming);
         tokio::pin!(handling);
         loop {
+            if !ahead.has_space() {
+                self.pulse.stops_listening();
+                let close = handling.await;
+                self.pulse.listens_again();
+                return close.map_or(Ok(()), |close| Err(Some(close)));
+            }
             tokio::select! {
                 biased;
                 close = &mut handling => return close.map_or(Ok(()), |close| Err(Some(close))),
-                text = self.next(reader), if ahead.has_space() => match text {
+                text = self.next(reader) => match text {
                     Ok(text) => ahead.add(text),
                     // What was asked before that is done all the same.
                     Err(ended) => ahead.end(ended),
@@ -370,12 +402,14 @@ impl Connection<'_> {
                     pinged = None;
                     next_ping = next_ping.max(now);
                 }
-                Some(at) if now >= at + options.pong_wait => match self.outbox.held_up_until() {
-                    // The ping lay behind a replay that the client's link takes its time for; and what the client says isn't
-                    // read while much is left. One that takes nothing at all is closed for that.
-                    Some(until) if until > at => pinged = Some(until),
-                    Some(_) | None => return self.close_late(Close::NoPong).await,
-                },
+                Some(at) if now >= at + options.pong_wait => {
+                    match self.outbox.held_up_until().max(self.pulse.unheard_until()) {
+                        // The ping lay behind a replay that the client's link takes its time for; and what the client says isn't
+                        // read while much is left, or much was read ahead. One that takes nothing at all is closed for that.
+                        Some(until) if until > at => pinged = Some(until),
+                        Some(_) | None => return self.close_late(Close::NoPong).await,
+                    }
+                }
                 None if now >= next_ping => {
                     self.outbox.push(ws::ping_frame());
                     pinged = Some(now);
@@ -420,5 +454,18 @@ mod tests {
             pulse.heard();
             assert!(pulse.heard_since(pinged), "within the same millisecond too");
         }
+    }
+
+    #[test]
+    fn who_is_not_listened_to_is_not_late() {
+        let pulse = Pulse::new();
+        assert_eq!(pulse.unheard_until(), None);
+        let pinged = Instant::now();
+        pulse.stops_listening();
+        assert!(pulse.unheard_until() >= Some(pinged));
+        pulse.listens_again();
+        let again = Instant::now();
+        std::thread::sleep(Duration::from_millis(1));
+        assert!((pinged..=again).contains(&pulse.unheard_until().unwrap()), "it listens since then");
     }
 }

@@ -48,6 +48,8 @@ async fn a_store_that_could_not_write_goes_on_once_it_can() {
         store.put(vec![key(number)]).await.unwrap_err();
         assert_eq!(there(&*store).await, [1], "nobody seals with a key that may not last");
     }
+    // As when the ring was rotated: one that is there and couldn't be replaced stays as it was.
+    store.put(vec![WrappedKey { ring_key: "k2".to_owned(), ..key(1) }]).await.unwrap_err();
     store.destroy(key(1).group_id, &[(1, key(1).key_id)]).await.unwrap_err();
     assert_eq!(there(&*store).await, [1]);
     setrlimit(Resource::Fsize, unlimited).unwrap();

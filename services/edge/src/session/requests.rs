@@ -1,7 +1,6 @@
 //! What a client asks, one function a frame.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parley_domain::{Code, CursorWish, GroupId, Rejection, UserId, notification_id};
 use parley_readstore::UserGroupRow;
@@ -24,8 +23,8 @@ use crate::ws;
 
 /// Members up to which typing is passed on.
 const TYPING_MEMBERS_MAX: u32 = 200;
-/// How often a session may ask for a notification that it wasn't told of; more often it waits.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Of a session's time, how much may go into looking for notifications that it wasn't told of: one part in so many. It waits for the rest.
+const LOOK_SHARE: u32 = 10;
 
 /// Answers a frame, now or later; says if the connection must be closed after it.
 pub(super) async fn handle(
@@ -169,17 +168,22 @@ async fn still_of(
 
 /// Looks for a notification among all groups of the user, which may be thousands: so not over and over.
 async fn look_for(shared: &Shared, session: &Session, notification: Uuid) -> Result<GroupId, Rejection> {
-    let before = *session.looked_at.lock();
-    if let Some(before) = before {
-        tokio::time::sleep_until(before + LOOK_EVERY).await;
+    let at = *session.looks_again_at.lock();
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
     }
-    *session.looked_at.lock() = Some(Instant::now());
+    let begun = Instant::now();
+    let rows = welcome::all_groups(shared, session).await?;
     let mut found = None;
-    for row in welcome::all_groups(shared, session).await? {
+    for row in rows {
         let id = id_of(&row, &session.user);
-        session.add_notification(id, row.group_id);
-        found = found.or_else(|| (id == notification).then_some(row.group_id));
+        let is_it = id == notification;
+        if is_it || !row.notified {
+            session.add_notification(id, row.group_id);
+        }
+        found = found.or_else(|| is_it.then_some(row.group_id));
     }
+    *session.looks_again_at.lock() = Some(Instant::now() + begun.elapsed() * LOOK_SHARE);
     found.ok_or_else(|| {
         Rejection::new(
             Code::NotificationNotFound,

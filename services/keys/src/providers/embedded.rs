@@ -6,10 +6,11 @@ use std::fs::{File, TryLockError};
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use parley_domain::{GroupId, KeyId};
 
 use self::rows::{Opened, decode, engine, period_key};
@@ -36,9 +37,9 @@ pub struct EmbeddedKeyStore {
     changing: Arc<tokio::sync::RwLock<()>>,
     /// `None` if it couldn't be opened again after it had been replaced.
     opened: Arc<RwLock<Option<Opened>>>,
-    /// Keys that weren't stored for an error, as on a full disk. They may lie in the engine's files all the same and be gone after a power
-    /// loss, and it takes nothing more until it is opened anew: so before the next ones the store is replaced by a copy without them.
-    unstored: Arc<Mutex<Vec<KeyId>>>,
+    /// Whether keys couldn't be stored, as on a full disk. The engine takes nothing more until it is opened anew, and what of them lies in
+    /// its files may be gone after a power loss: so before the next ones the store is replaced by a copy of what is seen of it.
+    is_broken: Arc<AtomicBool>,
     /// Held on by whoever still replaces when the store is dropped.
     lock: Arc<File>,
 }
@@ -56,8 +57,8 @@ impl EmbeddedKeyStore {
         // It can be opened, so what was in its place isn't needed any more.
         remove_all(dir).map_err(io)?;
         let opened = Arc::new(RwLock::new(Some(opened)));
-        let (changing, unstored) = (Arc::default(), Arc::default());
-        Ok(Arc::new(Self { dir: dir.to_owned(), changing, opened, unstored, lock: Arc::new(lock) }))
+        let (changing, is_broken) = (Arc::default(), Arc::default());
+        Ok(Arc::new(Self { dir: dir.to_owned(), changing, opened, is_broken, lock: Arc::new(lock) }))
     }
 
     /// Whether there is a store in a directory.
@@ -70,17 +71,19 @@ impl EmbeddedKeyStore {
         read(self.opened.read().as_ref().ok_or_else(closed)?)
     }
 
-    /// Replaces the store by a copy without some keys, and without those that weren't stored.
-    async fn replace_without(&self, mut doomed: Vec<KeyId>) -> Result<(), StoreError> {
+    /// Replaces the store by a copy without some keys, if there are any or it is broken.
+    async fn replace_without(&self, doomed: Vec<KeyId>) -> Result<(), StoreError> {
         let alone = Arc::clone(&self.changing).write_owned().await;
         let (dir, opened, lock) = (self.dir.clone(), Arc::clone(&self.opened), Arc::clone(&self.lock));
-        let unstored = Arc::clone(&self.unstored);
+        let is_broken = Arc::clone(&self.is_broken);
         let rewriting = move || {
             let _until_replaced = (alone, lock);
-            doomed.extend_from_slice(&unstored.lock());
-            rewrite(&dir, &opened, &doomed)?;
-            // Nobody has added any meanwhile: to put keys there is to share what is held alone here.
-            unstored.lock().clear();
+            remove_all(&dir).map_err(io)?;
+            if !doomed.is_empty() || is_broken.load(Ordering::Acquire) {
+                rewrite(&dir, &opened, &doomed)?;
+                // Nobody has broken it meanwhile: to put keys there is to share what is held alone here.
+                is_broken.store(false, Ordering::Release);
+            }
             Ok(())
         };
         tokio::task::spawn_blocking(rewriting).await.map_err(|error| StoreError::Engine(Box::new(error)))?
@@ -88,7 +91,7 @@ impl EmbeddedKeyStore {
 }
 
 fn closed() -> StoreError {
-    StoreError::Unfit("it couldn't be opened again after keys were destroyed; a restart may".to_owned())
+    StoreError::Unfit("it couldn't be opened again after it was replaced; a restart may".to_owned())
 }
 
 fn io(error: std::io::Error) -> StoreError {
@@ -169,13 +172,9 @@ fn reopen(dir: &Path) -> Result<Opened, StoreError> {
     if dir.exists() { Opened::open(dir) } else { Err(closed()) }
 }
 
-/// Replaces the store by one without some keys. What an earlier try left beside it is removed first, since it may hold keys that were
-/// to be destroyed.
+/// Replaces the store by one without some keys. What an earlier try left beside it must have been removed, since it may hold keys that
+/// were to be destroyed.
 fn rewrite(dir: &Path, opened: &RwLock<Option<Opened>>, doomed: &[KeyId]) -> Result<(), StoreError> {
-    remove_all(dir).map_err(io)?;
-    if doomed.is_empty() {
-        return Ok(());
-    }
     {
         let fresh = Opened::open(&next(dir))?;
         opened.read().as_ref().ok_or_else(closed)?.copy_without(doomed, &fresh)?;
@@ -196,26 +195,24 @@ impl KeyStore for EmbeddedKeyStore {
     }
 
     async fn of_period(&self, group: GroupId, period: u32) -> Result<Option<WrappedKey>, StoreError> {
-        let found =
-            self.with(|opened| match opened.by_period.get(period_key(group, period)).map_err(engine)? {
-                Some(id) => opened.find(&id),
-                None => Ok(None),
-            })?;
-        Ok(found)
+        self.with(|opened| match opened.by_period.get(period_key(group, period)).map_err(engine)? {
+            Some(id) => opened.find(&id),
+            None => Ok(None),
+        })
     }
 
     async fn put(&self, keys: Vec<WrappedKey>) -> Result<(), StoreError> {
-        if !self.unstored.lock().is_empty() {
+        if self.is_broken.load(Ordering::Acquire) {
             self.replace_without(Vec::new()).await?;
             tracing::info!(store = %self.dir.display(), "the key store takes keys again");
         }
         let shared = Arc::clone(&self.changing).read_owned().await;
-        let (opened, unstored) = (Arc::clone(&self.opened), Arc::clone(&self.unstored));
+        let (opened, is_broken) = (Arc::clone(&self.opened), Arc::clone(&self.is_broken));
         let putting = move || {
             let _until_durable = shared;
             let opened = opened.read();
             let opened = opened.as_ref().ok_or_else(closed)?;
-            opened.put(&keys).inspect_err(|_| unstored.lock().extend(keys.iter().map(|key| key.key_id)))
+            opened.put(&keys).inspect_err(|_| is_broken.store(true, Ordering::Release))
         };
         tokio::task::spawn_blocking(putting).await.map_err(|error| StoreError::Engine(Box::new(error)))?
     }

@@ -75,7 +75,8 @@ impl Engines {
         };
         let keys = match opens {
             true => open_keys(config).await?,
-            false => Keys::new(KeyRing::of_nothing(), key_store(config, missing).await?),
+            // Nothing is asked of them; where read models must be there, it was seen by now that they are.
+            false => Keys::new(KeyRing::of_nothing(), key_store(config, Missing::Make).await?),
         };
         let keys = Arc::new(keys);
         let snapshots: Arc<dyn Blobs> = match config.s3_options()? {

@@ -30,8 +30,8 @@ impl Opened {
         decode(key, &row).map(Some)
     }
 
-    /// Adds keys. They are seen once they are durable: who finds one seals with it. After an error the engine takes no more, and what of
-    /// them lies in its files may not last.
+    /// Adds keys. They are seen only once they are durable, since who finds one seals with it. After an error the engine takes no more, and
+    /// what of them lies in its files, where the next start would find it, may not last.
     pub(super) fn put(&self, keys: &[WrappedKey]) -> Result<(), StoreError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         for key in keys {
