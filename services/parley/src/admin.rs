@@ -15,7 +15,7 @@ use parley_domain::GroupId;
 use parley_edge::Hub;
 use parley_eventlog::EventLog;
 use parley_keys::Keys;
-use parley_projector::{Handle, RebuildStep, rebuild, switch_back};
+use parley_projector::Handle;
 use parley_readstore::ReadStore;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engines::Engines;
 use crate::export::{Source, export};
-use crate::rebuild::Outcome;
+use crate::rebuild::{Outcome, Wish, perform};
 use crate::{Usage, progress, status};
 
 /// The longest request.
@@ -42,8 +42,6 @@ const SOCKET_PATH_BYTES_MAX: usize = 100;
 const COMMANDS_MAX: usize = 4;
 /// Progress lines that may wait for a slow reader; beyond that some are left out.
 const PROGRESS_MAX: usize = 16;
-/// Progress is told for every so many records.
-const PROGRESS_EVERY: u64 = 10_000;
 
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -222,17 +220,18 @@ async fn tell(write: &mut (impl tokio::io::AsyncWrite + Unpin), line: &Value) ->
 impl Context {
     async fn rebuild(&self, verify: bool, progress: mpsc::Sender<Value>) -> anyhow::Result<Value> {
         let _alone = self.rebuilding.try_lock().ok().context("a rebuild is under way already")?;
-        let step = step_teller(move |step| drop(progress.try_send(step)));
-        let comparison =
-            rebuild(self.log.clone(), self.reads.clone(), Some(&self.live), verify, step).await?;
-        tracing::info!(?comparison, verify, "read models rebuilt");
-        Ok(Outcome::Compared(comparison).json())
+        let rebuilt = self.perform(Wish::Build { verify }, move |step| drop(progress.try_send(step))).await?;
+        tracing::info!(?rebuilt, verify, "read models rebuilt");
+        Ok(rebuilt.json())
+    }
+
+    async fn perform(&self, wish: Wish, tell: impl Fn(Value) + Send) -> anyhow::Result<Outcome> {
+        perform(self.log.clone(), self.reads.clone(), Some(&self.live), wish, tell).await
     }
 
     async fn switch_back(&self) -> anyhow::Result<Value> {
         let _alone = self.rebuilding.try_lock().ok().context("a rebuild is under way")?;
-        switch_back(self.log.as_ref(), self.reads.as_ref(), Some(&self.live)).await?;
-        let switched = Outcome::Back(self.reads.live_version());
+        let switched = self.perform(Wish::Back, drop).await?;
         tracing::warn!(?switched, "switched back to earlier read models");
         Ok(switched.json())
     }
@@ -263,19 +262,6 @@ impl Context {
         let destroyed = self.keys.destroy(group).await?;
         tracing::warn!(%group, destroyed, "data keys destroyed");
         Ok(json!({"destroyed": destroyed}))
-    }
-}
-
-/// Passes on some of a rebuild's steps, as `{"records", "of"}` and `{"rows"}`.
-pub(crate) fn step_teller(tell: impl Fn(Value) + Send) -> impl FnMut(RebuildStep) + Send {
-    let mut told = 0;
-    move |step| match step {
-        RebuildStep::Projected(done, total) if done >= told + PROGRESS_EVERY || done == total => {
-            told = done;
-            tell(json!({"records": done, "of": total}));
-        }
-        RebuildStep::Compared(rows) => tell(json!({"rows": rows})),
-        RebuildStep::Projected(..) => {}
     }
 }
 

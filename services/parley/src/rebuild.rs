@@ -6,16 +6,19 @@ use std::sync::Arc;
 use clap::Args;
 use indicatif::ProgressBar;
 use parley_eventlog::EventLog;
-use parley_projector::{Comparison, rebuild, switch_back};
+use parley_projector::{Comparison, RebuildStep, rebuild, switch_back};
 use parley_readstore::ReadStore;
 use parley_wire::rpc::Pausable;
 use serde_json::{Value, json};
 
-use crate::admin::{self, Request, step_teller};
+use crate::admin::{self, Request};
 use crate::config::{self, ConfigArgs};
 use crate::data_dir::DataDir;
 use crate::engines::Engines;
 use crate::{cluster, print_line, progress, telemetry};
+
+/// Progress is told for every so many records.
+const PROGRESS_EVERY: u64 = 10_000;
 
 #[derive(Args)]
 pub(crate) struct RebuildArgs {
@@ -117,7 +120,7 @@ impl Outcome {
     }
 }
 
-/// Does it, in this process.
+/// Does it, in this process; `tell` is told of some steps.
 ///
 /// # Errors
 /// As [`rebuild`] and [`switch_back`].
@@ -126,13 +129,11 @@ pub(crate) async fn perform(
     reads: Arc<dyn ReadStore>,
     live: Option<&dyn Pausable>,
     wish: Wish,
-    bar: &ProgressBar,
+    tell: impl Fn(Value) + Send,
 ) -> anyhow::Result<Outcome> {
     match wish {
         Wish::Build { verify } => {
-            let shown = bar.clone();
-            let step = step_teller(move |step| progress::show(&shown, &step));
-            Ok(Outcome::Compared(rebuild(log, reads, live, verify, step).await?))
+            Ok(Outcome::Compared(rebuild(log, reads, live, verify, step_teller(tell)).await?))
         }
         Wish::Back => {
             switch_back(log.as_ref(), reads.as_ref(), live).await?;
@@ -141,9 +142,23 @@ pub(crate) async fn perform(
     }
 }
 
+/// Passes on some of a rebuild's steps, as `{"records", "of"}` and `{"rows"}`.
+fn step_teller(tell: impl Fn(Value) + Send) -> impl FnMut(RebuildStep) + Send {
+    let mut told = 0;
+    move |step| match step {
+        RebuildStep::Projected(done, total) if done >= told + PROGRESS_EVERY || done == total => {
+            told = done;
+            tell(json!({"records": done, "of": total}));
+        }
+        RebuildStep::Compared(rows) => tell(json!({"rows": rows})),
+        RebuildStep::Projected(..) => {}
+    }
+}
+
 async fn offline(config: &config::Config, wish: Wish, bar: &ProgressBar) -> anyhow::Result<Value> {
     let engines = Engines::open(config, DataDir::lock_existing(&config.data_dir())?).await?;
-    let mut outcome = perform(engines.log.clone(), engines.reads.clone(), None, wish, bar).await?;
+    let tell = |step| progress::show(bar, &step);
+    let mut outcome = perform(engines.log.clone(), engines.reads.clone(), None, wish, tell).await?;
     if let Outcome::Compared(comparison) = &mut outcome {
         // What was compared is then what took their place: of them nothing is known but that.
         comparison.unreadable |= engines.reads_were_unfit;

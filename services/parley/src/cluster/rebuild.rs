@@ -13,6 +13,7 @@ use super::engines::{Engines, Missing};
 use super::peers::AllProjectors;
 use super::roster::{self, Present};
 use crate::config::Config;
+use crate::progress;
 use crate::rebuild::{Wish, perform};
 
 /// Builds, compares and switches, or switches back.
@@ -26,7 +27,8 @@ pub(crate) async fn run(config: &Config, wish: Wish, bar: &ProgressBar) -> anyho
     let following = tokio::spawn(roster::follow(engines.log.roster(), None, seen, stop.clone()));
     tokio::time::sleep(roster::HEARD_AFTER).await;
     let projectors = AllProjectors { channels: Arc::new(Channels::new(config.tls()?)), present };
-    let outcome = perform(engines.log.clone(), engines.reads.clone(), Some(&projectors), wish, bar).await;
+    let tell = |step| progress::show(bar, &step);
+    let outcome = perform(engines.log.clone(), engines.reads.clone(), Some(&projectors), wish, tell).await;
     stop.cancel();
     drop(following.await);
     engines.log.close().await;
