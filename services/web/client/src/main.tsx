@@ -37,18 +37,16 @@ function Root() {
       initialReplay: INITIAL_REPLAY,
       replayLimit: REPLAY_LIMIT,
     });
-    const signOut = () => {
-      remember(undefined);
-      location.hash = "";
-      setShared(undefined);
-      setIdentity(undefined);
-      void parley.forget().catch(() => {});
-    };
-    const back = (why: string) => {
+    const back = (why?: string) => {
       setTrouble(why);
       remember(undefined);
       setShared(undefined);
       setIdentity(undefined);
+    };
+    const signOut = () => {
+      location.hash = "";
+      back();
+      void parley.forget().catch(() => {});
     };
     parley.on("group_added", ({ group, added_by }) => {
       if (added_by && added_by !== identity.user) setSaid(`You were added to ${group.info?.name ?? "a group"}`);
@@ -62,7 +60,8 @@ function Root() {
       () => {
         remember(identity);
         setTrouble(undefined);
-        setShared({ parley, names: new Names(parley), log: new LogModel(parley), say: setSaid, signOut });
+        const [names, log] = [new Names(parley), new LogModel(parley)];
+        setShared({ parley, names, log, say: setSaid, signOut, signInAgain: () => back() });
         parley.connect().catch(() => {}); // the banner says it
       },
       (error: Error) => back(`This browser keeps no data for the page: ${error.message}`),

@@ -26,22 +26,27 @@ scope.addEventListener("install", (event) => {
 
 scope.addEventListener("activate", (event) => event.waitUntil(scope.clients.claim()));
 
-// The server first, so that all files are of one version; what is kept only when it can't be reached.
-async function answer(request: Request, path: string): Promise<Response> {
-  const cache = await caches.open(CACHE);
+// The server first, so that all files are of one version; what is kept only when it can't be reached. A page needs no room
+// for its copy: it is shown also when there is none.
+async function answer(event: Fetch, path: string): Promise<Response> {
+  let response: Response;
   try {
-    const response = await fetch(request);
-    if (response.ok) await cache.put(path, response.clone());
-    return response;
+    response = await fetch(event.request);
   } catch (error) {
-    const kept = await cache.match(path);
+    const kept = await caches.match(path, { cacheName: CACHE });
     if (kept) return kept;
     throw error;
   }
+  if (response.ok) event.waitUntil(keep(path, response.clone()).catch(() => {}));
+  return response;
+}
+
+async function keep(path: string, response: Response): Promise<void> {
+  await (await caches.open(CACHE)).put(path, response);
 }
 
 scope.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== "GET" || url.origin !== scope.location.origin || !FILES.includes(url.pathname)) return;
-  event.respondWith(answer(event.request, url.pathname));
+  event.respondWith(answer(event, url.pathname));
 });

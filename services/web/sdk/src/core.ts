@@ -110,7 +110,7 @@ export class Core {
     connection.on("received", (frame) => this.#received(frame));
     connection.on("state", ({ state }) => {
       if (state === "connected") return;
-      this.outbox.close();
+      this.outbox.close(state === "disconnected");
       for (const group of this.groups.values()) group.awaiting = true;
     });
   }

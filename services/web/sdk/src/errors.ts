@@ -22,6 +22,8 @@ export type LocalErrorCode =
   | "wrong_user"
   /** `getToken` failed, or took too long. */
   | "token"
+  /** The blob to upload can't be read, or not any more. */
+  | "unreadable"
   /** Checksums need `crypto.subtle`: https, or localhost. */
   | "insecure_context"
   /** The caller gave up. */

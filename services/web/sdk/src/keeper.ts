@@ -22,6 +22,9 @@ export class Keeper {
   readonly #options: KeeperOptions;
   #steps: Promise<unknown> = Promise.resolve();
   readonly #saving = new Set<Group>();
+  /** Groups whose write failed, until it is tried again. */
+  readonly #failed = new Map<Group, ReturnType<typeof setTimeout>>();
+  #isClosed = false;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -29,15 +32,26 @@ export class Keeper {
 
   /** One step on the store after another, whatever became of the one before. */
   inOrder<T>(step: () => Promise<T>): Promise<T> {
+    if (this.#isClosed) return Promise.reject(new ParleyError("storage", "the client is closed", { retryable: true }));
+    return this.#next(step);
+  }
+
+  #next<T>(step: () => Promise<T>): Promise<T> {
     const next = this.#steps.then(step, step);
     this.#steps = next.catch(() => {});
     return next;
   }
 
-  /** Resolves once everything up to now is stored. */
-  async flushed(): Promise<void> {
-    while (this.#saving.size > 0) await this.inOrder(async () => {});
-    await this.#steps;
+  /** Everything up to now is stored, then the last step is done. What comes later would bring back what that let go. */
+  close(last: () => Promise<void>): Promise<void> {
+    for (const group of [...this.#failed.keys()]) this.save(group);
+    this.#isClosed = true;
+    return this.#next(last);
+  }
+
+  /** Somebody uses it again. */
+  open(): void {
+    this.#isClosed = false;
   }
 
   /** The newest events of a group, those included that are still to be stored. */
@@ -54,11 +68,13 @@ export class Keeper {
 
   /** Stores what is new in a group, soon and in one step. */
   save(group: Group): void {
-    if (this.#saving.has(group)) return;
+    if (this.#isClosed || this.#saving.has(group)) return;
     this.#saving.add(group);
+    clearTimeout(this.#failed.get(group));
+    this.#failed.delete(group);
     void this.inOrder(() => this.#save(group)).catch((error: unknown) => {
       this.#options.failed(ParleyError.of(error, "storage", true));
-      setTimeout(() => this.#options.isKnown(group) && this.save(group), RETRY_MS);
+      if (!this.#isClosed) this.#failed.set(group, setTimeout(() => this.save(group), RETRY_MS));
     });
   }
 
@@ -68,16 +84,17 @@ export class Keeper {
     const { store, perGroup, saved } = this.#options;
     const entries = group.unsaved;
     const { epoch, seq } = group.record;
+    // A reset may come in between: what was taken is of another place then, and the next step stores that.
+    const isSame = () => group.record.epoch === epoch && group.record.seq >= seq;
     group.unsaved = [];
     try {
       await store.saveGroup({ ...group.record }, entries, Math.max(group.keepFrom, seq - perGroup + 1, 0));
     } catch (error) {
       // More than is kept needn't be tried again.
-      group.unsaved = [...entries, ...group.unsaved].slice(-perGroup);
+      if (isSame()) group.unsaved = [...entries, ...group.unsaved].slice(-perGroup);
       throw error;
     }
-    // A reset came in between: what was stored is of another place, and the next step stores that.
-    if (group.record.epoch !== epoch || group.record.seq < seq) return;
+    if (!isSame()) return;
     group.savedSeq = Math.max(group.savedSeq, seq);
     saved(group, seq);
   }

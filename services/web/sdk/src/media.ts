@@ -24,6 +24,12 @@ export interface UploadOptions {
 const URLS_MAX = 500;
 /** So long before its end a URL isn't given out any more. */
 const MARGIN_MS = 60_000;
+/** An upload that doesn't move for so long is given up: a connection may be dead without anybody being told. */
+const SILENCE_MS = 30_000;
+/** What has gone out may lie in buffers on the way for longer. */
+const ANSWER_WAIT_MS = 120_000;
+/** What may pass: the object store waited for bytes in vain, wants fewer at once, or the URL has ended (the next one is new). */
+const PASSING = [400, 403, 408, 409, 429];
 
 /** Uploads and downloads. */
 export class Media {
@@ -49,8 +55,26 @@ export class Media {
       sha256: await sha256(data),
     });
     if (signal?.aborted) throw aborted();
+    const ending = new AbortController();
+    const giveUp = () => ending.abort(aborted());
+    const stalled = () => ending.abort(new ParleyError("network", "the upload stands still", { retryable: true }));
+    let timer = setTimeout(stalled, SILENCE_MS);
+    const moved = (progress: Progress) => {
+      clearTimeout(timer);
+      if (ending.signal.aborted) return;
+      timer = setTimeout(stalled, progress.sent < progress.total ? SILENCE_MS : ANSWER_WAIT_MS);
+      onProgress?.(progress);
+    };
+    signal?.addEventListener("abort", giveUp);
     const put = typeof XMLHttpRequest === "function" ? putByXhr : this.#putByFetch;
-    await put(upload.upload, data, onProgress ?? (() => {}), signal);
+    try {
+      await put(upload.upload, data, moved, ending.signal);
+    } finally {
+      // What the blob still gives after an early refusal moves nothing any more.
+      ending.abort();
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", giveUp);
+    }
     return upload;
   }
 
@@ -72,7 +96,7 @@ export class Media {
   }
 
   /** Counts what was taken from the blob: as near as `fetch` lets us. */
-  #putByFetch = async (to: UploadBody, data: Blob, onProgress: (progress: Progress) => void, signal?: AbortSignal) => {
+  #putByFetch = async (to: UploadBody, data: Blob, onProgress: (progress: Progress) => void, signal: AbortSignal) => {
     let sent = 0;
     const counted = data.stream().pipeThrough(
       new TransformStream<Uint8Array, Uint8Array>({
@@ -85,12 +109,12 @@ export class Media {
     );
     // The signature binds the length, so the body may not go out in chunks.
     const headers = { ...to.headers, "Content-Length": String(data.size) };
-    const init = { method: to.method, headers, body: counted, duplex: "half", signal: signal ?? null };
+    const init = { method: to.method, headers, body: counted, duplex: "half", signal };
     let response: Response;
     try {
       response = await this.#fetch(to.url, init as RequestInit);
     } catch (error) {
-      throw signal?.aborted ? aborted() : ParleyError.of(error, "network", true);
+      throw signal.aborted ? signal.reason : ParleyError.of(error, "network", true);
     }
     check(response.status);
   };
@@ -101,7 +125,7 @@ function putByXhr(
   to: UploadBody,
   data: Blob,
   onProgress: (progress: Progress) => void,
-  signal?: AbortSignal,
+  signal: AbortSignal,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -120,8 +144,8 @@ function putByXhr(
       }
     };
     request.onerror = () => reject(new ParleyError("network", "the upload broke off", { retryable: true }));
-    request.onabort = () => reject(aborted());
-    signal?.addEventListener("abort", () => request.abort(), { once: true });
+    request.onabort = () => reject(signal.reason);
+    signal.addEventListener("abort", () => request.abort());
     request.send(data);
   });
 }
@@ -129,7 +153,8 @@ function putByXhr(
 function check(status: number): void {
   // 412: it is there already, from an attempt whose answer was lost.
   if ((status >= 200 && status < 300) || status === 412) return;
-  throw new ParleyError("network", `the object store answered ${status}`, { retryable: status >= 500, status });
+  const retryable = status >= 500 || PASSING.includes(status);
+  throw new ParleyError("network", `the object store answered ${status}`, { retryable, status });
 }
 
 const aborted = () => new ParleyError("aborted", "the upload was given up");
@@ -139,6 +164,9 @@ export async function sha256(data: Blob): Promise<string> {
   if (!globalThis.crypto?.subtle) {
     throw new ParleyError("insecure_context", "checksums need crypto.subtle: serve the page by https, or from localhost");
   }
-  const digest = await crypto.subtle.digest("SHA-256", await data.arrayBuffer());
+  const bytes = await data.arrayBuffer().catch((cause: unknown) => {
+    throw new ParleyError("unreadable", "the file can't be read: it was changed, moved or is too large", { cause });
+  });
+  const digest = await crypto.subtle.digest("SHA-256", bytes);
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -53,6 +53,10 @@ const RETRY_BASE_MS = 500;
 const RETRY_MAX_MS = 30_000;
 /** The object is gone, or isn't what was to be uploaded: another upload may mend it. */
 const UPLOAD_ANEW = ["media_not_uploaded", "media_mismatch"];
+/** So often the object store may refuse an upload for what may pass. */
+const REFUSALS_MAX = 8;
+/** Nothing against the message: the connection ends, or needs another token, and says so itself. */
+const NOT_ITS_FAULT = ["aborted", "token", "token_expired", "unauthenticated"];
 
 interface Waiter {
   resolve: (sent: Sent) => void;
@@ -74,6 +78,11 @@ export class Outbox extends Emitter<OutboxEvents> {
   readonly #options: OutboxOptions;
   readonly #items = new Map<string, OutboxItem>();
   readonly #waiters = new Map<string, Waiter[]>();
+  /** Those that the store hasn't taken yet. */
+  readonly #storing = new Set<OutboxItem>();
+  readonly #uploads = new Map<OutboxItem, AbortController>();
+  /** How often an upload was refused. */
+  readonly #refusals = new WeakMap<OutboxItem, number>();
   /** Groups in which something is under way. */
   readonly #busy = new Set<string>();
   /** Groups that wait for their next try. */
@@ -99,6 +108,7 @@ export class Outbox extends Emitter<OutboxEvents> {
     const item = this.#items.get(keyOf(key));
     if (!item?.failure) return;
     item.failure = undefined;
+    this.#refusals.delete(item);
     // If this fails it is a refused one again after a restart.
     this.#store(item).catch((error: unknown) => this.#options.failed(ParleyError.of(error, "storage", true)));
     this.emit("queued", item);
@@ -138,10 +148,11 @@ export class Outbox extends Emitter<OutboxEvents> {
     for (const group of new Set(Array.from(this.#items.values(), (item) => item.group_id))) this.#pump(group);
   }
 
-  /** @internal There is no connection. */
-  close(): void {
+  /** @internal There is no connection. Uploads need none, and go on unless it isn't to come back. */
+  close(isForGood: boolean): void {
     this.#isOpen = false;
     this.#waits.resetAll();
+    if (isForGood) for (const upload of this.#uploads.values()) upload.abort();
   }
 
   /** @internal One of the user's own messages came by the stream: the reply isn't needed any more. */
@@ -161,23 +172,27 @@ export class Outbox extends Emitter<OutboxEvents> {
     const key = keyOf(item);
     // A refused one left no trace with the server: what comes under its id now takes its place.
     if (this.#items.get(key)?.failure) await this.discard(item);
-    if (this.#items.size >= OUTBOX_MAX) {
+    const isKnown = this.#items.has(key);
+    if (!isKnown && this.#items.size >= OUTBOX_MAX) {
       throw new ParleyError("outbox_full", `${OUTBOX_MAX} messages wait already`, { retryable: true });
     }
-    const isKnown = this.#items.has(key);
     const sent = new Promise<Sent>((resolve, reject) => {
       this.#waiters.set(key, [...(this.#waiters.get(key) ?? []), { resolve, reject }]);
     });
     if (isKnown) return sent;
+    sent.catch(() => {}); // it may be settled before its sender has it
     this.#items.set(key, item);
-    try {
-      await this.#store(item);
-    } catch (error) {
-      this.#items.delete(key);
-      this.#settle(item, (waiter) => waiter.reject(ParleyError.of(error, "storage", true)));
-      return sent;
+    this.#storing.add(item);
+    const failed = await this.#store(item).then(() => undefined, (error: unknown) => ParleyError.of(error, "storage", true));
+    this.#storing.delete(item);
+    // One that was let go meanwhile is settled, and its id may be another's.
+    if (this.#has(item)) {
+      if (!failed) this.emit("queued", item);
+      else {
+        this.#items.delete(key);
+        this.#settle(item, (waiter) => waiter.reject(failed));
+      }
     }
-    this.emit("queued", item);
     this.#pump(groupId);
     return sent;
   }
@@ -200,7 +215,8 @@ export class Outbox extends Emitter<OutboxEvents> {
   #pump(group: string): void {
     if (!this.#isOpen || this.#busy.has(group) || this.#waits.has(group)) return;
     const next = this.items.find((item) => item.group_id === group && !item.failure);
-    if (!next) return;
+    // What the store refuses is given back to its sender, so it mustn't go out before.
+    if (!next || this.#storing.has(next)) return;
     this.#busy.add(group);
     void this.#trySend(next).then((failure) => {
       this.#busy.delete(group);
@@ -234,21 +250,33 @@ export class Outbox extends Emitter<OutboxEvents> {
           item.media_url = undefined; // the refused send left no trace, so another object may take its place
           continue;
         }
-        if (failure.retryable) return failure;
+        if (this.#mayPass(item, failure)) return failure;
         await this.#failed(item, failure);
         return undefined;
       }
     }
   }
 
+  #mayPass(item: OutboxItem, { code, retryable, status = 500 }: ParleyError): boolean {
+    if (NOT_ITS_FAULT.includes(code)) return true;
+    if (code !== "network" || status >= 500) return retryable;
+    const refusals = (this.#refusals.get(item) ?? 0) + 1;
+    this.#refusals.set(item, refusals);
+    return retryable && refusals < REFUSALS_MAX;
+  }
+
   async #upload(item: OutboxItem, refused: string | undefined): Promise<void> {
     if (!item.media || item.media_url) return;
-    const { media_url } = await this.#options.media.upload({
+    const upload = new AbortController();
+    this.#uploads.set(item, upload);
+    const uploading = this.#options.media.upload({
       group_id: item.group_id,
       data: item.media.data,
       content_type: item.media.content_type,
       onProgress: (progress) => this.emit("progress", { item, ...progress }),
+      signal: upload.signal,
     });
+    const { media_url } = await uploading.finally(() => this.#uploads.delete(item));
     if (!this.#has(item)) return;
     // Before it is sent: the same id must go with the same content, whatever happens in between, and whoever sends it too.
     const { store, inOrder } = this.#options;
@@ -298,6 +326,7 @@ export class Outbox extends Emitter<OutboxEvents> {
 
   #remove(item: OutboxItem): Promise<void> {
     this.#items.delete(keyOf(item));
+    this.#uploads.get(item)?.abort();
     return this.#options.inOrder(() => this.#options.store.removeOutbox(item));
   }
 

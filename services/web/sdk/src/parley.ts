@@ -66,6 +66,8 @@ export class Parley extends Emitter<ParleyEvents> {
   readonly #store: Store;
   readonly #rest: Rest;
   #loaded: Promise<void> | undefined;
+  /** How often it was told to disconnect. */
+  #ends = 0;
   #watching: AbortController | undefined;
   /** Uploads and downloads. */
   readonly media: Media;
@@ -137,6 +139,7 @@ export class Parley extends Emitter<ParleyEvents> {
 
   /** Reads what is kept on this device, without connecting. */
   load(): Promise<void> {
+    this.#core.keeper.open();
     this.#loaded ??= this.#core.load().catch((error: unknown) => {
       this.#loaded = undefined;
       throw ParleyError.of(error, "storage", true);
@@ -149,8 +152,10 @@ export class Parley extends Emitter<ParleyEvents> {
    * long that takes; rejects if it can't be.
    */
   async connect(): Promise<void> {
+    const ends = this.#ends;
     await this.load();
     if (this.#connection.state === "connected") return;
+    if (this.#ends !== ends) throw new ParleyError("not_connected", "disconnected while connecting");
     const ready = new Promise<void>((resolve, reject) => {
       const stops = [
         this.on("ready", () => end(resolve)),
@@ -171,6 +176,7 @@ export class Parley extends Emitter<ParleyEvents> {
 
   /** Ends the connection. What is in the outbox stays there. */
   disconnect(): void {
+    this.#ends += 1;
     this.#watching?.abort();
     this.#watching = undefined;
     this.#core.acks.stop();
@@ -185,15 +191,15 @@ export class Parley extends Emitter<ParleyEvents> {
   /** Disconnects and lets go of the store, once everything is in it. */
   async close(): Promise<void> {
     this.disconnect();
-    await this.#core.keeper.flushed();
-    await this.#store.close();
+    await this.#core.keeper.close(() => this.#store.close());
   }
 
-  /** Disconnects and forgets everything on this device: the user signs out. */
+  /** Disconnects and forgets everything on this device, what waits to be sent included: the user signs out. */
   async forget(): Promise<void> {
     this.disconnect();
-    await this.#core.keeper.flushed();
-    await this.#store.clear();
+    const cleared = this.#core.keeper.close(() => this.#store.clear());
+    for (const item of this.outbox.items) this.outbox.discard(item).catch(() => {}); // it goes with the store
+    await cleared;
   }
 
   /** One of the user's groups. */

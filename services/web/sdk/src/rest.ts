@@ -37,7 +37,7 @@ export interface HistoryPage {
 
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
-/** How long an answer may take. */
+/** How long an answer may take, and the wait for the next try of a read. */
 const ANSWER_WAIT_MS = 20_000;
 /** Reads are tried so often in all. */
 const READ_TRIES = 3;
@@ -97,8 +97,9 @@ export class Rest {
       } catch (error) {
         const failure = ParleyError.of(error, "network", true);
         // Only reads: whether a write should be repeated is for its caller to say.
-        if (method !== "GET" || !failure.retryable || attempt >= READ_TRIES) throw failure;
-        await wait(failure.retryAfterMs ?? READ_RETRY_MS * attempt);
+        const waitMs = failure.retryAfterMs ?? READ_RETRY_MS * attempt;
+        if (method !== "GET" || !failure.retryable || attempt >= READ_TRIES || waitMs > ANSWER_WAIT_MS) throw failure;
+        await wait(waitMs);
       }
     }
   }
@@ -138,7 +139,7 @@ async function refusal(response: Response): Promise<ParleyError> {
   if (envelope?.error?.code) return ParleyError.ofWire(envelope.error, response.status);
   const seconds = Number(response.headers.get("Retry-After") ?? Number.NaN);
   return new ParleyError("unavailable", `HTTP status ${response.status}`, {
-    retryable: response.status >= 500 || response.status === 429,
+    retryable: response.status >= 500 || response.status === 429 || response.status === 408,
     retryAfterMs: Number.isNaN(seconds) ? undefined : seconds * 1000,
     status: response.status,
   });

@@ -144,6 +144,22 @@ test("the policy holds in the browser: nothing inline runs, and text can't becom
   expect(refused.join()).toContain("style-src-elem");
 });
 
+test("a browser that blocks site data says so, instead of showing nothing", async () => {
+  const person = await arrive("ann");
+  await person.page.addInitScript(() => {
+    const get = () => {
+      throw new DOMException("denied", "SecurityError");
+    };
+    for (const name of ["localStorage", "sessionStorage"]) Object.defineProperty(window, name, { get });
+    IDBFactory.prototype.open = get;
+  });
+  await person.page.goto(server.url);
+  await person.page.getByLabel("Who are you?").fill("ann");
+  await person.page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await person.page.getByText("This browser keeps no data for the page: denied").waitFor();
+  expect(person.complaints).toEqual([]);
+});
+
 test("no serious fault for those who use it otherwise: sign in, conversation, dialogs; light and dark", async () => {
   await conversation("ann");
   for (const colorScheme of ["light", "dark"] as const) {

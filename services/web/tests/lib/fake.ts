@@ -156,7 +156,8 @@ export class FakeServer {
     if (!route) throw new Error(`nobody answers ${asked}`);
     const body = typeof init.body === "string" ? (JSON.parse(init.body) as Data) : {};
     if (init.body instanceof ReadableStream) await new Response(init.body).arrayBuffer();
-    const answer = await route(body, url.pathname);
+    const givenUp = new Promise<never>((_, reject) => init.signal?.addEventListener("abort", () => reject(init.signal?.reason)));
+    const answer = await Promise.race([route(body, url.pathname), givenUp]);
     return answer instanceof Response ? answer : Response.json(answer);
   }
 }
@@ -231,6 +232,22 @@ export const accepted = ({ group_id, client_message_id }: Data, seq: number): [s
     duplicate: false,
   },
 ];
+
+/** Uploads get URLs by number; each PUT waits for its gate, if it has one. */
+export function uploads(server: FakeServer, gates: Promise<void>[] = []): { count: () => number } {
+  let count = 0;
+  server.routes["POST /v1/media/uploads"] = () => {
+    count += 1;
+    const upload = { method: "PUT", url: `http://fake.test/object/${count}`, headers: {}, expires_at: "" };
+    return { media_id: `media${count}`, media_url: `parley:media${count}`, upload };
+  };
+  server.routes["PUT /object/"] = async (_body, path) => {
+    await gates[Number(path.split("/").at(-1)) - 1];
+    return {};
+  };
+  return { count: () => count };
+}
+export const picture = () => new Blob(["a picture"], { type: "image/png" });
 
 /** Something that ends when a test says so. */
 export function gate(): { wait: Promise<void>; open: () => void } {

@@ -105,3 +105,18 @@ test("a token of another user is wrong_user, and isn't used again", async () => 
   await parley.connect();
   expect(new Set(server.asked("authenticate").map(({ token }) => token)).size).toBe(2);
 });
+
+test("a read is tried again soon or not at all: who asked is told of a long wait", async () => {
+  const { server, parley } = make();
+  await parley.connect();
+  await settle();
+  let answers = [408, 200];
+  server.routes["GET /v1/groups"] = () => {
+    const status = answers.shift() ?? 503;
+    return status === 200 ? { groups: [] } : new Response("", { status, headers: { "Retry-After": status === 503 ? "3600" : "0" } });
+  };
+  await parley.refresh();
+  expect(answers).toEqual([]);
+  answers = [];
+  await expect(parley.refresh()).rejects.toMatchObject({ code: "unavailable", retryable: true, retryAfterMs: 3_600_000 });
+});

@@ -89,6 +89,29 @@ test("a group that ended while the client was away, and a store that fails", asy
   expect(parley.groups).toEqual([]);
 });
 
+test("what couldn't be stored of a former log isn't stored with the next one", async () => {
+  const { server, store, group } = await connected();
+  const { saveGroup } = store;
+  const saving = gate();
+  store.saveGroup = async () => {
+    await saving.wait;
+    throw new Error("the disk is full");
+  };
+  server.socket.say("group_message", message(5));
+  await settle();
+  const anew = { group_id: GROUP, from_seq: 3, to_seq: 2, complete: false, reset_reason: "epoch_changed" };
+  server.welcome.epoch = "e2";
+  server.answers["resume"] = () => ["resumed", { groups: [anew] }];
+  server.socket.end(1006);
+  await until("it goes on", () => server.asked("resume").length === 2);
+  await settle();
+  saving.open();
+  store.saveGroup = saveGroup;
+  server.socket.say("group_message", message(3, { epoch: "e2" }));
+  await settle();
+  expect((await group.stored()).map(({ data }) => [data.epoch, data.seq])).toEqual([["e2", 3]]);
+});
+
 test("a message that is taken back isn't unread any more, who ever counted it", async () => {
   const server = new FakeServer();
   const store = new MemoryStore();

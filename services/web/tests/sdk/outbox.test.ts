@@ -1,8 +1,8 @@
 // What becomes of what is to be sent, whatever a server says and whenever it says it.
 import { afterEach, expect, test, vi } from "vitest";
-import { MemoryStore, type OutboxItem, type Parley, type ParleyError, type ParleyOptions } from "@parley/sdk";
+import { MemoryStore, OUTBOX_MAX, type OutboxItem, type Parley, type ParleyError, type ParleyOptions } from "@parley/sdk";
 import { until } from "../lib/client.ts";
-import { accepted, FakeServer, gate, GROUP, kept, message, OTHER_GROUP, refusal, settle, standing } from "../lib/fake.ts";
+import { accepted, FakeServer, gate, GROUP, kept, message, OTHER_GROUP, picture, refusal, settle, standing, uploads } from "../lib/fake.ts";
 
 const clients: Parley[] = [];
 afterEach(async () => {
@@ -25,21 +25,6 @@ async function connected(options: Partial<ParleyOptions> & { server?: FakeServer
   return { server, store, parley, group: parley.group(GROUP), errors };
 }
 
-/** Uploads get URLs by number; each PUT waits for its gate, if it has one. */
-function uploads(server: FakeServer, gates: Promise<void>[] = []): { count: () => number } {
-  let count = 0;
-  server.routes["POST /v1/media/uploads"] = () => {
-    count += 1;
-    const upload = { method: "PUT", url: `http://fake.test/object/${count}`, headers: {}, expires_at: "" };
-    return { media_id: `media${count}`, media_url: `parley:media${count}`, upload };
-  };
-  server.routes["PUT /object/"] = async (_body, path) => {
-    await gates[Number(path.split("/").at(-1)) - 1];
-    return {};
-  };
-  return { count: () => count };
-}
-const picture = () => new Blob(["a picture"], { type: "image/png" });
 const sent = (server: FakeServer) => server.asked("send_group_message");
 
 /** A picture whose upload waits at a gate. */
@@ -209,6 +194,47 @@ test("what can't be stored isn't sent, and all who asked for it are told", async
   const ended = await Promise.allSettled(twice);
   expect(ended.map((one) => "reason" in one && one.reason.code)).toEqual(["storage", "storage"]);
   expect([parley.outbox.items, sent(server)]).toEqual([[], []]);
+});
+
+test("what the store hasn't taken isn't sent before, nor what comes after it, and goes to nobody if it refuses it", async () => {
+  const { server, store, group, parley } = await connected();
+  server.answers["send_group_message"] = (data) => accepted(data, data["text"] === "first" ? 5 : 6);
+  const storing = gate();
+  const { putOutbox } = store;
+  store.putOutbox = async (item) => {
+    if (item.text !== "refused") return putOutbox.call(store, item);
+    await storing.wait;
+    throw new Error("the disk is full");
+  };
+  const refused = group.send({ text: "refused" }).catch((error: unknown) => error);
+  const queued: (string | undefined)[] = [];
+  parley.outbox.on("queued", ({ text }) => queued.push(text));
+  const later = group.send({ text: "later" });
+  await settle();
+  // Something else sets it going.
+  void parley.group(OTHER_GROUP).send({ text: "other" });
+  server.socket.end(1006);
+  await new Promise((resolve) => parley.on("ready", resolve));
+  await settle();
+  expect(sent(server)).toEqual([]);
+  storing.open();
+  expect(await refused).toMatchObject({ code: "storage" });
+  await later;
+  expect(sent(server).map(({ text }) => text)).not.toContain("refused");
+  expect(queued).toEqual(["later", "other"]);
+});
+
+test("the same id again joins the one that waits, also when no other one would find room", async () => {
+  const { server, parley, group } = await connected();
+  parley.disconnect();
+  const all = Array.from({ length: OUTBOX_MAX }, (_, n) => group.send({ text: `${n}`, client_message_id: `${n}` }));
+  for (const one of all) one.catch(() => {});
+  await expect(group.send({ text: "no" })).rejects.toMatchObject({ code: "outbox_full" });
+  const again = group.send({ text: "0", client_message_id: "0" });
+  server.answers["send_group_message"] = (data) => accepted(data, 5);
+  await parley.connect();
+  expect(await again).toMatchObject({ client_message_id: "0" });
+  await parley.forget();
 });
 
 test("a store that fails while one is tried again is a typed error, and it is sent nevertheless", async () => {

@@ -5,11 +5,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
 import { expect, test } from "vitest";
 
 const run = promisify(execFile);
 const WEB = fileURLToPath(new URL("../..", import.meta.url));
 const SDK = join(WEB, "sdk");
+/** "13 kB gzipped" says the README: bundled and minified. */
+const SDK_GZIP_BYTES_MAX = 13_500;
 
 test("the types are those of the schemas", async () => {
   await run("node", ["scripts/generate.mjs", "--check"], { cwd: SDK });
@@ -17,6 +21,14 @@ test("the types are those of the schemas", async () => {
 
 test("the committed client is what the sources build, and small", async () => {
   await run("node", ["build.mjs", "--check"], { cwd: join(WEB, "client") });
+});
+
+test("the SDK is as small as it is said to be", async () => {
+  const entryPoints = [join(SDK, "src/index.ts")];
+  const built = await build({ entryPoints, bundle: true, minify: true, format: "esm", target: "es2022", legalComments: "none", write: false });
+  const bytes = built.outputFiles.map(({ contents }) => gzipSync(contents, { level: 9 }).length);
+  expect(bytes).toHaveLength(1);
+  expect(bytes[0]).toBeLessThan(SDK_GZIP_BYTES_MAX);
 });
 
 test("the package holds what it needs, runs on plain Node, and publint has nothing to say", async () => {

@@ -23,12 +23,16 @@ export function remembered(): Identity | undefined {
   }
 }
 
+/** As well as the browser lets it: one that blocks site data keeps nothing. */
 export function remember(identity: Identity | undefined): void {
-  if (!identity) return sessionStorage.removeItem(KEY);
-  sessionStorage.setItem(KEY, JSON.stringify(identity));
-  if (identity.token === undefined) {
+  try {
+    if (!identity) return sessionStorage.removeItem(KEY);
+    sessionStorage.setItem(KEY, JSON.stringify(identity));
+    if (identity.token !== undefined) return;
     const others = recent().filter((user) => user !== identity.user);
     localStorage.setItem(RECENT, JSON.stringify([identity.user, ...others].slice(0, RECENT_MAX)));
+  } catch {
+    // A reload asks who it is.
   }
 }
 

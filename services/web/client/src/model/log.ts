@@ -5,14 +5,11 @@ import { Emitter, type Entry, type Group, type Parley } from "@parley/sdk";
 /** Lines that are kept. */
 const LINES_MAX = 300;
 
-export type Line = { key: number; at: Date } & (
-  | { kind: "event"; entry: Entry; group: Group; replayed: boolean }
-  | { kind: "note"; text: string; tone: "good" | "bad" | "plain" }
-);
-
 type Content =
   | { kind: "event"; entry: Entry; group: Group; replayed: boolean }
   | { kind: "note"; text: string; tone: "good" | "bad" | "plain" };
+
+export type Line = { key: number; at: Date } & Content;
 
 export class LogModel extends Emitter<{ changed: void }> {
   /** Newest first. */

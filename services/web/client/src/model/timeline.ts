@@ -30,6 +30,8 @@ export class Timeline extends Emitter<{ changed: void }> {
   isDetached = false;
   /** What went wrong while loading. */
   trouble: string | undefined;
+  /** Counts the windows: a page that was asked for at another one would leave a hole in this one. */
+  #window = 0;
   #stops: (() => void)[] = [];
 
   constructor(parley: Parley, group: Group) {
@@ -66,6 +68,8 @@ export class Timeline extends Emitter<{ changed: void }> {
   async load(): Promise<void> {
     await this.#catchingUp(async () => {
       this.entries = await this.group.stored(PAGE * 2).catch(() => []);
+      this.#window += 1;
+      this.isLoading = false;
       this.isDetached = false;
     });
     this.hasOlder = (this.entries[0]?.data.seq ?? 2) > 1;
@@ -76,9 +80,10 @@ export class Timeline extends Emitter<{ changed: void }> {
 
   loadOlder(): Promise<void> {
     if (!this.hasOlder) return Promise.resolve();
-    return this.#loading(async () => {
+    return this.#loading(async (isCurrent) => {
       const before_seq = this.entries[0]?.data.seq;
       const { messages, has_more } = await this.group.history({ before_seq, limit: PAGE });
+      if (!isCurrent()) return;
       this.#merge(messages.map(fromHistory));
       this.hasOlder = has_more;
       if (this.entries.length > WINDOW_MAX) {
@@ -91,14 +96,17 @@ export class Timeline extends Emitter<{ changed: void }> {
   /** On the way back from older ones. */
   loadNewer(): Promise<void> {
     if (!this.isDetached) return Promise.resolve();
-    return this.#loading(async () => {
+    return this.#loading(async (isCurrent) => {
       const after_seq = this.entries.at(-1)?.data.seq ?? 0;
       const { messages, has_more } = await this.group.history({ after_seq, limit: PAGE });
+      if (!isCurrent()) return;
       this.#merge(messages.map(fromHistory));
       if (!has_more) {
         await this.#catchingUp(async () => {
+          const stored = await this.group.stored(PAGE);
+          if (!isCurrent()) return;
           const reached = this.entries.at(-1)?.data.seq ?? 0;
-          this.#merge((await this.group.stored(PAGE)).filter((entry) => entry.data.seq > reached));
+          this.#merge(stored.filter((entry) => entry.data.seq > reached));
           this.isDetached = false;
         });
       }
@@ -118,16 +126,20 @@ export class Timeline extends Emitter<{ changed: void }> {
     for (const entry of arrived) this.#take(entry);
   }
 
-  async #loading(read: () => Promise<void>): Promise<void> {
+  async #loading(read: (isCurrent: () => boolean) => Promise<void>): Promise<void> {
     if (this.isLoading || this.#parley.state !== "connected") return;
+    const window = this.#window;
+    const isCurrent = () => this.#window === window;
     this.isLoading = true;
     this.#changed();
+    let trouble: string | undefined;
     try {
-      await read();
-      this.trouble = undefined;
+      await read(isCurrent);
     } catch (error) {
-      this.trouble = error instanceof Error ? error.message : String(error);
+      trouble = error instanceof Error ? error.message : String(error);
     }
+    if (!isCurrent()) return;
+    this.trouble = trouble;
     this.isLoading = false;
     this.#changed();
   }

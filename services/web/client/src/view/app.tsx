@@ -70,7 +70,7 @@ export function App() {
 
 /** Says when there is no connection, and what that means. */
 function Banner() {
-  const { parley, signOut } = useShared();
+  const { parley, signInAgain } = useShared();
   const [change, setChange] = useState<{ retryAt: number; error?: string | undefined }>();
   const [, tick] = useState(0);
   useChanges(parley, "state");
@@ -97,10 +97,10 @@ function Banner() {
     <div role="status" class={`banner ${change?.error ? "bad" : ""}`}>
       <Icon name="cut" />
       <span>
-        {change?.error ? `Signed out by the server: ${change.error}.` : `You are offline. What you write is kept, and sent later.${queued}`}
+        {change?.error ? `Signed out by the server: ${change.error}.${queued}` : `You are offline. What you write is kept, and sent later.${queued}`}
       </span>
       {change?.error ? (
-        <button type="button" onClick={signOut}>
+        <button type="button" onClick={signInAgain}>
           Sign in again
         </button>
       ) : (

@@ -1,19 +1,21 @@
 /** Where messages are written. */
 
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { kindOf, type Group, type ParleyError } from "@parley/sdk";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { kindOf, type Group } from "@parley/sdk";
+import { draftOf } from "../model/draft.ts";
 import { sizeOf, useShared } from "./hooks.ts";
 import { Icon, IconButton, messageOf } from "./parts.tsx";
 
 /** The tallest that it grows. */
 const HEIGHT_MAX = 160;
-/** Drafts that are kept while the page lives. */
-const drafts = new Map<string, string>();
 
 export function Composer({ group }: { group: Group }) {
-  const { say } = useShared();
-  const [text, setText] = useState(drafts.get(group.id) ?? "");
-  const [file, setFile] = useState<File>();
+  const { parley, say } = useShared();
+  const draft = draftOf(parley.user, group);
+  const { text, file } = draft;
+  const [, draw] = useState({});
+  // At once, not with the next frame: what is typed next goes on from what is shown.
+  useEffect(() => draft.on("changed", () => draw({})), [draft]);
   const area = useRef<HTMLTextAreaElement>(null);
   const picker = useRef<HTMLInputElement>(null);
 
@@ -25,8 +27,7 @@ export function Composer({ group }: { group: Group }) {
   }, [text]);
 
   const change = (value: string) => {
-    setText(value);
-    drafts.set(group.id, value);
+    draft.set(value, draft.file);
     if (value) group.typing();
   };
 
@@ -34,7 +35,7 @@ export function Composer({ group }: { group: Group }) {
     if (!chosen) return;
     try {
       kindOf(chosen.type);
-      setFile(chosen);
+      draft.set(draft.text, chosen);
     } catch (error) {
       say(messageOf(error));
     }
@@ -42,15 +43,7 @@ export function Composer({ group }: { group: Group }) {
   };
 
   const send = () => {
-    const trimmed = text.trim();
-    if (!trimmed && !file) return;
-    const message = { ...(trimmed && { text: trimmed }), ...(file && { media: file }) };
-    // What becomes of it is shown where it stands.
-    group.send(message).catch((error: ParleyError) => {
-      if (error.code === "outbox_full" || error.code === "storage") say(error.message);
-    });
-    setFile(undefined);
-    change("");
+    void draft.send(group).then((trouble) => trouble && say(trouble));
     area.current?.focus();
   };
 
@@ -72,7 +65,7 @@ export function Composer({ group }: { group: Group }) {
           <Icon name="attach" />
           <span class="clip">{file.name}</span>
           <small>{sizeOf(file.size)}</small>
-          <IconButton icon="close" label="Remove the attachment" onClick={() => setFile(undefined)} />
+          <IconButton icon="close" label="Remove the attachment" onClick={() => draft.set(draft.text, undefined)} />
         </div>
       )}
       <div class="row">

@@ -13,7 +13,10 @@ export interface Shared {
   log: LogModel;
   /** Says something to those who don't see the screen, and shows it shortly to those who do. */
   say: (text: string) => void;
+  /** Forgets the user and all that is kept for it here. */
   signOut: () => void;
+  /** Forgets who it is, and keeps the rest for the same user. */
+  signInAgain: () => void;
 }
 
 export const Context = createContext<Shared | undefined>(undefined);

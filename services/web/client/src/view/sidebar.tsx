@@ -8,7 +8,7 @@ import { ThemeButton } from "./theme.tsx";
 
 export function Sidebar({ selected, onSelect }: { selected: string | undefined; onSelect: (id: string) => void }) {
   const { parley, signOut } = useShared();
-  const [dialog, setDialog] = useState<"create" | "profile">();
+  const [dialog, setDialog] = useState<"create" | "profile" | "out">();
   useChanges(parley, "groups", "entry", "state", "ready");
   const { groups } = parley;
   return (
@@ -21,7 +21,7 @@ export function Sidebar({ selected, onSelect }: { selected: string | undefined; 
           </span>
         </button>
         <ThemeButton />
-        <IconButton icon="out" label="Sign out" onClick={signOut} />
+        <IconButton icon="out" label="Sign out" onClick={() => (parley.outbox.items.length > 0 ? setDialog("out") : signOut())} />
         <IconButton icon="plus" label="New group" class="accent" onClick={() => setDialog("create")} />
       </header>
       <ul class="groups">
@@ -39,6 +39,7 @@ export function Sidebar({ selected, onSelect }: { selected: string | undefined; 
       )}
       {dialog === "create" && <Create onClose={() => setDialog(undefined)} onSelect={onSelect} />}
       {dialog === "profile" && <Profile onClose={() => setDialog(undefined)} />}
+      {dialog === "out" && <SignOut onClose={() => setDialog(undefined)} />}
     </nav>
   );
 }
@@ -135,6 +136,27 @@ function Create({ onClose, onSelect }: { onClose: () => void; onSelect: (id: str
           </button>
         </div>
       </form>
+    </Dialog>
+  );
+}
+
+/** Asks those who would lose something. */
+function SignOut({ onClose }: { onClose: () => void }) {
+  const { parley, signOut } = useShared();
+  useChanges(parley.outbox, "queued", "sent", "discarded");
+  const count = parley.outbox.items.length;
+  const lost = count === 1 ? "1 message isn't sent yet, and will be lost." : `${count} messages aren't sent yet, and will be lost.`;
+  return (
+    <Dialog title="Sign out?" onClose={onClose}>
+      <p>{count === 0 ? "Everything is sent." : lost}</p>
+      <div class="actions">
+        <button type="button" onClick={onClose}>
+          Stay
+        </button>
+        <button type="button" class={count === 0 ? "primary" : "danger"} onClick={signOut}>
+          Sign out
+        </button>
+      </div>
     </Dialog>
   );
 }
