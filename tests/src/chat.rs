@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use crate::client::{Client, Rest, connect};
 use crate::server::{Server, binary};
 
+/// Texts that [`Server::stalled`] sends.
+pub const STALLING_TEXTS: usize = 500;
+
 /// `prefix000`, `prefix001` …: they sort in the order of their numbers.
 #[must_use]
 pub fn names(prefix: &str, count: usize) -> Vec<String> {
@@ -43,6 +46,20 @@ pub fn assert_time(value: &Value) {
     assert_eq!(shape, "0000-00-00T00:00:00.000Z");
 }
 
+/// Milliseconds since 1970 of a time as the contract writes it.
+#[must_use]
+pub fn millis(value: &Value) -> i64 {
+    assert_time(value);
+    let at: prost_types::Timestamp = value.as_str().unwrap_or_default().parse().unwrap();
+    at.seconds * 1_000 + i64::from(at.nanos) / 1_000_000
+}
+
+/// Milliseconds since 1970 by now.
+#[must_use]
+pub fn now_millis() -> i64 {
+    i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
+}
+
 /// Fails unless a call is refused with this status and code.
 pub async fn is(rest: &Rest, method: &str, path: &str, body: Value, status: u16, code: &str) {
     let refused = rest.refused(method, path, (!body.is_null()).then_some(body)).await;
@@ -77,6 +94,15 @@ impl Server {
             clients.push(connect(&self.url, &token, query).await.expect("handshake"));
         }
         clients
+    }
+
+    /// A client of a member who takes nothing of what `sender` says in the group, which is far more than their link holds: whoever
+    /// waits for it is held up. For a server without rate limit.
+    pub async fn stalled(&self, member: &str, sender: &str, group: &str) -> Client {
+        let stalled =
+            Client::open_narrow(&self.url, &self.token(member).await, 16 * 1024).await.expect("handshake");
+        self.quiet_client(sender).await.flood(group, 0..STALLING_TEXTS, 4_000).await;
+        stalled
     }
 }
 

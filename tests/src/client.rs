@@ -14,7 +14,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_a
 use crate::engines::tries;
 
 /// How long a client waits for a frame before the test fails.
-const FRAME_WAIT: Duration = Duration::from_secs(20);
+pub(crate) const FRAME_WAIT: Duration = Duration::from_secs(20);
 
 /// A WebSocket client. Frames that a test doesn't wait for are kept for later.
 pub struct Client {
@@ -225,6 +225,12 @@ impl Client {
         if let Some(frame) = self.kept.iter().find(|frame| fits(frame)) {
             panic!("unexpected: {frame}");
         }
+    }
+
+    /// The same for what the server gathers for a while before it tells: waits so long first.
+    pub async fn silent_for(&mut self, wait: Duration, fits: impl Fn(&Value) -> bool) {
+        tokio::time::sleep(wait).await;
+        self.nothing(fits).await;
     }
 
     /// Closes without waiting.

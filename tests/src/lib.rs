@@ -16,6 +16,8 @@ mod client;
 pub mod cluster;
 pub mod collector;
 pub mod engines;
+pub mod media;
+pub mod raw;
 pub mod repository;
 mod server;
 pub mod transcript;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio_tungstenite::tungstenite::Error;
 
 use crate::client::{Client, Rest, connect};
@@ -13,6 +13,11 @@ use crate::engines::{Engines, tries};
 
 /// How long a server may take to start, also after a crash and on a busy machine.
 pub(crate) const START_WAIT: Duration = Duration::from_secs(60);
+
+/// Within so long of being told to stop it ends, as the contract promises.
+const STOP_PROMISED: Duration = Duration::from_secs(10);
+/// How long one with real engines is waited for, which may hold it up on a busy machine.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where it logs, in its data directory.
 const LOG: &str = "server.stderr";
@@ -53,9 +58,14 @@ impl ServerOptions {
     }
 }
 
+/// What a server prints on standard output.
+type Printed = Lines<BufReader<ChildStdout>>;
+
 /// A running server.
 pub struct Server {
     child: Child,
+    /// What it prints behind its first line: nothing.
+    printed: Printed,
     /// Its data directory.
     pub data: PathBuf,
     /// `http://ADDR:PORT`.
@@ -93,8 +103,8 @@ impl Server {
 
     /// On a given directory.
     pub async fn start_on(data: &Path, options: ServerOptions) -> Self {
-        let (child, url) = spawn(data, &options).await;
-        Self { child, data: data.to_owned(), url, options, _own: None }
+        let (child, printed, url) = spawn(data, &options).await;
+        Self { child, printed, data: data.to_owned(), url, options, _own: None }
     }
 
     /// Where its objects lie as files.
@@ -127,6 +137,11 @@ impl Server {
         self.signal(rustix::process::Signal::TERM);
     }
 
+    /// SIGINT, as Ctrl-C sends it, without waiting for what comes of it.
+    pub fn interrupt(&self) {
+        self.signal(rustix::process::Signal::INT);
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub async fn kill(&mut self) {
         self.signal(rustix::process::Signal::KILL);
@@ -136,15 +151,31 @@ impl Server {
     /// `SIGTERM`; the exit code.
     pub async fn terminate(&mut self) -> Option<i32> {
         self.ask_to_stop();
-        let exit = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
-        exit.expect("it must end within 10 s of SIGTERM").unwrap().code()
+        self.ended().await
+    }
+
+    /// The exit code of one that was just told to stop. Fails if it takes longer than is promised, or has printed more than its
+    /// one line.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let told = Instant::now();
+        let exit = tokio::time::timeout(STOP_PATIENCE, self.child.wait()).await;
+        let code = exit.expect("it must end once it is told to").unwrap().code();
+        let took = told.elapsed();
+        assert!(took < STOP_PROMISED || Engines::named().is_some(), "it took {took:?} to stop");
+        let more = tokio::time::timeout(STOP_PATIENCE, self.printed.next_line()).await;
+        assert_eq!(more.expect("nobody else has its output").unwrap(), None, "a second line was printed");
+        code
+    }
+
+    /// All that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.join(LOG)).unwrap()
     }
 
     /// Starts it again on the same directory, after [`Server::kill`] or [`Server::terminate`]. The port may be another.
     pub async fn restart(&mut self) {
-        let (child, url) = spawn(&self.data, &self.options).await;
-        self.child = child;
-        self.url = url;
+        (self.child, self.printed, self.url) = spawn(&self.data, &self.options).await;
     }
 
     /// A token of a user.
@@ -202,7 +233,7 @@ pub async fn token(data: &Path, user: &str, ttl: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-async fn spawn(data: &Path, options: &ServerOptions) -> (Child, String) {
+async fn spawn(data: &Path, options: &ServerOptions) -> (Child, Printed, String) {
     let binary = binary();
     let mut command = match options.under.split_first() {
         Some((program, args)) => {
@@ -238,7 +269,7 @@ async fn spawn(data: &Path, options: &ServerOptions) -> (Child, String) {
     let Some(url) = line.as_deref().and_then(|line| line.strip_prefix("listening on ")) else {
         panic!("the server did not start: {line:?}\n{}", last_words(data));
     };
-    (child, url.to_owned())
+    (child, lines, url.to_owned())
 }
 
 /// The end of what a server on a directory has logged.

@@ -33,15 +33,17 @@ pub fn expected() -> HashMap<String, Vec<String>> {
     texts
 }
 
-/// Imports a file through a server or edge, with tokens of a data directory.
+/// The command that imports a file through a server or edge, with tokens of a data directory.
+#[must_use]
+pub fn importing(url: &str, data: &Path, file: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.args(["import", "--json", "--url", url, "--data"]).arg(data).arg(file).kill_on_drop(true);
+    command
+}
+
+/// Imports a file, to its end; the summary.
 pub async fn import(url: &str, data: &Path, file: &Path) -> Value {
-    let output = Command::new(binary())
-        .args(["import", "--json", "--url", url, "--data"])
-        .arg(data)
-        .arg(file)
-        .output()
-        .await
-        .unwrap();
+    let output = importing(url, data, file).output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parley_tests::chat::names;
 use parley_tests::{Client, Rest, Server, Value, fresh_id, json};
 
 const ACKNOWLEDGE: &str = "acknowledge_group_message";
 const STATUS: &str = "group_message_status";
+/// Longer than acknowledgements and statuses are gathered for, so that a late one would have come.
+const GATHERED: Duration = Duration::from_millis(300);
 
 fn cursors(answer: &Value) -> (u64, u64) {
     (answer["delivered_seq"].as_u64().unwrap(), answer["read_seq"].as_u64().unwrap())
@@ -108,8 +110,9 @@ async fn acknowledgements_are_cumulative_and_cursors_only_grow() {
         assert!(now.0 >= last.0 && now.1 >= last.1, "{now:?} after {last:?}");
         last = now;
     }
-    ann.nothing(|frame| frame["event"] == "group_message_acknowledged").await;
-    bob.nothing(|frame| frame["event"] == "group_message_acknowledged").await;
+    for client in [&mut ann, &mut bob] {
+        client.silent_for(GATHERED, |frame| frame["event"] == "group_message_acknowledged").await;
+    }
     for crash in [true, false] {
         let members = server.rest("ann").await.get(&format!("/groups/{group}/members")).await;
         assert_eq!(cursors(&members["members"][0]), (1, 1), "sending moves no cursor");
@@ -287,7 +290,36 @@ async fn senders_of_small_groups_are_told_who_has_what() {
     ann.acknowledge(&group, 5, "read").await;
     assert_eq!(bob.expect(STATUS).await["data"], entry(&bobs[0], (2, 2), "ann", (5, 5)));
     for client in [&mut ann, &mut bob, &mut cem] {
-        client.nothing(|frame| frame["event"] == STATUS).await;
+        client.silent_for(GATHERED, |frame| frame["event"] == STATUS).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statuses_name_the_member_in_a_group_of_200_and_not_in_one_of_201() {
+    let server = Server::start().await;
+    let rest = server.rest("ann").await;
+    let made = rest.must(201, "POST", "/groups", json!({"name": "200", "members": names("u", 199)})).await;
+    let group = made["group_id"].as_str().unwrap();
+    let (mut ann, mut member) = (server.client("ann").await, server.quiet_client("u0000").await);
+    for (others, is_named) in [(199, true), (200, false)] {
+        if !is_named {
+            rest.must(200, "POST", &format!("/groups/{group}/members"), json!({"user_ids": ["one more"]}))
+                .await;
+        }
+        let message = ann.text(group, "hello").await;
+        let seq = message["seq"].as_u64().unwrap();
+        member.acknowledge(group, seq, "read").await;
+        let told = ann.expect(STATUS).await["data"].clone();
+        let mut expected = json!({
+            "group_id": group, "seq": seq, "message_id": message["message_id"], "delivered_count": 1, "read_count": 1,
+            "member_count": others,
+        });
+        if is_named {
+            expected["user_id"] = json!("u0000");
+            expected["delivered_seq"] = json!(seq);
+            expected["read_seq"] = json!(seq);
+        }
+        assert_eq!(told, expected);
     }
 }
 
@@ -304,7 +336,7 @@ async fn senders_of_large_groups_get_counts_at_most_once_a_second() {
     let begun = Instant::now();
     for (n, client) in clients.iter_mut().enumerate() {
         client.acknowledge(group, 2, if n % 2 == 0 { "read" } else { "delivered" }).await;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let (mut frames, mut delivered) = (0, 0);
     while delivered < 40 {

@@ -6,14 +6,14 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parley_tests::bad_tokens::{bad_tokens, good_token};
-use parley_tests::{Client, Rest, Server, ServerOptions, handshake_status, json, token};
+use parley_tests::{Client, Rest, Server, ServerOptions, Value, handshake_status, json, token};
 
 fn now_s() -> i64 {
     i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap()
 }
 
-/// What a handshake is refused with.
-async fn handshake(url: &str, token: &str) -> (u16, String) {
+/// The answer to a handshake that is refused, as HTTP.
+async fn refused_handshake(url: &str, token: &str) -> reqwest::Response {
     let mut request = reqwest::Client::new().get(format!("{url}/v1/ws"));
     let headers = [
         ("Connection", "Upgrade"),
@@ -24,9 +24,14 @@ async fn handshake(url: &str, token: &str) -> (u16, String) {
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    let answer = request.header("Authorization", format!("Bearer {token}")).send().await.unwrap();
+    request.header("Authorization", format!("Bearer {token}")).send().await.unwrap()
+}
+
+/// What a handshake is refused with.
+async fn handshake(url: &str, token: &str) -> (u16, String) {
+    let answer = refused_handshake(url, token).await;
     let status = answer.status().as_u16();
-    let body: parley_tests::Value = answer.json().await.unwrap();
+    let body: Value = answer.json().await.unwrap();
     (status, body["error"]["code"].as_str().unwrap().to_owned())
 }
 
@@ -175,4 +180,28 @@ async fn tokens_of_a_key_set_are_taken_by_kid_and_a_new_key_is_found() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     panic!("the new key was not found within a minute");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_place_for_a_socket_is_told_when_to_come_again() {
+    let server = Server::start_with(ServerOptions::set(&["limits.sockets=1"])).await;
+    let first = server.client("ann").await;
+    let token = server.token("bob").await;
+    let answer = refused_handshake(&server.url, &token).await;
+    assert_eq!(answer.status(), 503);
+    let seconds: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(seconds >= 1, "{seconds}");
+    let body: Value = answer.json().await.unwrap();
+    let (code, retryable) = (&body["error"]["code"], &body["error"]["retryable"]);
+    assert_eq!((code, retryable), (&json!("unavailable"), &json!(true)), "{body}");
+    assert_eq!(server.rest("bob").await.get("/groups").await["groups"], json!([]), "REST takes no place");
+    first.close().await;
+    // It leaves in its own time.
+    for _ in 0..600 {
+        if handshake_status(&server.url, Some(&token), &[]).await == 101 {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the place that was left was never given to the next");
 }

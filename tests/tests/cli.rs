@@ -407,3 +407,57 @@ async fn read_models_are_rebuilt_and_equal_on_a_stopped_server_and_on_a_running_
     server.kill().await;
     assert_eq!(rebuild(&server, true).await["equal"], true, "after a crash, offline");
 }
+
+/// Each goes to the other of two, which is brought to the end of the log before it is live.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_is_taken_back_on_a_running_server_and_nothing_said_meanwhile_is_missing() {
+    let mut server = Server::start().await;
+    let group = talked(&server, &["0"]).await;
+    let back = async || server.run(&["rebuild", "--back", "--json"]).await;
+    let (code, out, err) = back().await;
+    assert_eq!((code, out.as_str()), (1, ""), "{err}");
+    assert!(err.contains("no earlier version"), "{err}");
+    rebuild(&server, false).await;
+    let (mut ann, bob) = (server.quiet_client("ann").await, server.rest("bob").await);
+    let (mut said, mut versions) = (vec!["0".to_owned()], Vec::new());
+    for n in 1..=3 {
+        let text = n.to_string();
+        ann.text(&group, &text).await;
+        said.push(text);
+        let (code, out, err) = back().await;
+        assert_eq!(code, 0, "{out}{err}");
+        let told: Value = serde_json::from_str(out.trim()).unwrap();
+        versions.push(told["version"].as_u64().unwrap());
+        let history = bob.history(&group, 200).await;
+        let texts: Vec<&str> = history.iter().map(|message| message["text"].as_str().unwrap()).collect();
+        assert_eq!(texts, said, "version {versions:?}");
+    }
+    assert!(versions[0] != versions[1] && versions[0] == versions[2], "to and fro: {versions:?}");
+    assert_eq!(rebuild(&server, true).await["equal"], true, "the one that was gone back to is right");
+    let (code, _, err) = back().await;
+    assert!(
+        code == 1 && err.contains("no earlier version"),
+        "a rebuild that only verifies took its place: {err}"
+    );
+    server.kill().await;
+    server.restart().await;
+    assert_eq!(server.rest("bob").await.history(&group, 200).await.len(), said.len(), "after a crash, too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_load_generator_checks_every_delivery_and_says_what_it_measured() {
+    let server = Server::start().await;
+    let args = ["bench", "pair-1000x2", "--scale", "0.02", "--secs", "1", "--json", "--url", &server.url];
+    let (code, out, err) = server.run(&args).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let report: Value = serde_json::from_str(out.trim()).unwrap();
+    assert_eq!((&report["scenario"], &report["valid"]), (&json!("pair-1000x2"), &json!(true)), "{report}");
+    for fault in ["gaps", "repeats", "inversions", "mismatches", "missing", "errors"] {
+        assert_eq!(report["check"][fault], 0, "{fault}: {report}");
+    }
+    for rate in ["sends_per_s", "deliveries_per_s"] {
+        assert!(report[rate].as_f64().unwrap() > 0.0, "{rate}: {report}");
+    }
+    let (code, _, err) = server.run(&["bench", "nonsense", "--url", &server.url]).await;
+    assert!(code == 64 && err.contains("pair-1000x2"), "it says which there are: {code} {err}");
+}

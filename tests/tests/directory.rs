@@ -192,3 +192,26 @@ async fn profiles_are_set_by_oneself_and_seen_by_all() {
     server.restart().await;
     assert_eq!(server.rest("bob").await.get("/users/ann").await, set, "after a crash too");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_has_fifty_entries_unless_told_otherwise_and_two_hundred_at_most() {
+    let server = Server::start().await;
+    let ann = server.rest("ann").await;
+    for some in names("g", 200).chunks(20) {
+        futures::future::join_all(some.iter().map(|name| ann.group(name, &[]))).await;
+    }
+    let crowd = ann.must(201, "POST", "/groups", json!({"name": "Crowd", "members": names("u", 201)})).await;
+    let group = crowd["group_id"].as_str().unwrap();
+    let message = server.quiet_client("ann").await.text(group, "hello").await;
+    let statuses = format!("/groups/{group}/messages/{}/status", message["message_id"].as_str().unwrap());
+    for (path, field) in
+        [("/groups", "groups"), (&format!("/groups/{group}/members"), "members"), (&statuses, "statuses")]
+    {
+        for (query, expected) in [("", 50), ("?limit=200", 200), ("?limit=201", 200), ("?limit=100000", 200)]
+        {
+            let page = ann.get(&format!("{path}{query}")).await;
+            assert_eq!(page[field].as_array().unwrap().len(), expected, "{path}{query}");
+            assert!(page["next_cursor"].is_string(), "{path}{query}: there are more than 200");
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! Real input: 65,432 real messages of 8,691 people in 51 groups, through the public API as their users.
 
-use parley_tests::transcript::{expected, groups, history, import, replayed, transcript};
+use std::process::Stdio;
+use std::time::Duration;
+
+use parley_tests::transcript::{expected, groups, history, import, importing, replayed, transcript};
 use parley_tests::{Server, ServerOptions, Value, json};
 
 /// Accepted messages a second that the project promises with fsync on two cores; told, not asserted, as machines are noisy.
@@ -119,4 +122,46 @@ async fn the_next_transcript_of_a_group_and_one_that_has_grown_add_what_is_new()
     let archive = server.rest("archive").await;
     let group = groups(&archive).await.remove("g").unwrap();
     assert_eq!(history(&archive, &group).await, ["1", "2", "3", "4", "5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_was_killed_goes_on_where_it_stopped_and_doubles_nothing() {
+    // With the default limits Ann's lines take seconds, so that there is something to kill.
+    let server = Server::start_with(ServerOptions::default()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("transcript.jsonl");
+    let line = |group: &str, user: &str, n: usize| json!({"group": group, "at": "2026-01-01T00:00:00Z", "kind": "message", "user": user, "text": n.to_string()});
+    let lines: Vec<String> = (0..180)
+        .flat_map(|n| {
+            let others = (n % 6 == 0).then(|| line("side", "bob", n));
+            [Some(line("main", "ann", n)), others].into_iter().flatten()
+        })
+        .map(|line| line.to_string())
+        .collect();
+    std::fs::write(&file, lines.join("\n")).unwrap();
+
+    let mut first = importing(&server.url, &server.data, &file).stdout(Stdio::null()).spawn().unwrap();
+    let archive = server.rest("archive").await;
+    let head = async || {
+        let listed = archive.get("/groups").await;
+        let main = listed["groups"].as_array().unwrap().iter().find(|group| group["name"] == "main");
+        main.map_or(0, |group| group["head_seq"].as_u64().unwrap())
+    };
+    while head().await <= 50 {
+        assert!(first.try_wait().unwrap().is_none(), "it is under way");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    first.kill().await.unwrap();
+    let groups = groups(&archive).await;
+    let before = history(&archive, &groups["main"]).await.len();
+    assert!(before < 180, "it was killed in the midst of it");
+
+    let second = import(&server.url, &server.data, &file).await;
+    let count = |name: &str| second[name].as_u64().unwrap();
+    assert_eq!(count("accepted") + count("already_there"), 210, "{second}");
+    assert!(count("already_there") >= u64::try_from(before).unwrap(), "{second}");
+    for (name, step) in [("main", 1), ("side", 6)] {
+        let texts: Vec<String> = (0..180).step_by(step).map(|n: usize| n.to_string()).collect();
+        assert_eq!(history(&archive, &groups[name]).await, texts, "{name}");
+    }
 }

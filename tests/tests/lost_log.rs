@@ -63,6 +63,8 @@ async fn a_log_that_lost_what_was_acknowledged_is_refused_until_an_operator_acce
     assert_eq!(server.terminate().await, Some(0));
     let (code, out, err) = server.run(&["log", "verify"]).await;
     assert_eq!(code, 0, "{out}{err}");
+    let (code, _, err) = server.run(&["log", "accept-loss", "--yes"]).await;
+    assert!(code == 64 && err.contains("nothing is lost"), "an epoch isn't begun for nothing: {code} {err}");
     server.restart().await;
     assert_eq!(server.rest("bob").await.history(&group, 200).await.len(), 2);
 }
@@ -81,7 +83,7 @@ async fn a_log_that_is_gone_is_not_begun_anew_beside_the_keys() {
     // Where it is can be said.
     let place = format!("log=embedded:{}", aside.display());
     let (code, out, err) = server.run(&["log", "cat", "--set", &place]).await;
-    assert!(code == 0 && out.contains("GroupCreated") || out.contains("created"), "{code} {out}{err}");
+    assert!(code == 0 && out.contains("GroupCreated"), "{code} {out}{err}");
     fs::rename(&aside, &log).unwrap();
     server.restart().await;
     assert_eq!(server.rest("ann").await.history(&group, 200).await.len(), 1);

@@ -2,55 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use aws_lc_rs::digest::{SHA256, digest};
-use parley_tests::{Rest, Server, ServerOptions, Value, fresh_id, json};
+use std::time::Duration;
 
-fn hex(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn upload_body(group: &str, content_type: &str, bytes: &[u8]) -> Value {
-    json!({
-        "group_id": group, "content_type": content_type, "content_length": bytes.len(), "sha256": hex(bytes),
-    })
-}
-
-async fn ask_upload(rest: &Rest, group: &str, content_type: &str, bytes: &[u8]) -> Value {
-    let (status, upload) =
-        rest.call("POST", "/media/uploads", Some(upload_body(group, content_type, bytes))).await;
-    assert!(status == 200 || status == 201, "{upload}");
-    upload
-}
-
-/// Uploads as told, but for one header; the length is that of the bytes.
-async fn put_with(upload: &Value, bytes: &[u8], other: Option<(&str, &str)>) -> u16 {
-    let upload = &upload["upload"];
-    assert_eq!(upload["method"], "PUT");
-    let mut request = reqwest::Client::new().put(upload["url"].as_str().unwrap()).body(bytes.to_vec());
-    for (name, value) in upload["headers"].as_object().unwrap() {
-        let value =
-            other.filter(|(other, _)| other == name).map_or(value.as_str().unwrap(), |(_, value)| value);
-        // The client counts the bytes itself.
-        if !name.eq_ignore_ascii_case("content-length") {
-            request = request.header(name, value);
-        }
-    }
-    request.send().await.unwrap().status().as_u16()
-}
-
-async fn put(upload: &Value, bytes: &[u8]) -> u16 {
-    put_with(upload, bytes, None).await
-}
-
-async fn uploaded(rest: &Rest, group: &str, content_type: &str, bytes: &[u8]) -> Value {
-    let upload = ask_upload(rest, group, content_type, bytes).await;
-    assert_eq!(put(&upload, bytes).await, 200);
-    upload
-}
-
-fn picture(group: &str, id: &str, upload: &Value) -> Value {
-    json!({"group_id": group, "client_message_id": id, "type": "image", "media_url": upload["media_url"]})
-}
+use parley_tests::chat::{assert_run, millis, now_millis, text_data};
+use parley_tests::media::{ask_upload, hex, lose_objects, picture, put, put_with, uploaded};
+use parley_tests::{Server, ServerOptions, Value, fresh_id, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_picture_goes_straight_to_the_store_and_back() {
@@ -201,23 +157,6 @@ async fn media_is_taken_only_from_its_uploader_in_its_group_as_what_it_is() {
     assert_eq!(refused, (403, "not_a_member".into()));
 }
 
-/// Removes every object from the store.
-fn lose_objects(server: &Server) -> usize {
-    let (mut dirs, mut lost) = (vec![server.objects()], 0);
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                dirs.extend((!path.ends_with("snapshots")).then_some(path));
-            } else if path.extension().is_none_or(|ext| ext != "json" && ext != "lock") {
-                std::fs::remove_file(path).unwrap();
-                lost += 1;
-            }
-        }
-    }
-    lost
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_whose_object_vanished_is_rolled_back() {
     let server = Server::start().await;
@@ -286,4 +225,83 @@ async fn a_message_whose_object_vanished_is_rolled_back() {
         (&json!(true), &json!(2)),
         "a repeat is answered before the object is looked at"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connections_sends_keep_their_order_with_media_among_them() {
+    const SENDS: u64 = 40;
+    let server = Server::start().await;
+    let ann = server.rest("ann").await;
+    let group = ann.group("g", &["bob"]).await;
+    let upload = uploaded(&ann, &group, "image/png", b"bytes").await;
+    let (mut sender, mut reader) = (server.quiet_client("ann").await, server.client("bob").await);
+    let mut requests = Vec::new();
+    for n in 0..SENDS {
+        let id = n.to_string();
+        // A picture is looked at in the store first: the text behind it must wait for that.
+        let data = if n % 2 == 0 { picture(&group, &id, &upload) } else { text_data(&group, &id, &id) };
+        requests.push(sender.send("send_group_message", data).await);
+    }
+    for (seq, request) in (2..).zip(&requests) {
+        let reply = sender.wait(|frame| frame["id"] == request.as_str()).await;
+        assert_eq!((&reply["event"], &reply["data"]["seq"]), (&json!("group_message_accepted"), &json!(seq)));
+    }
+    let events = reader.events_to(&group, SENDS + 1).await;
+    assert_run(&events, 2, SENDS + 1, "bob");
+    for (n, event) in events.iter().enumerate() {
+        let kind = if n % 2 == 0 { "image" } else { "text" };
+        assert_eq!((&event["client_message_id"], &event["type"]), (&json!(n.to_string()), &json!(kind)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_has_ten_minutes_and_a_download_an_hour() {
+    /// A signature has whole seconds, and the machine may be busy.
+    const SLACK_MS: i64 = 5_000;
+    let server = Server::start().await;
+    let ann = server.rest("ann").await;
+    let group = ann.group("g", &[]).await;
+    let begun = now_millis();
+    let upload = uploaded(&ann, &group, "image/png", b"bytes").await;
+    let download = ann.get(&format!("/media/{}", upload["media_id"].as_str().unwrap())).await;
+    let ended = now_millis();
+    for (expires_at, minutes) in [(&upload["upload"]["expires_at"], 10), (&download["expires_at"], 60)] {
+        let lifetime = minutes * 60_000;
+        let expected = begun + lifetime - SLACK_MS..=ended + lifetime + SLACK_MS;
+        assert!(expected.contains(&millis(expires_at)), "{minutes} minutes: {expires_at}");
+    }
+}
+
+/// Asks until a URL has expired: nothing that is answered before that is 403, and what is asked after it is.
+async fn is_refused_from(expires_at: &Value, ask: impl AsyncFn() -> u16) {
+    let expires = millis(expires_at);
+    loop {
+        let begun = now_millis();
+        let status = ask().await;
+        assert!(now_millis() >= expires || status != 403, "refused before {expires_at}");
+        // A signature has whole seconds.
+        if begun > expires + 1_000 {
+            assert_eq!(status, 403, "taken after {expires_at}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_url_is_refused_once_it_has_expired() {
+    // Long enough for a busy machine to use them before.
+    let set = ["limits.upload_url_seconds=5", "limits.download_url_seconds=5"];
+    let server = Server::start_with(ServerOptions::set(&set)).await;
+    let ann = server.rest("ann").await;
+    let group = ann.group("g", &[]).await;
+    let upload = uploaded(&ann, &group, "image/png", b"bytes").await;
+    let path = format!("/media/{}", upload["media_id"].as_str().unwrap());
+    let download = ann.get(&path).await;
+    let fetch = async |url: &Value| reqwest::get(url.as_str().unwrap()).await.unwrap().status().as_u16();
+    tokio::join!(
+        is_refused_from(&upload["upload"]["expires_at"], async || put(&upload, b"bytes").await),
+        is_refused_from(&download["expires_at"], async || fetch(&download["url"]).await),
+    );
+    assert_eq!(fetch(&ann.get(&path).await["url"]).await, 200, "a fresh one is taken");
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parley_tests::chat::head;
+use parley_tests::chat::{STALLING_TEXTS, head};
 use parley_tests::{Client, Server, ServerOptions, Value, connect, json};
 
 /// What a sender was told: client message id → seq, in the order of its sends.
@@ -193,6 +193,36 @@ async fn sigterm_said_again_takes_nothing_from_the_drain() {
     ann.expect("go_away").await;
     assert_eq!(server.terminate().await, Some(0));
     assert_eq!(ann.closed().await, 3001);
+}
+
+/// As Ctrl-C sends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_stops_as_sigterm_does() {
+    let mut server = Server::start().await;
+    let mut ann = server.client("ann").await;
+    server.interrupt();
+    ann.expect("go_away").await;
+    assert_eq!(server.ended().await, Some(0));
+    assert_eq!(ann.closed().await, 3001);
+}
+
+/// A person who insists needn't wait for a client that takes nothing, and loses nothing by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_ends_a_stop_that_takes_its_time_and_nothing_is_lost() {
+    let mut server = Server::start().await;
+    let group = server.rest("ann").await.group("g", &["bob"]).await;
+    let stalled = server.stalled("bob", "ann", &group).await;
+    let mut ann = server.quiet_client("ann").await;
+    server.ask_to_stop();
+    ann.expect("go_away").await;
+    server.interrupt();
+    assert_eq!(server.ended().await, Some(0));
+    // How long that took depends on the machine; that it didn't wait is told.
+    let log = server.log();
+    assert!(log.contains("not everything ended in time"), "{log}");
+    drop(stalled);
+    server.restart().await;
+    assert_eq!(history(&server, "bob", &group).await.len(), STALLING_TEXTS);
 }
 
 /// Who has not said who it is, and who takes nothing any more: neither holds a stop up, and the first is told.

@@ -24,6 +24,7 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, Fi
 const EVENTS: &str = "parley/events/v1/events.proto";
 const COMMANDS: &str = "parley/commands/v1/commands.proto";
 const LOCK: &str = "schemas/parley/events/v1/events.lock.json";
+const COMMANDS_LOCK: &str = "schemas/parley/commands/v1/commands.lock.json";
 
 /// The committed file is the value, or becomes it.
 fn committed(file: &str, value: &Value) {
@@ -261,13 +262,23 @@ fn broken(old: &Value, new: &Value) -> Vec<String> {
 /// Invariant: events only evolve in compatible ways. No field is removed, renamed, renumbered or retyped; enums only grow.
 #[test]
 fn the_events_schema_only_grows() {
-    let now = snapshot(&compiled(EVENTS));
-    if let Ok(lock) = std::fs::read_to_string(root().join(LOCK)) {
-        let lock: Value = serde_json::from_str(&lock).unwrap();
-        assert_eq!(broken(&lock, &now), [""; 0], "events that are in logs couldn't be read any more");
+    only_grows(EVENTS, LOCK, "events that are in logs couldn't be read any more");
+}
+
+/// Invariant: processes of two releases understand each other while one takes the other's place.
+#[test]
+fn the_schema_between_processes_only_grows() {
+    only_grows(COMMANDS, COMMANDS_LOCK, "processes of the release before wouldn't be understood");
+}
+
+fn only_grows(schema: &str, lock: &str, why: &str) {
+    let now = snapshot(&compiled(schema));
+    if let Ok(locked) = std::fs::read_to_string(root().join(lock)) {
+        let locked: Value = serde_json::from_str(&locked).unwrap();
+        assert_eq!(broken(&locked, &now), [""; 0], "{why}");
     }
     // What is new must be locked too, or the next change could break it unseen.
-    committed(LOCK, &now);
+    committed(lock, &now);
 }
 
 /// The check above can fail.

@@ -3,10 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parley_tests::chat::seqs;
-use parley_tests::{Client, Rest, Server, Value, json};
+use parley_tests::raw::{CLOSE, PING, PONG, RawClient, TEXT};
+use parley_tests::{Client, Rest, Server, ServerOptions, Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 async fn remove(rest: &Rest, group: &str, user: &str) {
@@ -41,8 +42,7 @@ async fn who_was_removed_learns_nothing_more_of_who_reads_his_messages() {
     )
     .await;
     // Longer than acknowledgements are gathered for.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    bob.nothing(status).await;
+    bob.silent_for(Duration::from_millis(500), status).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,4 +138,59 @@ async fn a_second_resume_of_a_group_that_is_over_replaces_the_first() {
     let next = sender.text(&group, "welcome back").await["seq"].as_u64().unwrap();
     let events = events_up_to(&mut bob, &group, next).await;
     assert!(seqs(&events).iter().all(|seq| *seq > removed), "{:?}", seqs(&events));
+}
+
+/// Answers pings for as long as it is let.
+async fn answer_pings(client: &mut RawClient) {
+    loop {
+        let (opcode, payload) = client.frame().await;
+        assert_ne!(opcode, CLOSE, "who answers isn't closed: {payload:?}");
+        if opcode == PING {
+            client.send(PONG, &payload).await;
+        }
+    }
+}
+
+/// Answers nothing until it is closed: how often it was pinged, and the close code.
+async fn until_closed(client: &mut RawClient) -> (usize, u16) {
+    let mut pings = 0;
+    loop {
+        let (opcode, payload) = client.frame().await;
+        match opcode {
+            PING => pings += 1,
+            CLOSE => return (pings, u16::from_be_bytes([payload[0], payload[1]])),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_no_ping_for_ten_seconds_is_closed_with_3012_and_who_answers_stays() {
+    let server = Server::start_with(ServerOptions::set(&["limits.ping_seconds=1"])).await;
+    let mut twin = RawClient::open(&server.url, &server.token("bob").await).await;
+    let token = server.token("ann").await;
+    let begun = Instant::now();
+    let mut silent = RawClient::open(&server.url, &token).await;
+    let (pings, code) = tokio::select! {
+        closed = until_closed(&mut silent) => closed,
+        () = answer_pings(&mut twin) => unreachable!("it goes on until it is closed"),
+    };
+    assert_eq!(code, 3012);
+    assert!(pings > 0, "it was asked");
+    // From before its handshake on: when the client sees the ping depends on the machine.
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_secs(1 + 10), "pinged after 1 s, and 10 s to answer: {took:?}");
+    // The twin's ping was the earlier one.
+    let more = tokio::time::timeout(Duration::from_secs(1), answer_pings(&mut twin));
+    assert!(more.await.is_err());
+    twin.send(TEXT, br#"{"event":"ping","id":"still here"}"#).await;
+    loop {
+        let (opcode, payload) = twin.frame().await;
+        assert_ne!(opcode, CLOSE);
+        let text = String::from_utf8_lossy(&payload);
+        if text.contains("still here") {
+            assert!(text.contains("pong"), "{text}");
+            break;
+        }
+    }
 }

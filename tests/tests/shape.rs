@@ -118,6 +118,34 @@ fn what_is_heavy_stays_in_its_room() {
     none("heavy dependencies outside their room", wrong);
 }
 
+/// Invariant: vendors' names stay in their providers.
+#[test]
+fn vendors_are_named_in_their_providers_only() {
+    const VENDORS: [&str; 7] =
+        ["fjall::", "rdkafka::", "scylla::", "aws_sdk_s3::", "s3s::", "parquet::", "tonic::"];
+    const ROOMS: [(&str, &str); 2] =
+        [("parquet::", "services/parley/src/export"), ("tonic::", "services/wire/src/rpc")];
+    let mut wrong = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| source.path.starts_with("services/"))
+        .filter(|source| source.path.contains("/src/"))
+    {
+        for (number, line) in source.text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
+            // A filter of the log quotes one.
+            let names = |vendor: &&str| line.contains(*vendor) && !line.contains(&format!("\"{vendor}"));
+            for vendor in VENDORS.into_iter().filter(names) {
+                let room =
+                    ROOMS.iter().find(|(name, _)| *name == vendor).map_or("/providers/", |(_, room)| *room);
+                if !source.path.contains(room) {
+                    wrong.push(place(source, number, line));
+                }
+            }
+        }
+    }
+    none("a vendor named outside its provider", wrong);
+}
+
 /// Invariant: decide, evolve and project are pure.
 #[test]
 fn the_domain_is_pure() {

@@ -115,9 +115,9 @@ impl Delivery {
                     looking = where_to_begin(&shared);
                     continue;
                 }
-                from = async { OptionFuture::from(looking.as_mut()).await }, if looking.is_some() => {
+                Some(from) = OptionFuture::from(looking.as_mut()) => {
                     looking = None;
-                    match self.follow(from.unwrap_or_default()).await {
+                    match self.follow(from).await {
                         Ok(()) => continue,
                         Err(error) => error,
                     }

@@ -29,6 +29,8 @@ mod rest;
 mod resume;
 mod session;
 mod status;
+#[cfg(test)]
+mod testing;
 pub mod ws;
 
 pub use edge::{Edge, Readiness};

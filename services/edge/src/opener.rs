@@ -71,10 +71,10 @@ impl Opener {
     /// The opened content of a message.
     async fn content(&self, fact: &Fact, rolled_back: bool) -> Result<Result<Content, Withheld>, OpenError> {
         let Event::MessageSent(message) = &fact.event else { return Ok(Ok(Content::default())) };
+        let Some(key) = self.keys.find(message.key_id).await? else { return Ok(Err(Withheld::Erased)) };
         if rolled_back {
             return Ok(Err(Withheld::RolledBack));
         }
-        let Some(key) = self.keys.find(message.key_id).await? else { return Ok(Err(Withheld::Erased)) };
         let place =
             Place { group_id: fact.group_id, message_id: message.message_id, sender: &message.sender };
         Ok(Ok(event::decode_content(&key.open(place, &message.sealed)?)?))

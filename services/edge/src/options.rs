@@ -18,7 +18,7 @@ use crate::auth::Authenticator;
 pub struct Limits {
     /// Sends of one user in a second; 0: no limit.
     pub sends_per_second: u32,
-    /// Sends that a user may save up; at least 1.
+    /// Sends that a user may save up; 0: as many as the rate.
     pub send_burst: u32,
     pub text_bytes: usize,
     /// One message of a WebSocket client, all its fragments together.
@@ -132,4 +132,22 @@ pub struct Engines {
     pub peers: Arc<dyn Peers>,
     /// Verifies tokens.
     pub auth: Arc<Authenticator>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `schemas/docs/client.md` promises to clients.
+    #[test]
+    fn defaults_are_what_clients_are_promised() {
+        let Options { first_frame_wait, pong_wait, stall_wait, read_wait, limits, .. } = Options::default();
+        let seconds = [first_frame_wait, pong_wait, stall_wait, read_wait].map(|wait| wait.as_secs());
+        assert_eq!(seconds, [10, 10, 30, 5]);
+        assert_eq!(
+            (limits.ping_seconds, limits.upload_url_seconds, limits.download_url_seconds),
+            (25, 600, 3_600)
+        );
+        assert_eq!((limits.sends_per_second, limits.send_burst, limits.user_sockets), (20, 60, 20));
+    }
 }

@@ -1,7 +1,7 @@
 //! The REST calls of the contract's section 3.
 //!
 //! ```text
-//! request ─▶ observe (id, span, count) ─▶ catch panic ─▶ route ─▶ Caller ─▶ path, query, body ─▶ handler
+//! request ─▶ observe (id, span, count) ─▶ discard ─▶ catch panic ─▶ route ─▶ Caller ─▶ path, query, body ─▶ handler
 //!                                                          │        │ 401       │ 400, 413        │
 //!                                                          └─ 404 ───────────── all as `Fault` ◀──┘
 //! ```
@@ -23,6 +23,7 @@ mod origins;
 mod page;
 mod recipe;
 mod statuses;
+mod unread;
 mod upload;
 mod users;
 
@@ -55,6 +56,7 @@ pub(crate) fn router(shared: Arc<Shared>) -> Router {
         .fallback(fault::no_such_route)
         .method_not_allowed_fallback(fault::no_such_method)
         .layer(CatchPanicLayer::custom(fault::panicked))
+        .layer(axum::middleware::from_fn(unread::discard))
         .layer(axum::middleware::from_fn(observe::observe))
         .with_state(shared)
 }

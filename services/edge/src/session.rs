@@ -2,13 +2,13 @@
 
 mod ahead;
 mod messages;
+mod pulse;
 mod requests;
 mod subscriptions;
 mod underway;
 mod welcome;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use parley_wire::code::Close;
 use parley_wire::frame::{Authenticated, ErrorBody, Incoming, names, parse};
 use parley_wire::{frame::ClientEvent, time};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -33,8 +33,10 @@ use crate::outbox::{Ended, Outbox};
 use crate::replay::Queue;
 use crate::ws::{self, Inbound, Reader};
 use ahead::Ahead;
+use pulse::Pulse;
 use underway::UNDERWAY_BYTES_MAX;
 
+pub(crate) use pulse::Expiry;
 pub(crate) use underway::Underway;
 
 /// Notifications of which a session knows the group without asking.
@@ -111,13 +113,13 @@ impl Session {
         self.subscribed.lock().contains(&group)
     }
 
-    /// Remembers of which group a notification is.
-    pub(crate) fn add_notification(&self, notification: Uuid, group: GroupId) {
+    /// Remembers that it is told of something, and of which group; whether it wasn't before: once a connection is enough.
+    pub(crate) fn add_notification(&self, notification: Uuid, group: GroupId) -> bool {
         let mut notifications = self.notifications.lock();
         if notifications.len() >= NOTIFICATIONS_MAX {
             notifications.clear(); // what is asked for then is looked for
         }
-        notifications.insert(notification, group);
+        notifications.insert(notification, group).is_none()
     }
 
     /// The group of a notification that it knows.
@@ -128,58 +130,6 @@ impl Session {
     /// Sends an `error`.
     pub(crate) fn refuse(&self, id: Option<&str>, body: &ErrorBody) {
         self.outbox.push(ws::text(names::ERROR, id, body));
-    }
-}
-
-/// When a connection's token ends, once it has shown one; its clock is told of every change.
-pub(crate) type Expiry = Arc<watch::Sender<Option<Timestamp>>>;
-
-/// What a connection's reader tells its clock.
-struct Pulse {
-    begun: Instant,
-    /// Since `begun`. Whole milliseconds would put a quick pong before its ping.
-    heard_ns: AtomicU64,
-    /// Until when the client wasn't listened to, likewise; 0: it always was; [`UNHEARD`]: it isn't now.
-    unheard_ns: AtomicU64,
-    expires_at: Expiry,
-}
-
-const UNHEARD: u64 = u64::MAX;
-
-impl Pulse {
-    fn new() -> Self {
-        let (heard_ns, unheard_ns) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { begun: Instant::now(), heard_ns, unheard_ns, expires_at: Expiry::default() }
-    }
-
-    fn now_ns(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX - 1)
-    }
-
-    fn heard(&self) {
-        self.heard_ns.store(self.now_ns(), Ordering::Relaxed);
-    }
-
-    /// From now on nothing is read: a pong isn't heard.
-    fn stops_listening(&self) {
-        self.unheard_ns.store(UNHEARD, Ordering::Relaxed);
-    }
-
-    fn listens_again(&self) {
-        self.unheard_ns.store(self.now_ns(), Ordering::Relaxed);
-    }
-
-    /// Until when a pong wouldn't have been heard: now, if it still isn't.
-    fn unheard_until(&self) -> Option<Instant> {
-        match self.unheard_ns.load(Ordering::Relaxed) {
-            0 => None,
-            UNHEARD => Some(Instant::now()),
-            nanos => Some(self.begun + Duration::from_nanos(nanos)),
-        }
-    }
-
-    fn heard_since(&self, at: Instant) -> bool {
-        self.begun + Duration::from_nanos(self.heard_ns.load(Ordering::Relaxed)) >= at
     }
 }
 
@@ -295,23 +245,24 @@ impl Connection<'_> {
     ) -> Result<(), Option<Close>> {
         let handling = requests::handle(self.shared, session, incoming);
         tokio::pin!(handling);
-        loop {
+        let close = loop {
             if !ahead.has_space() {
                 self.pulse.stops_listening();
                 let close = handling.await;
                 self.pulse.listens_again();
-                return close.map_or(Ok(()), |close| Err(Some(close)));
+                break close;
             }
             tokio::select! {
                 biased;
-                close = &mut handling => return close.map_or(Ok(()), |close| Err(Some(close))),
+                close = &mut handling => break close,
                 text = self.next(reader) => match text {
                     Ok(text) => ahead.add(text),
                     // What was asked before that is done all the same.
                     Err(ended) => ahead.end(ended),
                 },
             }
-        }
+        };
+        close.map_or(Ok(()), |close| Err(Some(close)))
     }
 
     /// The next text; `None` for a binary message.
@@ -390,7 +341,13 @@ impl Connection<'_> {
             if left.is_zero() {
                 return self.close_late(Close::TokenExpired).await;
             }
-            let wake = pinged.map_or(next_ping, |at| at + options.pong_wait).min(Instant::now() + left);
+            // Whose pong has come by then is pinged again when it is time, also where that is more often than a pong may take.
+            let wake = match pinged {
+                Some(at) if next_ping <= Instant::now() => at + options.pong_wait,
+                Some(at) => next_ping.min(at + options.pong_wait),
+                None => next_ping,
+            };
+            let wake = wake.min(Instant::now() + left);
             tokio::select! {
                 () = tokio::time::sleep_until(wake) => {}
                 Ok(()) = expires_at.changed() => continue,
@@ -437,35 +394,5 @@ impl Session {
     /// A token of this user: the session lives as long as it.
     pub(super) fn renew(&self, expires_at: Timestamp) {
         self.expires_at.send_replace(Some(expires_at));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quick_pong_is_heard_since_its_ping() {
-        let pulse = Pulse::new();
-        for _ in 0..20 {
-            std::thread::sleep(Duration::from_micros(130));
-            assert!(!pulse.heard_since(Instant::now()));
-            let pinged = Instant::now();
-            pulse.heard();
-            assert!(pulse.heard_since(pinged), "within the same millisecond too");
-        }
-    }
-
-    #[test]
-    fn who_is_not_listened_to_is_not_late() {
-        let pulse = Pulse::new();
-        assert_eq!(pulse.unheard_until(), None);
-        let pinged = Instant::now();
-        pulse.stops_listening();
-        assert!(pulse.unheard_until() >= Some(pinged));
-        pulse.listens_again();
-        let again = Instant::now();
-        std::thread::sleep(Duration::from_millis(1));
-        assert!((pinged..=again).contains(&pulse.unheard_until().unwrap()), "it listens since then");
     }
 }

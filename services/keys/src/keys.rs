@@ -297,8 +297,11 @@ impl Keys {
     /// [`StoreError`]; then some of them may be destroyed.
     pub async fn destroy(&self, group: GroupId) -> Result<usize, StoreError> {
         let keys = self.store.of_group(group).await?;
+        let ids: Vec<KeyId> = keys.iter().map(|(_, id)| *id).collect();
+        // Before, so that nothing is sealed any more with what is about to go: it would be acknowledged and lost.
+        self.forget(&ids);
         let outcome = self.store.destroy(group, &keys).await;
-        let ids: Vec<KeyId> = keys.into_iter().map(|(_, id)| id).collect();
+        // And after: of very many, not all are remembered as gone, and some may have been found once more.
         self.forget(&ids);
         outcome.map(|()| ids.len())
     }

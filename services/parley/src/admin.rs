@@ -42,6 +42,8 @@ const SOCKET_PATH_BYTES_MAX: usize = 100;
 const COMMANDS_MAX: usize = 4;
 /// Progress lines that may wait for a slow reader; beyond that some are left out.
 const PROGRESS_MAX: usize = 16;
+/// How long to wait after a connection couldn't be taken, most likely because there are no files left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,8 +160,9 @@ impl Server {
                 () = stop.cancelled() => break,
                 Some(_) = commands.join_next(), if !commands.is_empty() => {}
                 accepted = self.listener.accept(), if commands.len() < COMMANDS_MAX => {
-                    if let Ok((socket, _)) = accepted {
-                        commands.spawn(answer(socket, self.context.clone()));
+                    match accepted {
+                        Ok((socket, _)) => drop(commands.spawn(answer(socket, self.context.clone()))),
+                        Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
                     }
                 }
             }

@@ -200,6 +200,14 @@ pub(crate) async fn open_fit_reads(dir: &Path, epoch: Epoch) -> anyhow::Result<F
         Err(error) if is_busy(&error) => {
             return Err(anyhow::Error::new(error).context("the read models can't be opened"));
         }
+        // Nor is anything wrong with them where there are no files or no space left.
+        Err(error) if is_of_the_system(&error) => {
+            let what = format!(
+                "the read models can't be opened. If that stays, remove {}, and they are built anew from the log",
+                dir.display()
+            );
+            return Err(anyhow::Error::new(error).context(what));
+        }
         Err(error) => error,
     };
     tracing::warn!(
@@ -213,12 +221,19 @@ pub(crate) async fn open_fit_reads(dir: &Path, epoch: Epoch) -> anyhow::Result<F
 }
 
 fn is_busy(error: &ReadError) -> bool {
-    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
-    })
+    causes(error).any(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+}
+
+/// Whether the operating system refused something: that tells of the machine, where what it doesn't find tells of the files.
+fn is_of_the_system(error: &ReadError) -> bool {
+    let of_files =
+        [std::io::ErrorKind::NotFound, std::io::ErrorKind::IsADirectory, std::io::ErrorKind::NotADirectory];
+    causes(error).any(|error| error.raw_os_error().is_some() && !of_files.contains(&error.kind()))
+}
+
+fn causes(error: &ReadError) -> impl Iterator<Item = &std::io::Error> {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<std::io::Error>())
 }
 
 /// Opens embedded read models as they are. Without a trace of them being open if they don't fit.
@@ -341,5 +356,17 @@ mod tests {
         let other = open_fit_reads(dir.path(), Epoch::from_bytes([8; 16])).await;
         assert!(format!("{:#}", other.err().unwrap()).contains("belongs to another log"));
         assert_eq!(open_fit_reads(dir.path(), epoch()).await.unwrap().known, []);
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_no_damage() {
+        let engine = |error: std::io::Error| ReadError::Engine(Box::new(error));
+        for refused in ["EMFILE 24", "EACCES 13", "ENOSPC 28", "EIO 5"] {
+            let code = refused.split_once(' ').unwrap().1.parse().unwrap();
+            assert!(is_of_the_system(&engine(std::io::Error::from_raw_os_error(code))), "{refused}");
+        }
+        assert!(!is_of_the_system(&engine(std::io::Error::from_raw_os_error(2))), "a file is missing");
+        assert!(!is_of_the_system(&engine(std::io::ErrorKind::InvalidData.into())));
+        assert!(!is_of_the_system(&ReadError::Damaged("a row")));
     }
 }

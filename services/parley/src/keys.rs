@@ -81,7 +81,7 @@ async fn destroy(args: DestroyArgs) -> anyhow::Result<()> {
             0 => "; no process was found running".to_owned(),
             told => format!(", also in the {told} processes that run"),
         };
-        return print_line(&format!("{count} data keys of group {} are destroyed{those}", args.group));
+        return tell_destroyed(count as u64, args.group, &those);
     }
     let request = Request::DestroyKeys { group: args.group };
     let count = match admin::ask(&config.data_dir(), &request, |_| {}).await? {
@@ -93,5 +93,14 @@ async fn destroy(args: DestroyArgs) -> anyhow::Result<()> {
             keys.destroy(GroupId(args.group)).await? as u64
         }
     };
-    print_line(&format!("{count} data keys of group {} are destroyed", args.group))
+    tell_destroyed(count, args.group, "")
+}
+
+/// A mistyped group must not look like one that is erased.
+fn tell_destroyed(count: u64, group: uuid::Uuid, those: &str) -> anyhow::Result<()> {
+    let doubt = match count {
+        0 => ": it has none, never had any or not any more. Is that its id?",
+        _ => "",
+    };
+    print_line(&format!("{count} data keys of group {group} are destroyed{those}{doubt}"))
 }

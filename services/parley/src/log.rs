@@ -28,7 +28,7 @@ pub(crate) async fn run(command: &LogCommand) -> anyhow::Result<ExitCode> {
     match command {
         LogCommand::Cat(args) => cat::run(args).map(|()| ExitCode::SUCCESS),
         LogCommand::Verify(args) => verify::run(args).await,
-        LogCommand::AcceptLoss(args) => accept_loss::run(args).map(|()| ExitCode::SUCCESS),
+        LogCommand::AcceptLoss(args) => accept_loss::run(args).await.map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -55,7 +55,7 @@ enum Command {
     Token(token::TokenArgs),
     /// Sends a transcript through the public API as its users would.
     Import(import::ImportArgs),
-    /// Reads the log of a data directory that no server holds.
+    /// Reads, checks or gives up parts of the log of a data directory that no server holds.
     #[command(subcommand)]
     Log(log::LogCommand),
     /// Builds the read models anew beside the live ones, compares, and switches; on a running server too.
@@ -71,11 +71,11 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Prints the effective configuration, secrets hidden.
     Config(ShowConfigArgs),
-    /// Owns partitions of the log, among others: needs `log = kafka://…`, `reads = cassandra://…`.
+    /// Runs a writer: decides and appends for its share of the partitions. Needs `log = kafka://…`, `reads = cassandra://…`.
     Writer(cluster::RoleArgs),
-    /// Builds the read models of its partitions, among others.
+    /// Runs a projector: builds the read models of its share of the partitions. Needs the same.
     Projector(cluster::RoleArgs),
-    /// Serves clients, among others.
+    /// Runs an edge: serves clients. Needs the same, and `media = s3://…`.
     Edge(cluster::RoleArgs),
 }
 

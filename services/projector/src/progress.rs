@@ -74,7 +74,7 @@ impl Reached {
         Arc::new(Self { log, reads, measured, moved: watch::Sender::new(()), waiting, wake })
     }
 
-    /// How far a version has come, where it has come farther. Called by one task only.
+    /// How far a version has come in these places. Called by one task only.
     pub(crate) fn set(&self, version: u64, reached: impl IntoIterator<Item = (TopicPartition, u64)>) {
         let measured = self.measured.load();
         if measured.version == version {

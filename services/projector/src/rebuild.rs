@@ -186,6 +186,15 @@ impl Rebuild {
         // not a record more.
         let goal = match halt(&self.log, &self.reads, &mut self.halted, until).await {
             Err(error) if self.verify_only || !matches!(error, RebuildError::Store(_)) => return Err(error),
+            // A write that was late, say: whether rows differ is worth another try, several times.
+            Err(RebuildError::Store(error @ Error::Engine(_))) if self.late + 1 < LATE_SLICES_MAX => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    error,
+                    "the live read models can't be brought to the end of the log; trying on"
+                );
+                return Err(RebuildError::Slow);
+            }
             Err(error) => {
                 self.comparison.unreadable = true;
                 log_unreadable(&error);

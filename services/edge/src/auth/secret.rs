@@ -57,7 +57,7 @@ struct Claims<'a> {
     aud: Option<&'a str>,
 }
 
-/// A token for `user` from `now` on, for at least `ttl`: `exp` is a whole second, rounded up.
+/// A token for `user` for `ttl`, in whole seconds rounded up, from the second that `now` lies in.
 ///
 /// # Errors
 /// [`SignError`] for a short secret or a time to live out of range.
@@ -72,8 +72,8 @@ pub fn sign_hs256(
     if secret.is_short() {
         return Err(SignError::ShortSecret);
     }
-    let exp = expiry_s(now, ttl).ok_or(SignError::Ttl)?;
     let iat = now.as_millis().div_euclid(1000);
+    let exp = expiry_s(iat, ttl).ok_or(SignError::Ttl)?;
     let claims = Claims { sub: user.as_str(), iat, exp, iss: issuer, aud: audience };
     install_crypto();
     let key = EncodingKey::from_secret(secret.bytes());
@@ -85,12 +85,11 @@ pub fn sign_hs256(
     Ok(token)
 }
 
-fn expiry_s(now: Timestamp, ttl: Duration) -> Option<i64> {
+fn expiry_s(issued_s: i64, ttl: Duration) -> Option<i64> {
     if ttl.is_zero() {
         return None;
     }
-    let ttl_ms = i64::try_from(ttl.as_nanos().div_ceil(1_000_000)).ok()?;
-    let expiry_ms = now.as_millis().checked_add(ttl_ms)?;
-    let expiry_s = expiry_ms.checked_add(999)?.div_euclid(1000);
+    let ttl_s = i64::try_from(ttl.as_nanos().div_ceil(1_000_000_000)).ok()?;
+    let expiry_s = issued_s.checked_add(ttl_s)?;
     (0..=EXPIRY_S_MAX).contains(&expiry_s).then_some(expiry_s)
 }

@@ -44,8 +44,9 @@ impl Notices for Hub {
                 NotificationBody { notification_id, group: &group, added_by: notice.added_by.as_str() };
             let frame = ws::text(notification_name(notice.kind), None, &body);
             for session in sessions {
-                if notice.audience == Audience::All || !session.is_subscribed(notice.group.group_id) {
-                    session.add_notification(notification_id, notice.group.group_id);
+                let is_meant =
+                    notice.audience == Audience::All || !session.is_subscribed(notice.group.group_id);
+                if is_meant && session.add_notification(notification_id, notice.group.group_id) {
                     session.outbox.insist(frame.clone());
                 }
             }

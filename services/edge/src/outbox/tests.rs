@@ -1,22 +1,10 @@
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::testing::outbox;
 
 /// More than the buffers of both ends of a connection hold.
 const STALLING_BYTES: usize = 16 * 1024 * 1024;
-
-async fn connection() -> (TcpStream, OwnedWriteHalf) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
-    (client.unwrap(), server.unwrap().0.into_split().1)
-}
-
-async fn outbox(limit_bytes: usize) -> (TcpStream, Arc<Outbox>) {
-    let (client, server) = connection().await;
-    (client, Outbox::new(server, Arc::default(), limit_bytes))
-}
 
 #[tokio::test]
 async fn limit_holds_for_offers_and_frees_with_what_is_written() {

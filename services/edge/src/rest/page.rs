@@ -63,7 +63,8 @@ impl Page {
 
     /// The entry after which the page begins.
     pub(super) fn after<K: Key>(&self) -> Result<Option<K>, Fault> {
-        let Some(text) = &self.cursor else { return Ok(None) };
+        // Who asks for all pages in a loop may begin with an empty one.
+        let Some(text) = self.cursor.as_ref().filter(|text| !text.is_empty()) else { return Ok(None) };
         let key = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| K::parse(&bytes));
         key.map(Some).ok_or_else(|| Fault::bad_request("cursor must be a next_cursor of this call"))
     }
@@ -150,14 +151,15 @@ mod tests {
 
     #[test]
     fn other_cursors_are_bad_requests() {
-        for text in ["", "!", "YWJj", "YQ=="] {
+        assert_eq!(page(Some(""), None).after::<GroupId>().unwrap(), None, "the first page");
+        for text in ["!", "YWJj", "YQ=="] {
             assert_eq!(
                 page(Some(text), None).after::<GroupId>().unwrap_err().code(),
                 Code::BadRequest,
                 "{text}"
             );
         }
-        for bytes in [&b""[..], b"\xff", b"\n", &[b'x'; 129]] {
+        for bytes in [&b"\xff"[..], b"\n", &[b'x'; 129]] {
             let text = URL_SAFE_NO_PAD.encode(bytes);
             assert_eq!(page(Some(&text), None).after::<UserId>().unwrap_err().code(), Code::BadRequest);
         }

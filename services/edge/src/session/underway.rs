@@ -50,19 +50,12 @@ impl Drop for Underway {
 
 #[cfg(test)]
 mod tests {
-    use parley_domain::UserId;
-    use tokio::net::{TcpListener, TcpStream};
-
     use super::*;
-    use crate::outbox::Outbox;
+    use crate::testing;
 
     #[tokio::test]
     async fn requests_wait_for_those_before_them() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let connecting = TcpStream::connect(listener.local_addr().unwrap());
-        let (_client, server) = tokio::join!(connecting, listener.accept());
-        let outbox = Outbox::new(server.unwrap().0.into_split().1, Arc::default(), 1);
-        let session = Arc::new(Session::new(UserId::parse("ann").unwrap(), outbox, Arc::default()));
+        let (_client, session) = testing::session("ann", 1).await;
         // One that is larger than all may be together is let through, and alone.
         let large = Underway::begin(&session, 2 * UNDERWAY_BYTES_MAX).await;
         let mut next = std::pin::pin!(Underway::begin(&session, 0));

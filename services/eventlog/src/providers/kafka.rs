@@ -107,8 +107,8 @@ impl KafkaLog {
     /// are.
     ///
     /// # Errors
-    /// [`OpenError::Absent`] if it must exist and doesn't; [`OpenError::Single`] if the replicas promise too little; [`OpenError::Topic`] if a topic isn't as it must be;
-    /// [`OpenError::Kafka`] if the brokers don't answer.
+    /// [`OpenError::Absent`] if it must exist and doesn't; [`OpenError::Single`] if the replicas promise too little;
+    /// [`OpenError::Topic`] if a topic isn't as it must be; [`OpenError::Kafka`] if the brokers don't answer.
     pub async fn open(options: KafkaOptions) -> Result<Arc<Self>, OpenError> {
         options.check()?;
         let opened = tokio::task::spawn_blocking(move || Self::open_blocking(options)).await;
@@ -123,14 +123,13 @@ impl KafkaLog {
         topics::ensure(&options)?;
         let core = Arc::new(Core::new(options));
         let appender = Appender::start(&core)?;
-        let epoch = epoch::find(&core, &appender).inspect_err(|_| appender.begin_close())?;
-        let shared = Shared {
-            bounds: Bounds::start(&core)?,
-            readers: Arc::new(Readers::new(&core)),
-            reaper: Reaper::start()?,
-            closed: watch::Sender::new(false),
-            core,
+        let others = || {
+            let epoch = epoch::find(&core, &appender)?;
+            Ok((epoch, Bounds::start(&core)?, Reaper::start()?))
         };
+        let (epoch, bounds, reaper) = others().inspect_err(|_: &OpenError| appender.begin_close())?;
+        let readers = Arc::new(Readers::new(&core));
+        let shared = Shared { bounds, readers, reaper, closed: watch::Sender::new(false), core };
         Ok(Self { shared: Arc::new(shared), appender, epoch })
     }
 

@@ -166,7 +166,10 @@ fn remove_left_behind(dir: &Path) -> io::Result<()> {
         // One that is gone meanwhile was finished by the process that wrote it; one from the future isn't old.
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
         if modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age >= LEFT_BEHIND)) {
-            fs::remove_file(entry.path())?;
+            match fs::remove_file(entry.path()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // another process that starts was quicker
+                removed => removed?,
+            }
         }
     }
     Ok(())

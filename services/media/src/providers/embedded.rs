@@ -16,6 +16,7 @@ mod over_http;
 mod server;
 mod service;
 mod transport;
+mod uploads;
 
 use std::path::Path;
 use std::time::Duration;

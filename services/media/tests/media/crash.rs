@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
+use parley_domain::UserId;
 use parley_media::conformance::{Case, Http as _, Put};
 use parley_media::{Error, MediaStore as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -100,9 +101,10 @@ async fn a_large_repeat_gets_its_answer() {
 async fn too_many_uploads_at_once_are_told_to_wait() {
     let harness = Harness::start().await;
     let mut sockets = Vec::new();
-    for _ in 0..64 {
-        let put = Case::new("image/png", vec![1; 100]).sign(&harness.media).await.unwrap();
-        sockets.push(begin(&harness, &put, 10).await);
+    for number in 0..64 {
+        let mut case = Case::new("image/png", vec![1; 100]);
+        case.claims.uploader = UserId::parse(&format!("user{}", number / 8)).unwrap();
+        sockets.push(begin(&harness, &case.sign(&harness.media).await.unwrap(), 10).await);
     }
     eventually("64 uploads under way", || entries(harness.dir.path(), "uploads") == 64).await;
     let case = Case::new("image/png", vec![1; 100]);

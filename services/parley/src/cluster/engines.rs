@@ -38,8 +38,8 @@ pub(crate) struct Engines {
     pub(crate) kafka: KafkaOptions,
     pub(crate) log: Arc<KafkaLog>,
     pub(crate) reads: Arc<dyn ReadStore>,
-    pub(crate) keys: Arc<Keys>,
-    pub(crate) snapshots: Arc<dyn Blobs>,
+    /// Of who seals or opens messages.
+    pub(crate) keys: Option<Arc<Keys>>,
 }
 
 impl Engines {
@@ -59,12 +59,16 @@ impl Engines {
                        (`parley serve` runs every role in one process on embedded engines)";
             return Err(Usage(why.into()).into());
         };
-        let dir = config.data_dir();
+        if opens && !alone && !are_keys_shared(config) {
+            let why = "a role as a process of its own needs data keys that processes can share, or others would take every message \
+                       for erased: set keys.store to cassandra";
+            return Err(Usage(why.into()).into());
+        }
         let log = open_log(config, missing).await?;
         let reads: Arc<dyn ReadStore> = match shared_reads(config, log.epoch(), missing).await? {
             Some(reads) => reads,
             None if alone => {
-                let place = place(&config.reads, dir.join("reads"));
+                let place = place(&config.reads, config.data_dir().join("reads"));
                 open_fit_reads(&place, log.epoch()).await?.reads
             }
             None => {
@@ -73,18 +77,20 @@ impl Engines {
                 return Err(Usage(why.into()).into());
             }
         };
-        let keys = match opens {
-            true => open_keys(config).await?,
-            // Nothing is asked of them; where read models must be there, it was seen by now that they are.
-            false => Keys::new(KeyRing::of_nothing(), key_store(config, Missing::Make).await?),
-        };
-        let keys = Arc::new(keys);
-        let snapshots: Arc<dyn Blobs> = match config.s3_options()? {
-            Some(options) => Arc::new(S3Blobs::new(options)?),
-            None => Arc::new(DirectoryBlobs::open(&dir.join("snapshots"))?),
-        };
-        Ok(Self { kafka, log, reads, keys, snapshots })
+        let keys = if opens { Some(Arc::new(open_keys(config).await?)) } else { None };
+        Ok(Self { kafka, log, reads, keys })
     }
+}
+
+/// Opens where writers keep snapshots of their state.
+///
+/// # Errors
+/// A directory that can't be made, or settings of S3 that can't be used.
+pub(crate) fn snapshots(config: &Config) -> anyhow::Result<Arc<dyn Blobs>> {
+    Ok(match config.s3_options()? {
+        Some(options) => Arc::new(S3Blobs::new(options)?),
+        None => Arc::new(DirectoryBlobs::open(&config.data_dir().join("snapshots"))?),
+    })
 }
 
 /// Opens the log on Kafka.
@@ -109,7 +115,8 @@ pub(crate) async fn shared_reads(
     let Some(mut options) = config.cassandra_options() else { return Ok(None) };
     options.must_exist = missing == Missing::Refuse;
     let open = || CassandraReadStore::open(options.clone(), epoch);
-    let is_transient = |error: &_| matches!(error, parley_readstore::Error::Engine(_));
+    let is_transient =
+        |error: &_| missing == Missing::Make && matches!(error, parley_readstore::Error::Engine(_));
     match patiently(open, is_transient).await {
         Ok(reads) => Ok(Some(reads)),
         Err(error @ parley_readstore::Error::OtherLog { .. }) => {
@@ -164,21 +171,26 @@ pub(crate) fn ring_path(config: &Config) -> PathBuf {
     config.key_ring(|| config.data_dir().join("keys").join("ring.json"))
 }
 
+/// Whether data keys are in Cassandra, by default with the read models.
+fn are_keys_shared(config: &Config) -> bool {
+    match config.keys.store.as_str() {
+        "cassandra" => true,
+        "embedded" => false,
+        _ => config.reads.starts_with("cassandra:"),
+    }
+}
+
 /// Opens the store of wrapped data keys.
 ///
 /// # Errors
 /// That it can't be opened, or is missing and isn't made.
 pub(super) async fn key_store(config: &Config, missing: Missing) -> anyhow::Result<Arc<dyn KeyStore>> {
-    let in_cassandra = match config.keys.store.as_str() {
-        "cassandra" => true,
-        "embedded" => false,
-        _ => config.reads.starts_with("cassandra:"),
-    };
+    let in_cassandra = are_keys_shared(config);
     let cannot = "the key store can't be opened";
     match config.cassandra_key_options().filter(|_| in_cassandra) {
         Some(mut options) => {
             options.must_exist = missing == Missing::Refuse;
-            let is_transient = |error: &_| matches!(error, StoreError::Engine(_));
+            let is_transient = |error: &_| missing == Missing::Make && matches!(error, StoreError::Engine(_));
             Ok(patiently(|| CassandraKeyStore::open(&options), is_transient).await.context(cannot)?)
         }
         None => {
@@ -194,7 +206,7 @@ pub(super) async fn key_store(config: &Config, missing: Missing) -> anyhow::Resu
 }
 
 /// Opens something that several processes may be making at this very moment: Cassandra tells some of them that a table
-/// isn't there which another has just made.
+/// isn't there which another has just made. A server waits for an engine that isn't up yet, whoever runs a command is told.
 async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
     open: impl Fn() -> F,
     is_transient: impl Fn(&E) -> bool,
@@ -220,5 +232,9 @@ fn ring(path: &Path, dir: &Path) -> anyhow::Result<KeyRing> {
     let lock =
         std::fs::File::create(dir.join("cluster.lock")).context("the data directory can't be written")?;
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).context("the data directory can't be locked")?;
+    if !path.exists() {
+        let ring = path.display();
+        tracing::warn!(%ring, "there is no key ring yet, so one is made: every writer and edge, on every machine, needs this very file");
+    }
     Ok(KeyRing::open_or_create(path)?)
 }

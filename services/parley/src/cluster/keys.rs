@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use futures::{StreamExt as _, stream};
 use parley_domain::{GroupId, KeyId};
 use parley_eventlog::EventLog as _;
+use parley_eventlog::providers::kafka::Roster;
 use parley_keys::{KeyRing, Keys};
 use parley_wire::rpc::{Channels, Forgets};
 
@@ -18,49 +19,71 @@ use crate::engines::of_ring;
 /// Processes told at the same time.
 const CALLS_MAX: usize = 16;
 
-/// The data keys of this process, as it is told of some that are destroyed.
-pub(super) struct AtHand(pub(super) Arc<Keys>);
+/// The data keys of this process, if it uses any, as it is told of some that are destroyed.
+pub(super) struct AtHand(pub(super) Option<Arc<Keys>>);
 
 impl Forgets for AtHand {
     fn forget(&self, keys: &[KeyId]) {
-        tracing::warn!(keys = keys.len(), "data keys are destroyed");
-        self.0.forget(keys);
+        if let Some(at_hand) = &self.0 {
+            tracing::warn!(keys = keys.len(), "data keys are destroyed");
+            at_hand.forget(keys);
+        }
     }
 }
 
-/// Destroys a group's data keys, in the store and then in every process that is there; how many there were, and how many
-/// processes were told.
+/// Destroys a group's data keys; how many there were, and how many processes were told.
+///
+/// Every process is told before: from then on it seals with others, so that nothing is acknowledged that the destruction takes with
+/// it. And once more after it, since one that came meanwhile may have found them in the store.
 ///
 /// # Errors
 /// Engines or processes that don't answer. Then it is to be run again.
 pub(crate) async fn destroy(config: &Config, group: GroupId) -> anyhow::Result<(usize, usize)> {
     let store = key_store(config, Missing::Refuse).await?;
-    let again = "the keys may not be destroyed: run it again";
-    let keys = store.of_group(group).await.context(again)?;
-    store.destroy(group, &keys).await.context(again)?;
-    let ids: Vec<KeyId> = keys.into_iter().map(|(_, id)| id).collect();
-    // Only now: who starts after this finds none in the store.
-    let again = "the keys are destroyed in the store, but those who run weren't told and may have them at hand: run it again";
-    let present = present(config).await.context(again)?;
-    let channels = Channels::new(config.tls()?);
-    let tell = |(instance, entry): (String, roster::Entry)| {
-        let (channels, ids) = (&channels, &ids);
-        async move {
-            let told = channels.forget_keys(&entry.rpc, ids).await;
-            told.map_err(|error| format!("{instance} ({:#})", anyhow::Error::from(error)))
-        }
+    let keys = store.of_group(group).await.context("no key is destroyed: run it again")?;
+    let ids: Vec<KeyId> = keys.iter().map(|(_, id)| *id).collect();
+    let log = open_log(config, Missing::Refuse).await?;
+    let everybody = Everybody { roster: log.roster(), channels: Channels::new(config.tls()?) };
+    let outcome = async {
+        everybody.forget(&ids).await.context(
+            "no key is destroyed, but processes that were told show the group's content as erased: run it again",
+        )?;
+        let again = "the keys may not be destroyed: run it again";
+        store.destroy(group, &keys).await.context(again)?;
+        let again =
+            "the keys are destroyed in the store, but some processes may have them at hand: run it again";
+        everybody.forget(&ids).await.context(again)
     };
-    let told: Vec<Result<(), String>> =
-        stream::iter(present.entries).map(tell).buffer_unordered(CALLS_MAX).collect().await;
-    let untold: Vec<&str> = told.iter().filter_map(|told| told.as_ref().err().map(String::as_str)).collect();
-    anyhow::ensure!(
-        untold.is_empty(),
-        "{} data keys of group {group} are destroyed in the store, but these processes may have them at hand: {}; run it \
-         again, or restart them",
-        ids.len(),
-        untold.join(", ")
-    );
-    Ok((ids.len(), told.len()))
+    let told = outcome.await;
+    log.close().await;
+    Ok((ids.len(), told?))
+}
+
+/// All processes of a cluster.
+struct Everybody {
+    roster: Roster,
+    channels: Channels,
+}
+
+impl Everybody {
+    /// Tells those who are there that these keys are destroyed; how many they are.
+    async fn forget(&self, ids: &[KeyId]) -> anyhow::Result<usize> {
+        let present = roster::heard(&self.roster).await.context("it can't be told who is there")?;
+        let tell = |(instance, entry): (String, roster::Entry)| async move {
+            let told = self.channels.forget_keys(&entry.rpc, ids).await;
+            told.map_err(|error| format!("{instance} ({:#})", anyhow::Error::from(error)))
+        };
+        let told: Vec<Result<(), String>> =
+            stream::iter(present.entries).map(tell).buffer_unordered(CALLS_MAX).collect().await;
+        let untold: Vec<&str> =
+            told.iter().filter_map(|told| told.as_ref().err().map(String::as_str)).collect();
+        anyhow::ensure!(
+            untold.is_empty(),
+            "these processes can't be told: {}; if one is gone for good, it is forgotten after some seconds",
+            untold.join(", ")
+        );
+        Ok(told.len())
+    }
 }
 
 /// Adds a key-encryption key and wraps every data key under it; the key's name, and how many data keys were wrapped.

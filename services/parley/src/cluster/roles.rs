@@ -16,11 +16,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::Process;
-use super::gauges;
 use super::keys::AtHand;
 use super::peers::{AllEdges, OtherEdges};
 use super::probes::{self, Faults, Ready};
 use super::roster::{Present, Role};
+use super::{engines, gauges};
 use crate::config::Config;
 use crate::media::{self, Media};
 use crate::web::Web;
@@ -170,11 +170,11 @@ fn start_writer(
     let assignments = join(process, WRITERS)?;
     let engines = parley_writer::Engines {
         log: process.engines.log.clone(),
-        keys: process.engines.keys.clone(),
+        keys: process.engines.keys.clone().context("a writer has data keys")?,
         reads: process.engines.reads.clone(),
         notices: Arc::new(AllEdges { channels: process.channels.clone(), present: process.present.clone() }),
         progress: reached,
-        snapshots: Some(process.engines.snapshots.clone()),
+        snapshots: Some(engines::snapshots(&process.config)?),
     };
     let options = process.config.assigned_writer_options(&process.instance);
     let release: parley_writer::Release = {
@@ -242,7 +242,7 @@ async fn start_edge(
     let engines = parley_edge::Engines {
         log: process.engines.log.clone(),
         reads: process.engines.reads.clone(),
-        keys: process.engines.keys.clone(),
+        keys: process.engines.keys.clone().context("an edge has data keys")?,
         commands: Arc::new(commands),
         progress: reached,
         media,
@@ -332,9 +332,14 @@ fn log_faults(log: &dyn EventLog) -> Faults {
 }
 
 fn writer_ready(process: &Process) -> Ready {
-    let log = process.engines.log.clone();
+    let (log, entry, present) =
+        (process.engines.log.clone(), process.entry.subscribe(), process.present.clone());
     Arc::new(move || {
-        let faults = log_faults(log.as_ref());
+        let mut faults = log_faults(log.as_ref());
+        let missing = present.borrow().owners.missing(log.partitions());
+        if missing > 0 && entry.borrow().terms.is_empty() {
+            faults.push(("writer", format!("it owns nothing, though {missing} partitions have no owner")));
+        }
         Box::pin(async move { faults })
     })
 }

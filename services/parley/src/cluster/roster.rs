@@ -170,6 +170,9 @@ async fn follow_on(
     let mut watch: Option<RosterWatch> = None;
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut heard = Instant::now();
+    // Until then it may be its own former self, before a restart.
+    let alone_from = Instant::now() + GONE_AFTER;
+    let mut twin = Seldom::default();
     loop {
         tokio::select! {
             opened = &mut opening, if watch.is_none() => {
@@ -177,7 +180,13 @@ async fn follow_on(
                 heard = Instant::now();
             }
             Some(sightings) = OptionFuture::from(watch.as_mut().map(RosterWatch::next)) => {
-                sightings?.into_iter().for_each(|sighting| take(seen, sighting));
+                for sighting in sightings? {
+                    if Instant::now() > alone_from && is_twin(&sighting, own.as_ref()) && twin.is_due() {
+                        let instance = sighting.instance.as_str();
+                        tracing::error!(instance, "another process has this one's name, and each is taken for the other: set cluster.instance to a name of its own for each, or leave it out");
+                    }
+                    take(seen, sighting);
+                }
                 heard = Instant::now();
             }
             _ = look.tick() => seen.retain(|_, (_, at)| at.elapsed() < GONE_AFTER),
@@ -195,6 +204,15 @@ async fn follow_on(
             return Err(parley_eventlog::ReadError::Io(std::io::ErrorKind::TimedOut.into()));
         }
     }
+}
+
+/// Whether somebody else speaks under this process' name.
+fn is_twin(sighting: &Sighting, own: Option<&Own>) -> bool {
+    let entry = sighting.json.as_ref().and_then(|json| serde_json::from_slice::<Entry>(json).ok());
+    let is_recent = sighting.age < GONE_AFTER / 2;
+    own.zip(entry).is_some_and(|((name, own), entry)| {
+        is_recent && *name == sighting.instance && entry.rpc != own.borrow().rpc
+    })
 }
 
 /// Who was heard of, and this process itself.

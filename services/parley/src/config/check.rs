@@ -15,6 +15,9 @@ const SECRET_BYTES_MIN: usize = 32;
 /// The contract promises readers of the log a claim an hour.
 const CLAIM_SECONDS_MAX: u64 = 3_600;
 
+/// The longest that a signature of S3 (SigV4, by query) lives.
+const URL_SECONDS_MAX: u64 = 7 * 24 * 3_600;
+
 /// The key that is wrong, and why.
 type Wrong = (String, String);
 
@@ -184,7 +187,7 @@ impl Config {
 }
 
 impl Limits {
-    /// Only rates may be 0, which there means none.
+    /// Only the rate may be 0, which means none, and its burst, which is then the rate.
     fn check(&self) -> Result<(), Wrong> {
         let seconds = [
             ("sockets", self.sockets as u64),
@@ -194,8 +197,14 @@ impl Limits {
         ];
         for (name, value) in self.for_edge().by_name().into_iter().chain(seconds) {
             if value == 0 && !matches!(name, "sends_per_second" | "send_burst") {
-                let why = "must be at least 1 (0 means none for the rates only)";
+                let why = "must be at least 1 (0 is for sends_per_second, none, and send_burst, as the rate)";
                 return Err((format!("limits.{name}"), why.to_owned()));
+            }
+            if name.ends_with("_url_seconds") && value > URL_SECONDS_MAX {
+                let why = format!(
+                    "must be at most {URL_SECONDS_MAX} (7 days): no object store takes a URL that lives longer"
+                );
+                return Err((format!("limits.{name}"), why));
             }
         }
         Ok(())

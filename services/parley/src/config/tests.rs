@@ -176,6 +176,10 @@ fn secrets_are_not_shown_and_neither_are_they_in_errors() {
     let text = shown.to_toml().unwrap();
     assert!(!text.contains(secret) && text.contains("\"[secret]\"  # PARLEY_AUTH__HS256_SECRET"), "{text}");
     assert!(!toml::to_string(&shown.config.redacted()).unwrap().contains(secret));
+    for key in ["cassandra.password", "s3.secret_access_key", "s3.session_token"] {
+        let shown = effective(None, &[], &[&format!("{key}={secret}")]).unwrap();
+        assert!(!toml::to_string(&shown.config.redacted()).unwrap().contains(secret), "{key}");
+    }
     let error = with(None, &[("PARLEY_AUTH__HS256_SECRET", "hunter2")], &[]).unwrap_err();
     assert!(!error.to_string().contains("hunter2"));
     let url = with(None, &[], &["auth.jwks=https://me:hunter2@idp.example/keys?key=hunter3"]).unwrap();

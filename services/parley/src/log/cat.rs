@@ -66,8 +66,9 @@ fn plain(record: &Value) -> String {
     let kind = text("type");
     let kind = kind.rsplit('.').next().unwrap_or_default();
     format!(
-        "{} {}/{} {:<18} {} {}",
+        "{} {} {}/{} {:<18} {} {}",
         text("time"),
+        text("topic"),
         text("partition"),
         text("offset"),
         kind,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,9 @@ const KEEPALIVE_EVERY: Duration = Duration::from_secs(2);
 const KEEPALIVE_WAIT: Duration = Duration::from_secs(3);
 /// How long what is under way may take to end at a stop.
 const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// How long to wait after a connection couldn't be taken, most likely because there are no files left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
 /// What a process does for others.
 #[derive(Clone, Default)]
@@ -49,7 +53,12 @@ pub async fn serve(
 ) -> Result<(), TlsError> {
     let tracker = TaskTracker::new();
     let router = router(tls, roles, &tracker, &stop).await?;
-    let incoming = TcpListenerStream::new(listener);
+    let incoming = TcpListenerStream::new(listener).then(|accepted| async {
+        if accepted.is_err() {
+            tokio::time::sleep(ACCEPT_RETRY).await;
+        }
+        accepted
+    });
     let stopped = stop.clone();
     let serving = router.serve_with_incoming_shutdown(incoming, stopped.cancelled_owned());
     let late = async {

@@ -13,4 +13,5 @@ mod documents;
 mod frames;
 mod golden;
 mod schema;
+mod tls;
 mod values;

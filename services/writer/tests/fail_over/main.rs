@@ -11,5 +11,6 @@
 
 mod doubles;
 mod owners;
+mod room;
 mod snapshots;
 mod support;

@@ -161,7 +161,7 @@ async fn tokens_that_we_make() {
     let now = Timestamp(NOW_S * 1000 + 1);
     let hour = Duration::from_secs(3600);
     let token = sign_hs256(&secret, &alice(), now, hour, Some("i"), Some("a")).unwrap();
-    let expected = Identity { user_id: alice(), expires_at: Timestamp((NOW_S + 3601) * 1000) };
+    let expected = Identity { user_id: alice(), expires_at: Timestamp((NOW_S + 3600) * 1000) };
     assert_eq!(strict.verify(&token, now).await, Ok(expected));
     let bare = sign_hs256(&secret, &alice(), now, Duration::from_nanos(1), None, None).unwrap();
     assert_eq!(strict.verify(&bare, now).await, Err(Reason::Issuer.into()));

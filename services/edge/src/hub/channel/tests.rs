@@ -1,9 +1,9 @@
 use parley_domain::{ClientMessageId, EventId, MessageKind, MessageSent, RollbackReason, Timestamp};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::*;
-use crate::outbox::Outbox;
+use crate::testing;
 
 const GROUP: GroupId = GroupId(Uuid::from_u128(7));
 
@@ -20,17 +20,13 @@ struct Subscriber {
 
 impl Subscriber {
     async fn of(channel: &Channel, name: &str, limit_bytes: usize, next: Seq, is_live: bool) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let connecting = TcpStream::connect(listener.local_addr().unwrap());
-        let (client, server) = tokio::join!(connecting, listener.accept());
-        let outbox = Outbox::new(server.unwrap().0.into_split().1, Arc::default(), limit_bytes);
-        let session = Arc::new(Session::new(user(name), outbox, Arc::default()));
+        let (client, session) = testing::session(name, limit_bytes).await;
         let id = SubscriptionId(next);
         channel.subscribe(id, &session, next);
         if is_live {
             assert!(matches!(channel.catch_up(&session, id), Step::Live), "nothing came yet");
         }
-        Self { session, id, client: client.unwrap() }
+        Self { session, id, client }
     }
 
     /// All that was queued since the last time.

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, RwLock};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -18,6 +19,9 @@ use crate::port::{Bound, TopicPartition};
 const LOWER_TRIES: u32 = 5;
 const LOWER_PAUSE: Duration = Duration::from_millis(500);
 const LOWER_PATIENCE: Duration = Duration::from_secs(1);
+/// After so long without an answer the client is made anew: librdkafka lets go of brokers that an answer doesn't name, and one
+/// that is just coming up may name none, not even itself. Such a client finds no broker any more. (confluentinc/librdkafka, issue 5301)
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -41,28 +45,58 @@ pub(super) struct Lower {
 /// The connection for questions; several threads may ask at the same time.
 pub(super) struct Asker {
     core: Arc<Core>,
-    consumer: BaseConsumer<Context>,
+    consumer: RwLock<Arc<BaseConsumer<Context>>>,
+    /// Since when nothing was answered, or the client was made anew for that.
+    silent_since: Mutex<Option<Instant>>,
+}
+
+fn consumer(core: &Arc<Core>) -> Result<BaseConsumer<Context>, KafkaError> {
+    client::config(&core.options)
+        .set("isolation.level", "read_uncommitted")
+        // Connections to all brokers at once, so that the first question doesn't wait for them.
+        .set("enable.sparse.connections", "false")
+        .create_with_context(Context::new(core))
 }
 
 impl Asker {
     pub(super) fn new(core: &Arc<Core>) -> Result<Self, OpenError> {
-        let consumer = client::config(&core.options)
-            .set("isolation.level", "read_uncommitted")
-            // Connections to all brokers at once, so that the first question doesn't wait for them.
-            .set("enable.sparse.connections", "false")
-            .create_with_context(Context::new(core))
-            .map_err(OpenError::kafka(&core.options, "make a consumer"))?;
-        Ok(Self { core: Arc::clone(core), consumer })
+        let consumer = consumer(core).map_err(OpenError::kafka(&core.options, "make a consumer"))?;
+        let (consumer, silent_since) = (RwLock::new(Arc::new(consumer)), Mutex::default());
+        Ok(Self { core: Arc::clone(core), consumer, silent_since })
     }
 
-    pub(super) fn consumer(&self) -> &BaseConsumer<Context> {
-        &self.consumer
+    pub(super) fn consumer(&self) -> Arc<BaseConsumer<Context>> {
+        Arc::clone(&self.consumer.read())
+    }
+
+    /// Notes whether a question was answered. Where none was for a while, whoever was asked, the client is made anew.
+    pub(super) fn note(&self, is_answered: bool) {
+        let mut silent_since = self.silent_since.lock();
+        if is_answered {
+            *silent_since = None;
+            return;
+        }
+        if silent_since.get_or_insert_with(Instant::now).elapsed() < SILENCE {
+            return;
+        }
+        *silent_since = Some(Instant::now());
+        drop(silent_since);
+        match consumer(&self.core) {
+            Ok(made) => {
+                let former = std::mem::replace(&mut *self.consumer.write(), Arc::new(made));
+                tracing::debug!(
+                    "no broker tells the bounds of partitions: they are asked for by a fresh client"
+                );
+                drop(former); // it goes with the last of those who ask it just now
+            }
+            Err(error) => tracing::warn!(%error, "no other client can be made"),
+        }
     }
 
     /// What the client has to say lies in a queue that somebody must empty.
     pub(super) fn serve_log(&self) {
         // It reads nothing, so what comes is at most an error, which the context has seen.
-        drop(self.consumer.poll(Duration::ZERO));
+        drop(self.consumer().poll(Duration::ZERO));
     }
 
     /// Asks the leaders of all these places, all at once.
@@ -79,7 +113,9 @@ impl Asker {
         let known: Vec<_> = places.iter().map(|at| self.known_end(*at)).collect();
         // These logical offsets are, as numbers, the times by which the protocol names the bounds.
         let list = self.core.list(places.iter().map(|at| (*at, logical)))?;
-        let list = self.consumer.offsets_for_times(list, patience)?;
+        let list = self.consumer().offsets_for_times(list, patience);
+        self.note(list.is_ok());
+        let list = list?;
         let mut found = BTreeMap::new();
         for element in list.elements() {
             element.error()?;
@@ -116,7 +152,7 @@ impl Asker {
         for _ in 0..LOWER_TRIES {
             std::thread::sleep(LOWER_PAUSE);
             // That it leads no more is found out by asking others.
-            drop(self.consumer.fetch_metadata(Some(self.core.name(last.at.topic)), LOWER_PATIENCE));
+            drop(self.consumer().fetch_metadata(Some(self.core.name(last.at.topic)), LOWER_PATIENCE));
             match self.query(places, Bound::End, LOWER_PATIENCE) {
                 Err(AskError::Lower(lower)) => last = lower,
                 // Well, or not known: the next question finds it again.

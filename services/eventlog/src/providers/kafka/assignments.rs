@@ -46,6 +46,11 @@ const KEEP: Duration = Duration::from_millis(600);
 /// looks for topics, or never. Doubled each time up to [`JOIN_PATIENCE_MAX`], as brokers may be away.
 const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 const JOIN_PATIENCE_MAX: Duration = Duration::from_secs(120);
+/// Who has no partitions is either one too many, or its client was left without brokers by an outage of all of them. That one learns nothing
+/// from the brokers, which may take so long.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+/// After so long without partitions it joins anew even if the brokers answer: where there is nothing for it this changes nothing.
+const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 /// How often the client looks for its topic, which is also when it goes on with a join that waits for it.
 const TOPIC_LOOK_MS: &str = "3000";
 /// A member tells that it lives this many times within a session, and learns of changes at the same moments.
@@ -121,7 +126,8 @@ impl Assignments {
         let of_thread = Arc::clone(&member);
         let make = move || {
             let (member, assignment) = (Arc::clone(&of_thread), sender.clone());
-            let context = Context { group: group.clone(), member, patience, assignment };
+            let context =
+                Context { group: group.clone(), topic: topic.clone(), member, patience, assignment };
             let consumer: BaseConsumer<Context> = config.create_with_context(context)?;
             consumer.subscribe(&[&topic])?;
             Ok(consumer)
@@ -228,16 +234,34 @@ fn run(
     make: impl Fn() -> KafkaResult<BaseConsumer<Context>>,
 ) {
     let mut last_error = None;
-    let mut begun = Instant::now();
+    let shortest = patience;
+    // Since when it has no partitions, and when it was looked last whether it should.
+    let (mut idle_since, mut looked) = (Instant::now(), Instant::now());
     while !consumer.context().member.is_leaving.load(Ordering::Acquire) {
-        if begun.elapsed() > patience && consumer.context().waits() {
-            let (group, waited_s) = (&consumer.context().group, patience.as_secs());
-            tracing::warn!(group, waited_s, "the brokers assigned nothing: joining anew");
-            match make() {
-                Ok(made) => consumer = made,
-                Err(error) => tracing::warn!(%error, "no other client can be made"),
+        if consumer.context().has_partitions() {
+            (idle_since, looked, patience) = (Instant::now(), Instant::now(), shortest);
+        }
+        if looked.elapsed() > patience {
+            let is_lost = consumer.context().waits() || !answers(&consumer);
+            if is_lost || idle_since.elapsed() > IDLE_PATIENCE {
+                let (group, waited_s) = (&consumer.context().group, idle_since.elapsed().as_secs());
+                if is_lost {
+                    tracing::warn!(group, waited_s, "the brokers assigned nothing: joining anew");
+                } else {
+                    tracing::info!(
+                        group,
+                        waited_s,
+                        "no partition is this process's: joining anew, to be sure"
+                    );
+                }
+                match make() {
+                    Ok(made) => consumer = made,
+                    Err(error) => tracing::warn!(%error, "no other client can be made"),
+                }
+                (idle_since, patience) =
+                    (Instant::now(), (patience * 2).min(JOIN_PATIENCE_MAX.max(patience)));
             }
-            (begun, patience) = (Instant::now(), (patience * 2).min(JOIN_PATIENCE_MAX.max(patience)));
+            looked = Instant::now();
         }
         match consumer.poll(POLL) {
             // At most what was fetched before the pause.
@@ -255,9 +279,15 @@ fn run(
     drop(consumer);
 }
 
+/// Whether a client still knows a broker that answers.
+fn answers(consumer: &BaseConsumer<Context>) -> bool {
+    consumer.fetch_metadata(Some(&consumer.context().topic), LOOK_PATIENCE).is_ok()
+}
+
 /// Gets the calls back.
 struct Context {
     group: String,
+    topic: String,
     member: Arc<Member>,
     patience: Duration,
     assignment: watch::Sender<Assignment>,
@@ -267,6 +297,10 @@ impl Context {
     /// Whether there was no assignment yet, not even of no partitions.
     fn waits(&self) -> bool {
         self.assignment.borrow().generation == 0
+    }
+
+    fn has_partitions(&self) -> bool {
+        !self.assignment.borrow().partitions.is_empty()
     }
 
     /// Publishes a change, if it is one, and gives its generation.

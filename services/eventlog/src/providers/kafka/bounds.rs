@@ -178,7 +178,7 @@ impl Lanes {
         tracing::debug!(%error, "a query of offsets failed");
         let error = Arc::new(error);
         std::thread::sleep(PAUSE);
-        self.leaders.look(&self.core, self.asker.consumer());
+        self.leaders.look(&self.core, &self.asker.consumer());
         for question in questions {
             if question.deadline <= Instant::now() {
                 self.core.health.suspect();
@@ -193,7 +193,7 @@ impl Lanes {
     fn look_after(&self) {
         self.asker.serve_log();
         if self.core.health.is_suspect() {
-            probe::look(&self.core, self.asker.consumer());
+            self.asker.note(probe::look(&self.core, &self.asker.consumer()));
         }
     }
 }
@@ -218,7 +218,7 @@ impl Bounds {
     pub(super) fn start(core: &Arc<Core>) -> Result<Self, OpenError> {
         let asker = Asker::new(core)?;
         let leaders = Leaders::new(core.slots());
-        leaders.look(core, asker.consumer());
+        leaders.look(core, &asker.consumer());
         let lanes = (0..=LEADER_LANES).map(|_| Lane::default()).collect();
         let bounds = Self { lanes: Arc::new(Lanes { core: Arc::clone(core), asker, leaders, lanes }) };
         for number in 0..=LEADER_LANES {

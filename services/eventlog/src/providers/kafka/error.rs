@@ -13,7 +13,8 @@ pub enum OpenError {
     /// Too few replicas for a promise.
     #[error(
         "{replication} replicas with {min_insync} in sync are refused, since the loss of one broker could lose what was \
-         acknowledged: have at least 3 and 2, or set log.allow_single"
+         acknowledged: have at least 3 and 2, or set kafka.allow_single (as a flag also \
+         log.allow_single)"
     )]
     Single {
         /// Replicas asked for.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::metadata::Metadata;
 
 use super::client::Context;
 use super::core::Core;
@@ -11,21 +12,27 @@ use crate::port::Topic;
 /// How long the brokers may take to say how they are.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether each partition has a leader and enough replicas in sync, according to the brokers.
-pub(super) fn look(core: &Core, consumer: &BaseConsumer<Context>) {
+/// Notes whether each partition has a leader and enough replicas in sync, according to the brokers; says whether they answered.
+pub(super) fn look(core: &Core, consumer: &BaseConsumer<Context>) -> bool {
     for topic in Topic::ALL {
-        if let Err(reason) = look_at(core, consumer, core.name(topic)) {
+        let name = core.name(topic);
+        let metadata = match consumer.fetch_metadata(Some(name), PATIENCE) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                core.health.fail(&format!("the brokers can't be reached: {error}"));
+                return false;
+            }
+        };
+        if let Err(reason) = look_at(core, &metadata, name) {
             core.health.fail(&reason);
-            return;
+            return true;
         }
     }
     core.health.recover();
+    true
 }
 
-fn look_at(core: &Core, consumer: &BaseConsumer<Context>, name: &str) -> Result<(), String> {
-    let metadata = consumer
-        .fetch_metadata(Some(name), PATIENCE)
-        .map_err(|error| format!("the brokers can't be reached: {error}"))?;
+fn look_at(core: &Core, metadata: &Metadata, name: &str) -> Result<(), String> {
     let topic = metadata.topics().iter().find(|topic| topic.name() == name && topic.error().is_none());
     let topic = topic.ok_or_else(|| format!("the brokers don't know {name}"))?;
     for partition in topic.partitions() {

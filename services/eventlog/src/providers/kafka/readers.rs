@@ -29,7 +29,8 @@ type Reader = BaseConsumer<Context>;
 /// The consumers.
 pub(super) struct Readers {
     core: Arc<Core>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
+    /// As many as there are permits, at most: who takes one has a permit until it is given back.
     idle: Mutex<Vec<Reader>>,
 }
 
@@ -41,7 +42,7 @@ impl std::fmt::Debug for Readers {
 
 impl Readers {
     pub(super) fn new(core: &Arc<Core>) -> Self {
-        Self { core: Arc::clone(core), permits: Semaphore::new(READERS), idle: Mutex::default() }
+        Self { core: Arc::clone(core), permits: Arc::new(Semaphore::new(READERS)), idle: Mutex::default() }
     }
 
     /// At most `records_max` records from an offset on; all that lie before `end`, which must have been reached.
@@ -52,9 +53,10 @@ impl Readers {
         end: u64,
         records_max: usize,
     ) -> Result<Vec<StoredRecord>, ReadError> {
-        let _permit = self.permits.acquire().await.map_err(|_| ReadError::Closed)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| ReadError::Closed)?;
         let readers = Arc::clone(self);
         let read = move || {
+            let _until_read = permit; // also where nobody waits for it any more
             let reader = readers.take().map_err(io_error)?;
             let records = readers.read_with(&reader, at, from, end, records_max)?;
             readers.give_back(reader);
@@ -138,7 +140,7 @@ pub(super) fn scan(
                 }
                 deadline = Instant::now() + PATIENCE;
             }
-            // The end of the partition; if that lies before the end that was asked for, records were compacted away there.
+            // The end of the partition, as its leader of now knows it.
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) if is_final(&error) => return Err(error),
             // A broker is away; the client looks for it.

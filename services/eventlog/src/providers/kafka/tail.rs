@@ -2,6 +2,9 @@
 //!
 //! There is no thread here: the client fetches ahead, up to a number of bytes, and wakes whoever waits; the records are
 //! taken out of its queue by the reader itself.
+//!
+//! A client of librdkafka may stand still for good after all brokers were away: it keeps partitions at a broker that it has
+//! let go of. So it is looked now and then whether the log goes on where the tail doesn't; then it goes on with a fresh client.
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use super::Shared;
 use super::client::{self, Context};
 use super::codec::Decoder;
+use super::core::Core;
 use super::readers::io_error;
 use crate::port::{Bound, ReadError, Tail, TopicPartition};
 use crate::record::StoredRecord;
@@ -29,6 +33,8 @@ const EMPTY_LOOKS: usize = 4;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long records that must be there may take to come before it is looked whether they are holes.
 const HOLE_PATIENCE: Duration = Duration::from_millis(500);
+/// How often it is looked whether the tail stands still while the log goes on.
+const STANDSTILL_LOOK: Duration = Duration::from_secs(10);
 /// How long `next_now` waits for records that must be there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -46,18 +52,27 @@ pub(super) struct KafkaTail {
     is_away: bool,
     /// The client found a position that isn't there any more.
     is_off: bool,
+    look_at: Instant,
+    /// By slot, where the last look found it behind the log's end: the next offset then.
+    behind_at: Vec<Option<u64>>,
+}
+
+fn fresh_client(core: &Arc<Core>, wake: &Arc<Notify>) -> Result<BaseConsumer<Context>, ReadError> {
+    let config = client::reading(&core.options, core.options.tail_bytes_max);
+    let mut consumer: BaseConsumer<_> = config.create_with_context(Context::new(core)).map_err(io_error)?;
+    let waker = Arc::clone(wake);
+    consumer.set_nonempty_callback(move || waker.notify_one());
+    Ok(consumer)
 }
 
 impl KafkaTail {
     pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, ReadError> {
         let core = &shared.core;
         let wake = Arc::new(Notify::new());
-        let config = client::reading(&core.options, core.options.tail_bytes_max);
-        let mut consumer: BaseConsumer<_> =
-            config.create_with_context(Context::new(core)).map_err(io_error)?;
-        let waker = Arc::clone(&wake);
-        consumer.set_nonempty_callback(move || waker.notify_one());
+        let consumer = fresh_client(core, &wake)?;
         Ok(Self {
+            behind_at: vec![None; core.slots()],
+            look_at: Instant::now() + STANDSTILL_LOOK,
             next: vec![None; core.slots()],
             closed: shared.closed.subscribe(),
             shared: Arc::clone(shared),
@@ -172,6 +187,51 @@ impl KafkaTail {
         self.shared.core.list(from).map_err(io_error)
     }
 
+    /// Whether the tail stands where it stood at the last look, though there is more in the log since then, which others can read: then
+    /// it is the client that stands still. Where nobody can, there is a hole at the end.
+    async fn look_for_standstill(&mut self) -> Result<(), ReadError> {
+        self.look_at = Instant::now() + STANDSTILL_LOOK;
+        let places = self.places();
+        let ends = self.shared.bounds.ask(&places, Bound::End).await?;
+        let mut standing = Vec::new();
+        for (at, end) in places.iter().zip(ends) {
+            let (Some(slot), Some(next)) = (self.shared.core.slot(*at), self.next_of(*at)) else { continue };
+            let Some(behind_at) = self.behind_at.get_mut(slot) else { continue };
+            let was = std::mem::replace(behind_at, (next < end).then_some(next));
+            if was == Some(next) && next < end {
+                standing.push((*at, next, end));
+            }
+        }
+        for (at, next, end) in standing {
+            if !self.shared.readers.read(at, next, end, 1).await?.is_empty() {
+                return self.go_on_afresh(at, next, end);
+            }
+        }
+        Ok(())
+    }
+
+    /// With another client, from where it stands.
+    fn go_on_afresh(&mut self, at: TopicPartition, next: u64, end: u64) -> Result<(), ReadError> {
+        let (topic, partition) = (at.topic.name(), at.partition);
+        tracing::warn!(
+            topic,
+            partition,
+            next,
+            end,
+            "a tail of the log stands still while the log goes on: it goes on with a fresh client"
+        );
+        let fresh = fresh_client(&self.shared.core, &self.wake)?;
+        let places = self.places();
+        let from: Vec<_> = places.iter().filter_map(|at| Some((*at, self.next_of(*at)?))).collect();
+        fresh.assign(&self.list(&from)?).map_err(io_error)?;
+        if let Some(former) = self.consumer.replace(fresh) {
+            self.shared.reaper.take(former);
+        }
+        (self.decoder, self.is_off) = (Decoder::default(), false);
+        self.behind_at.fill(None);
+        Ok(())
+    }
+
     /// The rest of what was in the log when this was called; none if all of it was given.
     async fn rest(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
         let places = self.places();
@@ -199,9 +259,18 @@ impl KafkaTail {
     }
 
     /// Where no record lies up to an end (they were compacted away), nothing will come.
+    ///
+    /// A leader that has just taken over may not know yet how far the log goes, and shows its end before records that were
+    /// acknowledged; they aren't passed over. So it is asked anew, and twice, since it may have changed between question and read.
     async fn pass_hole(&mut self, at: TopicPartition, next: u64, end: u64) -> Result<(), ReadError> {
-        let is_empty = self.shared.readers.read(at, next, end, 1).await?.is_empty();
-        if is_empty && self.next_of(at) == Some(next) {
+        for _ in 0..2 {
+            let ends = self.shared.bounds.ask(&[at], Bound::End).await?;
+            let knows_all = ends.iter().all(|known| *known >= end);
+            if !knows_all || !self.shared.readers.read(at, next, end, 1).await?.is_empty() {
+                return Ok(());
+            }
+        }
+        if self.next_of(at) == Some(next) {
             self.set_next(at, Some(end));
         }
         Ok(())
@@ -224,6 +293,15 @@ impl Tail for KafkaTail {
             }
             if self.is_off {
                 self.set_right().await?;
+            }
+            // Whoever reads on without a pause is behind for no other reason than that there is so much.
+            if self.look_at <= Instant::now()
+                && let Err(error) = self.look_for_standstill().await
+            {
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "it can't be told whether a tail stands still"
+                );
             }
             tokio::select! {
                 () = self.wake.notified() => {}

@@ -13,17 +13,15 @@ use s3s::dto::{
     HeadObjectOutput, Metadata, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
 };
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 
 use super::BUCKET;
 use super::objects::{Found, Header, Objects, UploadError};
+use super::uploads::{Uploads, time_for};
 use crate::content::{disposition, is_content_type};
 use crate::providers::s3::{META_GROUP, META_UPLOADER};
 
-/// Uploads at once; each holds a file and a buffer. More get `SlowDown` (503).
-const UPLOADS_MAX: usize = 64;
 /// A client that sends nothing for so long is given up.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Chunk of a download.
@@ -43,12 +41,12 @@ const SIGNED: [&str; 7] = [
 pub(super) struct Server {
     objects: Objects,
     bytes_max: u64,
-    uploads: Semaphore,
+    uploads: Uploads,
 }
 
 impl Server {
     pub(super) fn new(objects: Objects, bytes_max: u64) -> Self {
-        Self { objects, bytes_max, uploads: Semaphore::new(UPLOADS_MAX) }
+        Self { objects, bytes_max, uploads: Uploads::default() }
     }
 
     async fn put(&self, req: S3Request<PutObjectInput>) -> Result<PutObjectOutput, Failure> {
@@ -81,11 +79,16 @@ impl Server {
         header: Header,
         body: &mut StreamingBlob,
     ) -> Result<(), Failure> {
-        let _permit = self.uploads.try_acquire().map_err(|_| s3_error!(SlowDown))?;
+        let _place = self.uploads.enter(&header.uploader).ok_or_else(|| s3_error!(SlowDown))?;
+        let time = time_for(header.content_length);
         let mut upload = self.objects.begin(media_id, header).await?;
-        while let Some(bytes) = next(body).await? {
-            upload.write(&bytes).await?;
-        }
+        let taking = async {
+            while let Some(bytes) = next(body).await? {
+                upload.write(&bytes).await?;
+            }
+            Ok::<_, Failure>(())
+        };
+        timeout(time, taking).await.map_err(|_| s3_error!(RequestTimeout))??;
         Ok(upload.finish().await?)
     }
 

@@ -41,12 +41,17 @@ impl S3Blobs {
     }
 }
 
+/// What takes a while for hundreds of megabytes, and must hold up nobody else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Unavailable { source: error.into() })
+}
+
 #[async_trait]
 impl Blobs for S3Blobs {
     async fn put(&self, name: &str, bytes: Bytes) -> Result<(), Error> {
         check_name(name)?;
         check_length(bytes.len())?;
-        let kept = [&header(&bytes), &bytes[..]].concat();
+        let kept = aside(move || [&header(&bytes), &bytes[..]].concat()).await?;
         let request = self
             .client
             .put_object()
@@ -69,7 +74,8 @@ impl Blobs for S3Blobs {
         check_kept(object.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX))?;
         let body = object.body.collect().await;
         let kept = body.map_err(|error| Error::Unavailable { source: error.into() })?.into_bytes();
-        blobs::open(name, &kept).map(Some)
+        let name = name.to_owned();
+        aside(move || blobs::open(&name, &kept).map(Some)).await?
     }
 
     async fn list(&self, prefix: &str, wanted: usize) -> Result<Vec<String>, Error> {
