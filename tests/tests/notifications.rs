@@ -209,3 +209,15 @@ async fn nobody_acknowledges_what_is_not_ones_own() {
     assert_eq!(cem.refused("acknowledge_notification", json!({})).await, "bad_request");
     server.client("bob").await.expect("a_group_created").await;
 }
+
+/// To look for one tells of none.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_looked_for_another_notification_is_told_all_the_same() {
+    let server = Server::start().await;
+    let (mut ann, mut bob) = (server.client("ann").await, server.client("bob").await);
+    let group = server.rest("ann").await.group("Crew", &["bob"]).await;
+    let unknown = json!({"notification_id": fresh_id()});
+    assert_eq!(bob.refused("acknowledge_notification", unknown).await, "notification_not_found");
+    assert_eq!(notify(&mut ann, &group).await, (1, 0));
+    assert_eq!(bob.expect("a_group_created").await["data"]["group"]["group_id"], group.as_str());
+}

@@ -60,9 +60,9 @@ pub(crate) struct Session {
     sent_to: Mutex<HashSet<GroupId>>,
     /// Groups that it has named in `resume`, whose frames add up; of those that its user is or was in.
     resumed: Mutex<HashSet<GroupId>>,
-    /// Which group a notification is of, as far as this session was told of some or has asked: they are derived, and to derive them
-    /// again takes all groups of the user.
-    notifications: Mutex<HashMap<Uuid, GroupId>>,
+    /// Which group a notification is of, and whether this session was told of it, as far as it was told of some or has asked: they are
+    /// derived, and to derive them again takes all groups of the user.
+    notifications: Mutex<HashMap<Uuid, (GroupId, bool)>>,
     /// When it may look for one again that isn't among them.
     looks_again_at: Mutex<Option<Instant>>,
     /// For [requests under way](underway), in bytes.
@@ -113,18 +113,24 @@ impl Session {
         self.subscribed.lock().contains(&group)
     }
 
-    /// Remembers that it is told of something, and of which group; whether it wasn't before: once a connection is enough.
-    pub(crate) fn add_notification(&self, notification: Uuid, group: GroupId) -> bool {
+    /// Remembers of which group a notification is.
+    fn add_notification(&self, notification: Uuid, group: GroupId) {
+        self.tell_once(notification, group, || false);
+    }
+
+    /// Tells of something, which gives whether that was queued, unless it was told on this connection before.
+    pub(crate) fn tell_once(&self, notification: Uuid, group: GroupId, tell: impl FnOnce() -> bool) {
         let mut notifications = self.notifications.lock();
         if notifications.len() >= NOTIFICATIONS_MAX {
             notifications.clear(); // what is asked for then is looked for
         }
-        notifications.insert(notification, group).is_none()
+        let (_, is_told) = notifications.entry(notification).or_insert((group, false));
+        *is_told = *is_told || tell();
     }
 
     /// The group of a notification that it knows.
     fn notified_of(&self, notification: Uuid) -> Option<GroupId> {
-        self.notifications.lock().get(&notification).copied()
+        self.notifications.lock().get(&notification).map(|(group, _)| *group)
     }
 
     /// Sends an `error`.

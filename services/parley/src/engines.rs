@@ -10,6 +10,7 @@ use parley_eventlog::{EventLog, Offsets as _, Topic, TopicPartition};
 use parley_keys::{EmbeddedKeyStore, KeyRing, Keys};
 use parley_readstore::providers::embedded::{EmbeddedReadStore, Options as ReadOptions};
 use parley_readstore::{Error as ReadError, ReadStore};
+use rustix::io::Errno;
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -224,11 +225,20 @@ fn is_busy(error: &ReadError) -> bool {
     causes(error).any(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
 }
 
-/// Whether the operating system refused something: that tells of the machine, where what it doesn't find tells of the files.
+/// Whether the operating system refused something: that tells of the machine, and not of the files.
 fn is_of_the_system(error: &ReadError) -> bool {
-    let of_files =
-        [std::io::ErrorKind::NotFound, std::io::ErrorKind::IsADirectory, std::io::ErrorKind::NotADirectory];
-    causes(error).any(|error| error.raw_os_error().is_some() && !of_files.contains(&error.kind()))
+    const REFUSALS: [Errno; 9] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::ACCESS,
+        Errno::PERM,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::ROFS,
+        Errno::IO,
+        Errno::NOMEM,
+    ];
+    causes(error).filter_map(Errno::from_io_error).any(|errno| REFUSALS.contains(&errno))
 }
 
 fn causes(error: &ReadError) -> impl Iterator<Item = &std::io::Error> {

@@ -110,8 +110,19 @@ pub async fn rebuild(
     let total = ends(log.as_ref()).await?.values().sum();
     let (is_live, comparison) = (live.is_some(), Comparison::default());
     let (place, halted) = (Place::default(), None);
-    let mut work =
-        Rebuild { log, reads, next, applier, is_live, verify_only, halted, place, comparison, late: 0 };
+    let mut work = Rebuild {
+        log,
+        reads,
+        next,
+        applier,
+        is_live,
+        verify_only,
+        halted,
+        place,
+        comparison,
+        late: 0,
+        failed: 0,
+    };
     let projected = |done| step(RebuildStep::Projected(done, total));
     work.comparison.records = project_all(&mut work.applier, None, projected).await?;
     loop {
@@ -146,6 +157,8 @@ struct Rebuild {
     comparison: Comparison,
     /// Slices without a comparison and without any progress, one after the other.
     late: u32,
+    /// Slices in a row in which the live version couldn't be written.
+    failed: u32,
 }
 
 impl Rebuild {
@@ -187,7 +200,8 @@ impl Rebuild {
         let goal = match halt(&self.log, &self.reads, &mut self.halted, until).await {
             Err(error) if self.verify_only || !matches!(error, RebuildError::Store(_)) => return Err(error),
             // A write that was late, say: whether rows differ is worth another try, several times.
-            Err(RebuildError::Store(error @ Error::Engine(_))) if self.late + 1 < LATE_SLICES_MAX => {
+            Err(RebuildError::Store(error @ Error::Engine(_))) if self.failed + 1 < LATE_SLICES_MAX => {
+                self.failed += 1;
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
                     error,
@@ -200,7 +214,10 @@ impl Rebuild {
                 log_unreadable(&error);
                 ends(self.log.as_ref()).await?
             }
-            Ok(goal) => goal,
+            Ok(goal) => {
+                self.failed = 0;
+                goal
+            }
         };
         self.comparison.records += project_upto(&mut self.applier, &goal, until).await?;
         let until = Instant::now() + HALT;

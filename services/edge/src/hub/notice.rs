@@ -46,8 +46,9 @@ impl Notices for Hub {
             for session in sessions {
                 let is_meant =
                     notice.audience == Audience::All || !session.is_subscribed(notice.group.group_id);
-                if is_meant && session.add_notification(notification_id, notice.group.group_id) {
-                    session.outbox.insist(frame.clone());
+                if is_meant {
+                    let tell = || session.outbox.insist(frame.clone());
+                    session.tell_once(notification_id, notice.group.group_id, tell);
                 }
             }
         }

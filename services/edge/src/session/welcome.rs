@@ -131,11 +131,12 @@ async fn notify(shared: &Shared, session: &Session, row: &UserGroupRow) -> Resul
     let membership = &row.membership;
     let notification_id =
         notification_id(row.group_id, &session.user, membership.joined, membership.joined_at);
-    if !session.add_notification(notification_id, row.group_id) {
-        return Ok(()); // its creator was quicker
-    }
     let group = body::of_row(&group, shared.opener.epoch());
     let body = NotificationBody { notification_id, group: &group, added_by: membership.added_by.as_str() };
-    session.outbox.push(ws::text(notification_name(membership.kind), None, &body));
+    // Who made the group may be quicker.
+    session.tell_once(notification_id, row.group_id, || {
+        session.outbox.push(ws::text(notification_name(membership.kind), None, &body));
+        true
+    });
     Ok(())
 }

@@ -336,9 +336,10 @@ fn writer_ready(process: &Process) -> Ready {
         (process.engines.log.clone(), process.entry.subscribe(), process.present.clone());
     Arc::new(move || {
         let mut faults = log_faults(log.as_ref());
-        let missing = present.borrow().owners.missing(log.partitions());
-        if missing > 0 && entry.borrow().terms.is_empty() {
-            faults.push(("writer", format!("it owns nothing, though {missing} partitions have no owner")));
+        let nobody_owns = present.borrow().owners.iter().next().is_none();
+        // One too many among writers owns nothing, and is well.
+        if nobody_owns && entry.borrow().terms.is_empty() {
+            faults.push(("writer", "no partition has an owner, and none was assigned to it".to_owned()));
         }
         Box::pin(async move { faults })
     })

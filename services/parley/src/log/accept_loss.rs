@@ -44,9 +44,12 @@ pub(crate) async fn run(args: &AcceptLossArgs) -> anyhow::Result<()> {
     let (reads, epoch) = (engines::reads_dir(&config, &dir), inspection.epoch());
     drop(inspection); // it holds the log
     if is_whole(&reads, epoch, &ends).await {
-        let why = "nothing is lost: the log reaches as far as its read models have come. A new epoch would make every client fetch \
-                   everything anew, for nothing";
-        return Err(Usage(why.into()).into());
+        let why = format!(
+            "nothing is lost: the log reaches as far as its read models have come. A new epoch would make every client fetch \
+             everything anew, for nothing. If clients know more than the log, remove {} and run this again",
+            reads.display()
+        );
+        return Err(Usage(why).into());
     }
     let (former, epoch) = EmbeddedLog::begin_epoch(&log).context("no new epoch can be begun")?;
     // In this order: read models of the former epoch are refused, so that after a crash in between it is this command again that

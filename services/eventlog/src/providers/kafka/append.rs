@@ -1,7 +1,8 @@
 //! One append: the reports of its records come together here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use rdkafka::Message as _;
@@ -14,6 +15,9 @@ use tokio::sync::oneshot;
 use super::client;
 use super::core::Core;
 use crate::port::{AppendError, TopicPartition};
+
+/// How long nothing may get through before another producer takes over.
+const SILENCE_MS: u64 = 20_000;
 
 /// Bytes of appends that aren't answered yet.
 #[derive(Debug)]
@@ -144,11 +148,19 @@ pub(super) struct Reports {
     core: Arc<Core>,
     /// Set once this producer can't be used any more.
     broken: std::sync::atomic::AtomicBool,
+    begun: Instant,
+    /// Since when nothing got through, in milliseconds since `begun`; 0: something does.
+    failing_ms: AtomicU64,
 }
 
 impl Reports {
     pub(super) fn new(core: &Arc<Core>) -> Self {
-        Self { core: Arc::clone(core), broken: false.into() }
+        Self {
+            core: Arc::clone(core),
+            broken: false.into(),
+            begun: Instant::now(),
+            failing_ms: AtomicU64::new(0),
+        }
     }
 
     /// Whether another producer must take over.
@@ -162,6 +174,20 @@ impl Reports {
             && !self.broken.swap(true, Ordering::AcqRel)
         {
             tracing::error!(%error, "the producer of the log has broken; another one takes over");
+        }
+    }
+
+    /// A message wasn't taken in time. Where none is for long, the client may have been left without brokers, as after an outage of all
+    /// of them; another one finds them again.
+    fn timed_out(&self) {
+        let now = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        match self.failing_ms.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
+            Err(since)
+                if now.saturating_sub(since) >= SILENCE_MS && !self.broken.swap(true, Ordering::AcqRel) =>
+            {
+                tracing::warn!("nothing gets through to the log; another producer takes over");
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -196,9 +222,15 @@ impl ProducerContext<NoCustomPartitioner> for Reports {
 
     fn delivery(&self, delivery: &DeliveryResult<'_>, ticket: Box<Ticket>) {
         let outcome = match delivery {
-            Ok(message) => self.landed(&ticket, message.offset()),
+            Ok(message) => {
+                self.failing_ms.store(0, Ordering::Relaxed);
+                self.landed(&ticket, message.offset())
+            }
             Err((error, _)) => {
                 self.judge(error);
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {
+                    self.timed_out();
+                }
                 let reason = format!("the brokers didn't confirm an append: {error}");
                 self.core.health.fail(&reason);
                 Err(reason.into())

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use parley_wire::clock;
+use parley_wire::seldom::Seldom;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -49,7 +50,7 @@ const JOIN_PATIENCE_MAX: Duration = Duration::from_secs(120);
 /// Who has no partitions is either one too many, or its client was left without brokers by an outage of all of them. That one learns nothing
 /// from the brokers, which may take so long.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
-/// After so long without partitions it joins anew even if the brokers answer: where there is nothing for it this changes nothing.
+/// After so long without partitions it joins anew even if the brokers answer: where there is nothing for it the others keep what they have.
 const IDLE_PATIENCE: Duration = Duration::from_secs(60);
 /// How often the client looks for its topic, which is also when it goes on with a join that waits for it.
 const TOPIC_LOOK_MS: &str = "3000";
@@ -234,6 +235,7 @@ fn run(
     make: impl Fn() -> KafkaResult<BaseConsumer<Context>>,
 ) {
     let mut last_error = None;
+    let mut said = Seldom::default();
     let shortest = patience;
     // Since when it has no partitions, and when it was looked last whether it should.
     let (mut idle_since, mut looked) = (Instant::now(), Instant::now());
@@ -242,24 +244,25 @@ fn run(
             (idle_since, looked, patience) = (Instant::now(), Instant::now(), shortest);
         }
         if looked.elapsed() > patience {
-            let is_lost = consumer.context().waits() || !answers(&consumer);
-            if is_lost || idle_since.elapsed() > IDLE_PATIENCE {
+            let is_answered = answers(&consumer);
+            if !is_answered || consumer.context().waits() || idle_since.elapsed() > IDLE_PATIENCE {
                 let (group, waited_s) = (&consumer.context().group, idle_since.elapsed().as_secs());
-                if is_lost {
-                    tracing::warn!(group, waited_s, "the brokers assigned nothing: joining anew");
-                } else {
-                    tracing::info!(
+                if said.is_due() {
+                    tracing::warn!(
                         group,
                         waited_s,
-                        "no partition is this process's: joining anew, to be sure"
+                        is_answered,
+                        "the brokers assigned nothing: joining anew"
                     );
                 }
                 match make() {
                     Ok(made) => consumer = made,
                     Err(error) => tracing::warn!(%error, "no other client can be made"),
                 }
-                (idle_since, patience) =
-                    (Instant::now(), (patience * 2).min(JOIN_PATIENCE_MAX.max(patience)));
+                idle_since = Instant::now();
+                // Who reaches nobody troubles nobody, and the next client may find them.
+                let longer = (patience * 2).min(JOIN_PATIENCE_MAX.max(patience));
+                patience = if is_answered { longer } else { shortest };
             }
             looked = Instant::now();
         }

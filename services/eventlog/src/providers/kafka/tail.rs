@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, OptionFuture, join_all};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -53,6 +55,7 @@ pub(super) struct KafkaTail {
     /// The client found a position that isn't there any more.
     is_off: bool,
     look_at: Instant,
+    looking: Option<BoxFuture<'static, Look>>,
     /// By slot, where the last look found it behind the log's end: the next offset then.
     behind_at: Vec<Option<u64>>,
 }
@@ -73,6 +76,7 @@ impl KafkaTail {
         Ok(Self {
             behind_at: vec![None; core.slots()],
             look_at: Instant::now() + STANDSTILL_LOOK,
+            looking: None,
             next: vec![None; core.slots()],
             closed: shared.closed.subscribe(),
             shared: Arc::clone(shared),
@@ -187,48 +191,56 @@ impl KafkaTail {
         self.shared.core.list(from).map_err(io_error)
     }
 
-    /// Whether the tail stands where it stood at the last look, though there is more in the log since then, which others can read: then
-    /// it is the client that stands still. Where nobody can, there is a hole at the end.
-    async fn look_for_standstill(&mut self) -> Result<(), ReadError> {
-        self.look_at = Instant::now() + STANDSTILL_LOOK;
-        let places = self.places();
-        let ends = self.shared.bounds.ask(&places, Bound::End).await?;
-        let mut standing = Vec::new();
-        for (at, end) in places.iter().zip(ends) {
-            let (Some(slot), Some(next)) = (self.shared.core.slot(*at), self.next_of(*at)) else { continue };
-            let Some(behind_at) = self.behind_at.get_mut(slot) else { continue };
-            let was = std::mem::replace(behind_at, (next < end).then_some(next));
-            if was == Some(next) && next < end {
-                standing.push((*at, next, end));
+    /// Begins a look, if it is time.
+    fn begin_look(&mut self) {
+        if self.looking.is_none() && self.look_at <= Instant::now() {
+            self.look_at = Instant::now() + STANDSTILL_LOOK;
+            let behind_at = |at| self.shared.core.slot(at).and_then(|slot| *self.behind_at.get(slot)?);
+            let places = self.places().into_iter();
+            let places = places.filter_map(|at| Some((at, self.next_of(at)?, behind_at(at)))).collect();
+            self.looking = Some(look(Arc::clone(&self.shared), places).boxed());
+        }
+    }
+
+    /// Takes what a look found.
+    fn looked(&mut self, found: Look) -> Result<(), ReadError> {
+        self.looking = None;
+        self.behind_at.fill(None);
+        for (at, next) in found.behind {
+            if let Some(behind_at) = self.shared.core.slot(at).and_then(|slot| self.behind_at.get_mut(slot)) {
+                *behind_at = Some(next);
             }
         }
-        for (at, next, end) in standing {
-            if !self.shared.readers.read(at, next, end, 1).await?.is_empty() {
-                return self.go_on_afresh(at, next, end);
-            }
+        match found.stands {
+            Some((at, next)) if self.next_of(at) == Some(next) => self.go_on_afresh(at, next),
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     /// With another client, from where it stands.
-    fn go_on_afresh(&mut self, at: TopicPartition, next: u64, end: u64) -> Result<(), ReadError> {
+    fn go_on_afresh(&mut self, at: TopicPartition, next: u64) -> Result<(), ReadError> {
+        let fresh = fresh_client(&self.shared.core, &self.wake)?;
+        let places = self.places();
+        let from: Vec<_> = places.iter().filter_map(|at| Some((*at, self.next_of(*at)?))).collect();
+        let assigned = self.list(&from).and_then(|list| fresh.assign(&list).map_err(io_error));
+        // The former one, or this one: letting go of either takes a while.
+        let other = match &assigned {
+            Ok(()) => self.consumer.replace(fresh),
+            Err(_) => Some(fresh),
+        };
+        if let Some(other) = other {
+            self.shared.reaper.take(other);
+        }
+        assigned?;
+        (self.decoder, self.is_off) = (Decoder::default(), false);
+        self.behind_at.fill(None);
         let (topic, partition) = (at.topic.name(), at.partition);
         tracing::warn!(
             topic,
             partition,
             next,
-            end,
-            "a tail of the log stands still while the log goes on: it goes on with a fresh client"
+            "a tail of the log stood still while the log went on: it goes on with a fresh client"
         );
-        let fresh = fresh_client(&self.shared.core, &self.wake)?;
-        let places = self.places();
-        let from: Vec<_> = places.iter().filter_map(|at| Some((*at, self.next_of(*at)?))).collect();
-        fresh.assign(&self.list(&from)?).map_err(io_error)?;
-        if let Some(former) = self.consumer.replace(fresh) {
-            self.shared.reaper.take(former);
-        }
-        (self.decoder, self.is_off) = (Decoder::default(), false);
-        self.behind_at.fill(None);
         Ok(())
     }
 
@@ -277,6 +289,33 @@ impl KafkaTail {
     }
 }
 
+/// What a look found.
+struct Look {
+    /// Places where the log goes on beyond the tail, with the tail's next offset.
+    behind: Vec<(TopicPartition, u64)>,
+    /// One where the tail stands where it stood at the last look, though others can read on.
+    stands: Option<(TopicPartition, u64)>,
+}
+
+/// Whether a tail stands still: its places, each with the next offset, and with that of the last look if the log went on beyond it then.
+/// Where nobody can read on there is a hole at the end; what can't be told now is told another time.
+async fn look(shared: Arc<Shared>, places: Vec<(TopicPartition, u64, Option<u64>)>) -> Look {
+    let asks = places.iter().map(|(at, ..)| async { shared.bounds.ask(&[*at], Bound::End).await });
+    let ends = join_all(asks).await;
+    let mut found = Look { behind: Vec::new(), stands: None };
+    for ((at, next, behind_at), end) in places.into_iter().zip(ends) {
+        let Some(end) = end.ok().and_then(|ends| ends.first().copied()).filter(|end| next < *end) else {
+            continue;
+        };
+        found.behind.push((at, next));
+        if behind_at == Some(next) && found.stands.is_none() {
+            let read = shared.readers.read(at, next, end, 1).await;
+            found.stands = read.is_ok_and(|records| !records.is_empty()).then_some((at, next));
+        }
+    }
+    found
+}
+
 #[async_trait]
 impl Tail for KafkaTail {
     async fn next(&mut self, records_max: usize) -> Result<Vec<Arc<StoredRecord>>, ReadError> {
@@ -295,16 +334,11 @@ impl Tail for KafkaTail {
                 self.set_right().await?;
             }
             // Whoever reads on without a pause is behind for no other reason than that there is so much.
-            if self.look_at <= Instant::now()
-                && let Err(error) = self.look_for_standstill().await
-            {
-                tracing::debug!(
-                    error = &error as &dyn std::error::Error,
-                    "it can't be told whether a tail stands still"
-                );
-            }
+            self.begin_look();
             tokio::select! {
                 () = self.wake.notified() => {}
+                // Beside the waiting: partitions whose leader is away hold up no others.
+                Some(found) = OptionFuture::from(self.looking.as_mut()) => self.looked(found)?,
                 // The sender lives as long as this does, in `shared`.
                 _ = self.closed.changed() => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -24,6 +24,8 @@ use crate::providers::s3::{META_GROUP, META_UPLOADER};
 
 /// A client that sends nothing for so long is given up.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long a body is read whose upload has no place.
+const REFUSED_WAIT: Duration = Duration::from_secs(5);
 /// Chunk of a download.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// What an upload's signature must cover. Without this, whoever holds a URL could leave out or change the rest.
@@ -79,7 +81,11 @@ impl Server {
         header: Header,
         body: &mut StreamingBlob,
     ) -> Result<(), Failure> {
-        let _place = self.uploads.enter(&header.uploader).ok_or_else(|| s3_error!(SlowDown))?;
+        let Some(_place) = self.uploads.enter(&header.uploader) else {
+            // As above; whether that succeeds is the client's affair.
+            let _ = timeout(REFUSED_WAIT, drain(body, header.content_length)).await;
+            return Err(s3_error!(SlowDown).into());
+        };
         let time = time_for(header.content_length);
         let mut upload = self.objects.begin(media_id, header).await?;
         let taking = async {
