@@ -48,18 +48,21 @@ pub(crate) async fn destroy(config: &Config, group: GroupId) -> anyhow::Result<(
     let log = open_log(config, Missing::Refuse).await?;
     let everybody = Everybody { roster: log.roster(), channels: Channels::new(config.tls()?) };
     let outcome = async {
-        let reached = everybody.forget(&[]).await.context("no key is destroyed: run it again")?;
+        let none = "no key is destroyed: run it again";
+        let present = everybody.present().await.context(none)?;
+        let reached = everybody.forget(&present, &[]).await.context(none)?;
         if ids.is_empty() {
             return Ok(reached);
         }
-        everybody.forget(&ids).await.context(
+        everybody.forget(&present, &ids).await.context(
             "no key is destroyed, but processes that were told show the group's content as erased: run it again",
         )?;
         let again = "the keys may not be destroyed: run it again";
         store.destroy(group, &keys).await.context(again)?;
         let again =
             "the keys are destroyed in the store, but some processes may have them at hand: run it again";
-        everybody.forget(&ids).await.context(again)
+        let present = everybody.present().await.context(again)?;
+        everybody.forget(&present, &ids).await.context(again)
     };
     let told = outcome.await;
     log.close().await;
@@ -73,15 +76,19 @@ struct Everybody {
 }
 
 impl Everybody {
+    /// Those who are there now; to hear them takes some seconds.
+    async fn present(&self) -> anyhow::Result<Present> {
+        roster::heard(&self.roster).await.context("it can't be told who is there")
+    }
+
     /// Tells those who are there that these keys are destroyed; how many they are.
-    async fn forget(&self, ids: &[KeyId]) -> anyhow::Result<usize> {
-        let present = roster::heard(&self.roster).await.context("it can't be told who is there")?;
+    async fn forget(&self, present: &Present, ids: &[KeyId]) -> anyhow::Result<usize> {
         let tell = |(instance, entry): (String, roster::Entry)| async move {
             let told = self.channels.forget_keys(&entry.rpc, ids).await;
             told.map_err(|error| format!("{instance} ({:#})", anyhow::Error::from(error)))
         };
         let told: Vec<Result<(), String>> =
-            stream::iter(present.entries).map(tell).buffer_unordered(CALLS_MAX).collect().await;
+            stream::iter(present.entries.clone()).map(tell).buffer_unordered(CALLS_MAX).collect().await;
         let untold: Vec<&str> =
             told.iter().filter_map(|told| told.as_ref().err().map(String::as_str)).collect();
         anyhow::ensure!(
